@@ -1,0 +1,233 @@
+"""The architecture: what it is made of, when it is valid, and when two descriptions mean the same network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, fields, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from .errors import ConfigError
+from .settings import build, settings
+
+_Channels = Annotated[int, Field(ge=1, le=65536)]
+_Steps = Annotated[int, Field(ge=1, le=256)]
+
+
+def _steps(value: Any) -> Any:
+    """Accept one number or a list of numbers; pydantic's own report on the union would name neither."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 256 for n in numbers):
+        raise ConfigError("", f"expected a whole number from 1 to 256, or a list of one per level, got {value!r}")
+    return value if isinstance(value, int) else tuple(value)
+
+
+# The settings that change each family's network. All others are without effect there, and `canonical` drops them.
+_EFFECTIVE = {
+    "resnet": {"blocks"},
+    "mgnet": {"smoothing_steps", "sharing", "resolution_transfer"},
+    "mgic": {"blocks", "group_size", "fully_coupled_channels"},
+    "mgiad": {
+        "smoothing_steps",
+        "group_size",
+        "channel_levels",
+        "fully_coupled_channels",
+        "resolution_transfer",
+        "channel_transfer",
+    },
+}
+_COMMON = {"family", "base_channels", "channel_scaling", "num_classes", "in_channels"}
+
+
+@settings
+class ArchitectureConfig:
+    """One network of a family, described by its structural hyperparameters.
+
+    Symbols are those of the papers: MgNet (He & Xu 2019), MGIC (Eliasof, Ephrath, Ruthotto & Treister 2020),
+    MGiaD (van Betteray, Rottmann & Kahl 2022), ResNet (He et al. 2016, the CIFAR form).
+
+    Raises:
+        pydantic.ValidationError (a ValueError): a value of the wrong type or range, or settings that contradict
+            each other. `from_dict` raises the one-line `ConfigError` instead.
+    """
+
+    family: Literal["resnet", "mgnet", "mgic", "mgiad"]
+    base_channels: Annotated[tuple[_Channels, ...], Field(strict=False, min_length=1, max_length=16)]
+    """Channels per resolution level (resnet, mgic: per stage) before scaling; each further level halves the image."""
+    channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
+    """lambda: every entry of base_channels is multiplied by it, and must come out whole."""
+    smoothing_steps: Annotated[int | tuple[int, ...], BeforeValidator(_steps)] = 2
+    """nu: smoothing steps, one number for all levels or one per level (mgnet; mgiad: before and after coarsening)."""
+    sharing: Literal["none", "A", "AB"] = "AB"
+    """Which operators the smoothing steps of a level share (mgnet; mgiad always shares both)."""
+    group_size: _Channels = 8
+    """g_s: channels per group of a grouped convolution; a level with fewer channels is one group (mgiad, mgic)."""
+    channel_levels: _Steps | None = None
+    """At most so many channel levels; None: as many as fully_coupled_channels allows (mgiad)."""
+    fully_coupled_channels: _Channels = 8
+    """mgiad: no channel level is coarser than this. mgic: the coarsest is the first one below this threshold."""
+    resolution_transfer: Literal["depthwise", "dense"] = "depthwise"
+    """Pi and R: strided depthwise convolutions, or dense ones with batch norm and ReLU (mgnet, mgiad)."""
+    channel_transfer: Literal["fixed", "learned"] = "fixed"
+    """P' and P between channel levels: averages and repeats, or grouped 1x1 convolutions (mgiad)."""
+    blocks: _Steps = 2
+    """Residual blocks per stage (resnet, mgic)."""
+    num_classes: Annotated[int, Field(ge=2, le=1_000_000)] = 10
+    in_channels: _Channels = 3
+
+    def __post_init__(self) -> None:
+        for channels in self.base_channels:
+            scaled = channels * self.channel_scaling
+            if not math.isclose(scaled, round(scaled), rel_tol=1e-9) or round(scaled) < 1:
+                problem = f"{self.channel_scaling:g} x {channels} = {scaled:g} channels; must come out a whole number"
+                raise ConfigError("channel_scaling", problem)
+        if isinstance(self.smoothing_steps, tuple) and len(self.smoothing_steps) != len(self.base_channels):
+            counts = f"{len(self.smoothing_steps)} entries for {len(self.base_channels)} levels of base_channels"
+            raise ConfigError("smoothing_steps", f"{counts}; give one number, or one per level")
+        if self.family == "mgic" or (self.family != "resnet" and self.resolution_transfer == "depthwise"):
+            self._check_depthwise_transfers()
+        if self.family in ("mgic", "mgiad"):
+            self._check_groups()
+
+    def _check_depthwise_transfers(self) -> None:
+        for fine, coarse in pairwise(self.channels):
+            if coarse % fine:
+                problem = f"{fine} -> {coarse} channels: a depthwise transfer needs a multiple of the level above"
+                remedy = "change the channels" + (", or use resolution_transfer: dense" * (self.family != "mgic"))
+                raise ConfigError("base_channels", f"{problem}; {remedy}")
+
+    def _check_groups(self) -> None:
+        for hierarchy in self.channel_hierarchies:
+            for channels in hierarchy[:-1]:
+                if channels % min(self.group_size, channels):
+                    problem = f"{self.group_size} does not divide the {channels} channels of a grouped level"
+                    raise ConfigError("group_size", f"{problem} (channel levels {', '.join(map(str, hierarchy))})")
+                learned = self.family == "mgic" or self.channel_transfer == "learned"
+                if learned and (channels // 2) % self.groups(channels):
+                    problem = f"{self.group_size} is odd, so the grouped 1x1 transfer cannot halve {channels} channels"
+                    raise ConfigError("group_size", f"{problem}; use an even group size")
+            if self.family == "mgic" and hierarchy[-1] >= self.fully_coupled_channels:
+                problem = f"{hierarchy[0]} channels cannot be halved to below the threshold"
+                raise ConfigError("fully_coupled_channels", f"{problem} {self.fully_coupled_channels}; raise it")
+
+    @cached_property
+    def channels(self) -> tuple[int, ...]:
+        """c_l: channels per resolution level, scaled by lambda."""
+        return tuple(round(channels * self.channel_scaling) for channels in self.base_channels)
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """nu per resolution level."""
+        if isinstance(self.smoothing_steps, tuple):
+            return self.smoothing_steps
+        return (self.smoothing_steps,) * len(self.base_channels)
+
+    @cached_property
+    def channel_hierarchies(self) -> tuple[tuple[int, ...], ...]:
+        """c_k = c / 2^k per resolution level, finest first; the last of each is the fully coupled one.
+
+        Only mgiad and mgic have more than one channel level.
+        """
+        return tuple(self._hierarchy(channels) for channels in self.channels)
+
+    def _hierarchy(self, channels: int) -> tuple[int, ...]:
+        levels = [channels]
+        while levels[-1] % 2 == 0:
+            half = levels[-1] // 2
+            if self.family == "mgiad":
+                full = self.channel_levels is not None and len(levels) >= self.channel_levels
+                if full or half < self.fully_coupled_channels:
+                    break
+            elif self.family != "mgic" or levels[-1] < self.fully_coupled_channels:
+                break
+            levels.append(half)
+        return tuple(levels)
+
+    def groups(self, channels: int) -> int:
+        """Groups of a grouped convolution over `channels` channels: max(c / g_s, 1)."""
+        return max(channels // self.group_size, 1)
+
+    def canonical(self) -> ArchitectureConfig:
+        """The one description of this network: settings without effect are at their defaults.
+
+        Two configs describe the same network exactly if their canonical forms are equal. An MGiaD whose every
+        resolution level has a single channel level is the MgNet with 2 nu steps and both operators shared.
+        """
+        if self.family == "mgiad" and all(len(hierarchy) == 1 for hierarchy in self.channel_hierarchies):
+            doubled = tuple(2 * steps for steps in self.steps)
+            return replace(self, family="mgnet", smoothing_steps=doubled, sharing="AB").canonical()
+        effective = _EFFECTIVE[self.family] | _COMMON
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name in effective}
+        kept |= {"base_channels": self.channels, "channel_scaling": 1.0}
+        if len(self.channels) == 1:
+            kept.pop("resolution_transfer", None)
+        if "smoothing_steps" in kept:
+            kept["smoothing_steps"] = self.steps[0] if len(set(self.steps)) == 1 else self.steps
+        if self.family == "mgnet":
+            kept["sharing"] = self._effective_sharing()
+        if self.family in ("mgic", "mgiad"):
+            kept |= self._effective_hierarchy()
+        return ArchitectureConfig(**kept)
+
+    def _effective_sharing(self) -> str:
+        """`none` needs a level with two different A, `A` a level with two different B."""
+        if max(self.steps) == 1:
+            return "AB"
+        # NOTE: On the finest level u = 0 before the first step, which therefore has no A of its own.
+        if self.sharing == "none" and self.steps[0] <= 2 and max(self.steps[1:], default=1) == 1:
+            return "A"
+        return self.sharing
+
+    def _effective_hierarchy(self) -> dict[str, Any]:
+        """Of all group sizes, thresholds and level counts that give these channel levels, always the same ones."""
+        hierarchies = self.channel_hierarchies
+        grouped = [channels for hierarchy in hierarchies for channels in hierarchy[:-1]]
+        coarsest = [hierarchy[-1] for hierarchy in hierarchies]
+        kept: dict[str, Any] = {"group_size": min(self.group_size, max(grouped)) if grouped else 1}
+        if self.family == "mgic":
+            return kept | {"fully_coupled_channels": max(coarsest) + 1}
+        depth = max(map(len, hierarchies))
+        return kept | {"fully_coupled_channels": min(coarsest), "channel_levels": depth}
+
+    @cached_property
+    def id(self) -> str:
+        """Name of the canonical form: the family and 10 hexadecimal digits, equal for equal networks."""
+        canonical = self.canonical()
+        text = json.dumps(asdict(canonical), sort_keys=True)
+        return f"{canonical.family}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that have an effect on this family, as plain values for YAML and JSON."""
+        effective = _EFFECTIVE[self.family] | _COMMON
+        plain = {key: value for key, value in asdict(self).items() if key in effective and value is not None}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    @classmethod
+    def from_dict(cls, mapping: Any, prefix: str = "", file: str | None = None) -> ArchitectureConfig:
+        """Make a config from a user's mapping.
+
+        Raises:
+            ConfigError: naming `file` and the key under `prefix`.
+        """
+        return build(cls, mapping, prefix, file)
+
+    def describe(self) -> str:
+        """The network in one line of words, for tables and plots."""
+        channels = "-".join(map(str, self.channels))
+        steps = "-".join(map(str, self.steps)) if isinstance(self.smoothing_steps, tuple) else self.smoothing_steps
+        if self.family == "resnet":
+            return f"ResNet [{channels}], {self.blocks} blocks a stage"
+        if self.family == "mgnet":
+            return f"MgNet [{channels}], nu={steps}, sharing {self.sharing}, {self.resolution_transfer} transfers"
+        if self.family == "mgic":
+            limits = f"g={self.group_size}, threshold {self.fully_coupled_channels}"
+            return f"MGIC [{channels}], {self.blocks} blocks a stage, {limits}"
+        deepest = max(map(len, self.channel_hierarchies))
+        coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
+        levels = f"{deepest} channel levels down to {coupled}"
+        return f"MGiaD [{channels}], nu={steps}, g_s={self.group_size}, {levels}, {self.resolution_transfer} transfers"

@@ -1,0 +1,154 @@
+"""Exact weights and multiply-accumulates of a config in closed form; no module is built.
+
+Weights are trainable parameters. MACs count what the modules of this package really run on one image: one per
+multiplication of a convolution or of the linear layer; batch norm, ReLU, pooling and additions count nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .config import ArchitectureConfig
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Weights and MACs of a part of a network."""
+
+    weights: int = 0
+    macs: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.weights + other.weights, self.macs + other.macs)
+
+
+def count_weights(config: ArchitectureConfig) -> int:
+    """Trainable parameters of `build_model(config)`."""
+    return _total(_parts(config, 8)).weights
+
+
+def count_macs(config: ArchitectureConfig, image_size: int) -> int:
+    """Multiply-accumulates of `build_model(config)` on one image_size x image_size image."""
+    return _total(_parts(config, image_size)).macs
+
+
+def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str, Cost]]:
+    """Named parts in the order of the data flow (stem, levels and transfers, head) with their costs."""
+    return list(_parts(config, image_size))
+
+
+def _total(parts: Iterable[tuple[str, Cost]]) -> Cost:
+    return sum((cost for _, cost in parts), Cost())
+
+
+def _parts(config: ArchitectureConfig, size: int) -> Iterable[tuple[str, Cost]]:
+    channels = config.channels
+    yield "stem", _conv(config.in_channels, channels[0], size) + _batch_norm(channels[0])
+    level_parts = _STAGES.get(config.family, _multigrid_level)
+    for level in range(len(channels)):
+        if level > 0:
+            size = (size + 1) // 2
+        yield from level_parts(config, level, size)
+    yield "head", Cost((channels[-1] + 1) * config.num_classes, channels[-1] * config.num_classes)
+
+
+def _conv(fan_in: int, fan_out: int, size: int, kernel: int = 3, groups: int = 1, runs: int = 1) -> Cost:
+    """A convolution with `size` x `size` outputs whose weights are used `runs` times."""
+    weights = kernel * kernel * fan_in * fan_out // groups
+    return Cost(weights, runs * weights * size * size)
+
+
+def _batch_norm(channels: int, count: int = 1) -> Cost:
+    return Cost(2 * channels * count)
+
+
+def _repeat(cost: Cost, count: int) -> Cost:
+    return Cost(cost.weights * count, cost.macs * count)
+
+
+def _resnet_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
+    channels = config.channels[level]
+    block = _repeat(_conv(channels, channels, size) + _batch_norm(channels), 2)
+    blocks = config.blocks
+    if level > 0:
+        before = config.channels[level - 1]
+        strided = _conv(before, channels, size) + _conv(channels, channels, size) + _batch_norm(channels, 2)
+        projection = _conv(before, channels, size, kernel=1) + _batch_norm(channels)
+        yield f"stage {level + 1}, first block", strided + projection
+        blocks -= 1
+    if blocks:
+        yield f"stage {level + 1}", _repeat(block, blocks)
+
+
+def _mgic_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
+    channels = config.channels[level]
+    if level > 0:
+        before = config.channels[level - 1]
+        yield f"transfer to stage {level + 1}", _conv(before, channels, size, groups=before) + _batch_norm(channels)
+    hierarchy = config.channel_hierarchies[level]
+    for fine, coarse in zip(hierarchy, (*hierarchy[1:], None), strict=True):
+        groups = 1 if coarse is None else config.groups(fine)
+        cost = _repeat(_conv(fine, fine, size, groups=groups) + _batch_norm(fine), 2)
+        if coarse is not None:
+            cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2) + _batch_norm(fine)
+        yield f"stage {level + 1}, {fine} channels", _repeat(cost, config.blocks)
+
+
+def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
+    """MgNet and MGiaD: the transfer to a level and its smoother."""
+    channels, last = config.channels[level], level == len(config.channels) - 1
+    if level > 0:
+        before = config.channels[level - 1]
+        groups = before if config.resolution_transfer == "depthwise" else 1
+        transfer = _conv(before, channels, size, groups=groups)
+        if config.resolution_transfer == "dense":
+            transfer += _batch_norm(channels)
+        yield f"transfer to level {level + 1}", _repeat(transfer, 2)
+    steps, hierarchy = config.steps[level], config.channel_hierarchies[level]
+    if config.family == "mgnet" and config.sharing == "none":
+        yield f"level {level + 1}", _unshared_smoother(channels, steps, size, level == 0, last)
+    elif len(hierarchy) == 1:
+        doubled = 2 * steps if config.family == "mgiad" else steps
+        shares_b = config.family == "mgiad" or config.sharing == "AB"
+        yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last)
+    else:
+        yield from _channel_cycle(config, level, size, last)
+
+
+def _shared_smoother(channels: int, steps: int, size: int, shares_b: bool, last: bool) -> Cost:
+    """layers.SharedSmoother: A behind every step but, if nothing follows, the last."""
+    a = Cost() if last and steps == 1 else _conv(channels, channels, size, runs=steps - last)
+    b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
+    return a + b + _batch_norm(channels, 2 * steps)
+
+
+def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: bool) -> Cost:
+    """layers.UnsharedSmoother: one A per step that has one; the transfer runs the last one once more."""
+    b = _repeat(_conv(channels, channels, size) + _batch_norm(channels, 2), steps)
+    operators = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
+    if operators == 0:
+        return b
+    runs = (0 if first else 1) + (steps - 1) + (0 if last else 1)
+    one = _conv(channels, channels, size)
+    return b + Cost(operators * one.weights, runs * one.macs)
+
+
+def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool) -> Iterable[tuple[str, Cost]]:
+    """mgiad.ChannelCycle, one part per channel level, finest first."""
+    hierarchy, steps = config.channel_hierarchies[level], config.steps[level]
+    for depth, (fine, coarse) in enumerate(zip(hierarchy, (*hierarchy[1:], None), strict=True)):
+        needs_residual = depth == 0 and not last
+        if coarse is None:
+            cost = _shared_smoother(fine, 2 * steps, size, shares_b=True, last=True)
+        else:
+            groups = config.groups(fine)
+            cost = _conv(fine, fine, size, groups=groups, runs=2 * steps + needs_residual)
+            cost += _conv(fine, fine, size, groups=groups, runs=2 * steps)
+            cost += _batch_norm(fine, 4 * steps)
+            if config.channel_transfer == "learned":
+                cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2)
+        yield f"level {level + 1}, {fine} channels", cost
+
+
+_STAGES = {"resnet": _resnet_stage, "mgic": _mgic_stage}

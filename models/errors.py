@@ -1,0 +1,26 @@
+"""Errors that the user can mend; each is one line, and the command line shows nothing else."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input. The message is one line that says what is wrong and what would be right."""
+
+
+class ConfigError(UserError, ValueError):
+    """A setting that cannot be used.
+
+    Args:
+        key: the setting, dotted from the outermost mapping (`space.fixed.group_size`); empty if not a single one.
+        problem: what is wrong and what would be right, without the key.
+        file: the file that the setting stands in, if it came from one.
+    """
+
+    def __init__(self, key: str, problem: str, file: str | None = None) -> None:
+        self.key, self.problem, self.file = key, problem, file
+        super().__init__(": ".join(part for part in (file, key, problem) if part))
+
+    def inside(self, prefix: str = "", file: str | None = None) -> ConfigError:
+        """The same error, seen from the mapping `prefix` and the file that contain its key."""
+        key = ".".join(part for part in (prefix, self.key) if part)
+        return ConfigError(key, self.problem, file or self.file)

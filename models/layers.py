@@ -1,0 +1,151 @@
+"""Building blocks that the multigrid families share: smoothing steps, smoothers, resolution transfers, stem, head.
+
+A smoother works on features u and data f of one level. It never needs f itself, only the residual r = f - A u: all
+operators are linear without bias, so one shared A turns
+
+    u <- u + d,  d = sigma(bn2(B sigma(bn1(f - A u))))          (MgNet, He & Xu 2019, eq. 3.2)
+
+into r <- r - A d. The transfer to the next level, f' = R(f - A u) + A' u', then starts it with r' = f' - A' u' = R r,
+and neither f' nor A' u' is computed. Equal to the literal algorithm up to rounding, with fewer convolutions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# With default initialisation (1.0) the increments of deep settings add up until training diverges at a learning
+# rate of 0.1; at 0 the ReLU behind the batch norm would have no gradient.
+INCREMENT_SCALE = 0.2
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2)."""
+    padding = kernel_size // 2
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+
+
+class SmoothingStep(nn.Module):
+    """The increment d = sigma(bn2(B sigma(bn1(r)))) of one smoothing step; both batch norms belong to the step."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn2 = nn.BatchNorm2d(channels)
+        nn.init.constant_(self.bn2.weight, INCREMENT_SCALE)
+
+    def forward(self, residual: Tensor, b: nn.Module) -> Tensor:
+        return F.relu(self.bn2(b(F.relu(self.bn1(residual)))))
+
+
+def increased(features: Tensor | None, increment: Tensor) -> Tensor:
+    """u + d, where u = None stands for the initial u = 0."""
+    return increment if features is None else features + increment
+
+
+class SharedSmoother(nn.Module):
+    """nu smoothing steps of one level with a shared A, and B shared (`AB`) or one per step (`A`).
+
+    Shapes: features u and residual r are N x c x h x w; u is None where the level starts from u = 0.
+
+    Args:
+        channels: c.
+        steps: nu.
+        groups: groups of A and B.
+        shares_b: one B for all steps.
+        last: nothing follows this level, so the residual behind the last step is never computed, and a single
+            step has no A: it would only meet A' u' of the transfer, which cancels.
+    """
+
+    def __init__(self, channels: int, steps: int, groups: int = 1, shares_b: bool = True, last: bool = False) -> None:
+        super().__init__()
+        self.last = last
+        self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
+        self.a = None if last and steps == 1 else convolution(channels, channels, groups=groups)
+        self.b = nn.ModuleList(convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
+
+    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
+        for index, step in enumerate(self.steps):
+            increment = step(residual, self.b[index % len(self.b)])
+            features = increased(features, increment)
+            if index + 1 < len(self.steps) or not self.last:
+                residual = residual - self.a(increment)
+        return features, residual
+
+
+class UnsharedSmoother(nn.Module):
+    """nu smoothing steps of one level, each with its own A and B (sharing `none`: the ResNet picture).
+
+    The operators differ from step to step, so f is needed: f = r + A_1 u on entry. The transfer to the next level
+    uses the last step's A. On the finest level u = 0 before the first step, which has no A there.
+
+    Args:
+        channels: c.
+        steps: nu.
+        first: the level starts from u = 0.
+        last: nothing follows this level (see SharedSmoother).
+    """
+
+    def __init__(self, channels: int, steps: int, first: bool = False, last: bool = False) -> None:
+        super().__init__()
+        self.last = last
+        count = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
+        self.skipped = steps - count
+        self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
+        self.a = nn.ModuleList(convolution(channels, channels) for _ in range(count))
+        self.b = nn.ModuleList(convolution(channels, channels) for _ in range(steps))
+
+    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
+        data = residual if features is None or not self.a else residual + self.a[0](features)
+        for index, step in enumerate(self.steps):
+            if index > 0:
+                residual = data - self.a[index - self.skipped](features)
+            features = increased(features, step(residual, self.b[index]))
+        if not self.last:
+            residual = data - self.a[-1](features)
+        return features, residual
+
+
+class ResolutionTransfer(nn.Module):
+    """Pi and R from one resolution level to the next: u' = Pi u and r' = R r.
+
+    `depthwise` (van Betteray et al. 2022): one strided 3x3 filter per output channel, groups = channels of the finer
+    level. `dense` (He & Xu's code): strided 3x3 convolutions, each followed by batch norm and ReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kind: str) -> None:
+        super().__init__()
+        groups = in_channels if kind == "depthwise" else 1
+        self.pi = convolution(in_channels, out_channels, stride=2, groups=groups)
+        self.r = convolution(in_channels, out_channels, stride=2, groups=groups)
+        self.pi_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
+        self.r_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
+
+    def forward(self, features: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        features, residual = self.pi(features), self.r(residual)
+        if self.pi_bn is not None:
+            features, residual = F.relu(self.pi_bn(features)), F.relu(self.r_bn(residual))
+        return features, residual
+
+
+class Stem(nn.Sequential):
+    """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__(convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class Head(nn.Module):
+    """Global average pool and a linear layer with bias: N x channels x h x w -> N x num_classes logits."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(torch.mean(features, dim=(2, 3)))

@@ -1,0 +1,116 @@
+"""MGiaD: multigrid in all dimensions (van Betteray, Rottmann & Kahl 2022).
+
+MgNet whose smoother on every resolution level is a V-cycle over channel levels, the SiC block (smoothing in
+channels). A full approximation scheme with linear operators needs only corrections and residuals on the coarser
+levels: with r_k = f_k - A_k u_k,
+
+    f_{k+1} - A_{k+1} u_{k+1} = P' r_k,   u_k <- u_k + P e,   r_k <- r_k - A_k P e,
+
+where e = u_{k+1} - (kept u_{k+1}) is what the coarser level has added. So u_{k+1} = P' u_k is never computed.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .config import ArchitectureConfig
+from .layers import SharedSmoother, SmoothingStep, convolution, increased
+from .mgnet import MultigridNet
+
+
+class FixedChannelTransfer(nn.Module):
+    """P' averages adjacent channel pairs, P repeats each channel twice; no weights."""
+
+    def restrict(self, residual: Tensor) -> Tensor:
+        """N x c x h x w -> N x c/2 x h x w."""
+        return 0.5 * (residual[:, 0::2] + residual[:, 1::2])
+
+    def prolong(self, correction: Tensor) -> Tensor:
+        """N x c/2 x h x w -> N x c x h x w."""
+        return correction.repeat_interleave(2, dim=1)
+
+
+class LearnedChannelTransfer(nn.Module):
+    """P' and P as grouped 1x1 convolutions (as MGIC's R and P), initialised to the fixed ones.
+
+    An even group size keeps each adjacent pair inside one group, so averages and repeats are in reach.
+    """
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.restriction = convolution(channels, channels // 2, kernel_size=1, groups=groups)
+        self.prolongation = convolution(channels // 2, channels, kernel_size=1, groups=groups)
+        nn.init.zeros_(self.restriction.weight)
+        nn.init.zeros_(self.prolongation.weight)
+        fine_per_group, coarse_per_group = channels // groups, channels // 2 // groups
+        for channel in range(channels):
+            coarse = channel // 2
+            self.restriction.weight.data[coarse, channel % fine_per_group] = 0.5
+            self.prolongation.weight.data[channel, coarse % coarse_per_group] = 1.0
+
+    def restrict(self, residual: Tensor) -> Tensor:
+        """N x c x h x w -> N x c/2 x h x w."""
+        return self.restriction(residual)
+
+    def prolong(self, correction: Tensor) -> Tensor:
+        """N x c/2 x h x w -> N x c x h x w."""
+        return self.prolongation(correction)
+
+
+class ChannelCycle(nn.Module):
+    """One V-cycle over channel levels: smooth, correct from the coarser channel level, smooth.
+
+    Shapes: features and residual are N x c_k x h x w. On each channel level one A_k and one B_k, grouped, are shared
+    by all 2 nu steps; the coarsest level is fully coupled and smooths 2 nu times.
+
+    Args:
+        hierarchy: c_k, ..., c_K from this level to the coarsest, at least two.
+        steps: nu, before and after the correction.
+        config: group size and kind of channel transfer.
+        last: the residual behind the cycle is not needed.
+    """
+
+    def __init__(self, hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> None:
+        super().__init__()
+        channels, coarser = hierarchy[0], hierarchy[1:]
+        groups = config.groups(channels)
+        self.last = last
+        self.a = convolution(channels, channels, groups=groups)
+        self.b = convolution(channels, channels, groups=groups)
+        self.pre = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
+        self.post = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
+        learned = config.channel_transfer == "learned"
+        self.transfer = LearnedChannelTransfer(channels, groups) if learned else FixedChannelTransfer()
+        self.coarse = channel_smoother(coarser, steps, config, last=True)
+
+    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """One cycle; returns u and r (r is stale, and not to be used, if `last`)."""
+        for step in self.pre:
+            increment = step(residual, self.b)
+            features = increased(features, increment)
+            residual = residual - self.a(increment)
+        correction, _ = self.coarse(None, self.transfer.restrict(residual))
+        correction = self.transfer.prolong(correction)
+        features = features + correction
+        residual = residual - self.a(correction)
+        for index, step in enumerate(self.post):
+            increment = step(residual, self.b)
+            features = features + increment
+            if index + 1 < len(self.post) or not self.last:
+                residual = residual - self.a(increment)
+        return features, residual
+
+
+def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> nn.Module:
+    """The SiC block over `hierarchy`; a single channel level is 2 nu ordinary smoothing steps."""
+    if len(hierarchy) == 1:
+        return SharedSmoother(hierarchy[0], 2 * steps, last=last)
+    return ChannelCycle(hierarchy, steps, config, last)
+
+
+def build_mgiad(config: ArchitectureConfig) -> MultigridNet:
+    """The MGiaD that `config` describes."""
+    hierarchies = iter(config.channel_hierarchies)
+    return MultigridNet(
+        config, lambda _channels, steps, _first, last: channel_smoother(next(hierarchies), steps, config, last)
+    )

@@ -1,0 +1,57 @@
+"""MgNet: a multigrid solver of A u = f read as a network (He & Xu, MgNet: A unified framework..., 2019).
+
+Also the frame of MGiaD, which has another smoother on each resolution level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from .config import ArchitectureConfig
+from .layers import Head, ResolutionTransfer, SharedSmoother, Stem, UnsharedSmoother
+
+
+class MultigridNet(nn.Module):
+    """Stem, one smoother per resolution level with transfers between them, head on the last features.
+
+    Args:
+        config: channels, transfers, classes.
+        smoother: makes the smoother of a level from (channels, steps, first, last).
+    """
+
+    def __init__(self, config: ArchitectureConfig, smoother: Callable[[int, int, bool, bool], nn.Module]) -> None:
+        super().__init__()
+        channels = config.channels
+        final = len(channels) - 1
+        self.stem = Stem(config.in_channels, channels[0])
+        self.levels = nn.ModuleList(
+            smoother(count, steps, level == 0, level == final)
+            for level, (count, steps) in enumerate(zip(channels, config.steps, strict=True))
+        )
+        self.transfers = nn.ModuleList(
+            ResolutionTransfer(fine, coarse, config.resolution_transfer) for fine, coarse in pairwise(channels)
+        )
+        self.head = Head(channels[-1], config.num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N x in_channels x h x w images -> N x num_classes logits."""
+        features, residual = None, self.stem(images)
+        for level, smoother in enumerate(self.levels):
+            features, residual = smoother(features, residual)
+            if level < len(self.transfers):
+                features, residual = self.transfers[level](features, residual)
+        return self.head(features)
+
+
+def build_mgnet(config: ArchitectureConfig) -> MultigridNet:
+    """The MgNet that `config` describes, with the operators shared as `config.sharing` says."""
+
+    def smoother(channels: int, steps: int, first: bool, last: bool) -> nn.Module:
+        if config.sharing == "none":
+            return UnsharedSmoother(channels, steps, first, last)
+        return SharedSmoother(channels, steps, shares_b=config.sharing == "AB", last=last)
+
+    return MultigridNet(config, smoother)

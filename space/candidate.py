@@ -1,0 +1,88 @@
+"""What one trial trains: an architecture together with its training settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..models.config import ArchitectureConfig
+from ..models.cost import count_macs, count_weights
+from ..models.errors import ConfigError
+from ..models.settings import settings
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@settings
+class TrainingSettings:
+    """The recipe: SGD with Nesterov momentum, linear warm-up and cosine decay to zero."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Passes over the training images."""
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
+    """Images per step."""
+    learning_rate: _Positive = 0.1
+    """The peak, reached behind the warm-up."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: _NotNegative = 5e-4
+    """On convolutions and the linear layer's matrix; batch norms and biases are not decayed."""
+    warmup_epochs: _NotNegative = 1.0
+    """Epochs, or a part of one, over which the learning rate rises linearly from 0."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gradient_clip: _NotNegative = 1.0
+    """Largest norm of the gradient; 0 switches clipping off."""
+    crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
+    """Random crops out of the image padded by so many reflected pixels; 0 switches them off."""
+    flip: bool = False
+    """Mirror every other image left to right, by chance."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_epochs > self.epochs:
+            raise ConfigError("warmup_epochs", f"{self.warmup_epochs:g} is more than epochs, {self.epochs}")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point of the search space: valid, and of known cost before anything is trained.
+
+    Args:
+        architecture: the network.
+        training: how it is trained.
+        image_size: pixels per side, for the MACs.
+        values: the parameter values, as the search space labels them.
+        searched: names of the training settings that the space varies; they are part of the identity.
+    """
+
+    architecture: ArchitectureConfig
+    training: TrainingSettings
+    image_size: int
+    values: dict[str, Any]
+    searched: tuple[str, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """Equal for candidates that would train the same network in the same way."""
+        if not self.searched:
+            return self.architecture.id
+        varied = json.dumps([getattr(self.training, name) for name in self.searched])
+        return f"{self.architecture.id}-{hashlib.sha256(varied.encode()).hexdigest()[:6]}"
+
+    @cached_property
+    def weights(self) -> int:
+        """Trainable parameters."""
+        return count_weights(self.architecture)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates per image."""
+        return count_macs(self.architecture, self.image_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Architecture and training as plain values."""
+        return {"architecture": self.architecture.to_dict(), "training": asdict(self.training)}

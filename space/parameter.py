@@ -1,0 +1,128 @@
+"""One searched setting: a list of choices, or a range of integers or floats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import Field
+
+from ..models.errors import ConfigError
+from ..models.settings import build, settings
+
+_Number = Annotated[int | float, Field(allow_inf_nan=False)]
+
+
+@settings
+class Range:
+    """`{low: 1, high: 8, step: 1}`: integers if low, high and step are; else floats. `log: true` for a log scale."""
+
+    low: _Number
+    high: _Number
+    step: _Number | None = None
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ConfigError("low", f"{self.low:g} is above high, {self.high:g}")
+        if self.step is not None and self.step <= 0:
+            raise ConfigError("step", f"must be greater than 0, got {self.step:g}")
+        if self.log and self.low <= 0:
+            raise ConfigError("low", f"a log scale starts above 0, got {self.low:g}")
+        if self.log and self.step is not None:
+            raise ConfigError("step", "a log scale has no step; drop one of the two")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A searched setting. A *label* is the value as the Optuna study shows it; lists become `16-32-64`.
+
+    Args:
+        name: the setting of the architecture or of the training.
+        distribution: its Optuna distribution, over labels.
+        decoded: label -> value, for choices.
+    """
+
+    name: str
+    distribution: BaseDistribution
+    decoded: dict[Any, Any]
+
+    @classmethod
+    def from_yaml(cls, name: str, value: Any) -> Parameter:
+        """A list gives choices, a mapping a range.
+
+        Raises:
+            ConfigError: neither, an empty list, a repeated choice, a range that is none.
+        """
+        if isinstance(value, list):
+            if not value:
+                raise ConfigError(name, "has no choices; name at least one")
+            decoded = {_label(choice): choice for choice in value}
+            if len(decoded) < len(value):
+                raise ConfigError(name, "names a choice twice; name each once")
+            return cls(name, CategoricalDistribution(tuple(decoded)), decoded)
+        if not isinstance(value, dict):
+            raise ConfigError(name, f"expected a list of choices or a range {{low: .., high: ..}}, got {value!r}")
+        bounds = build(Range, value, name)
+        whole = all(isinstance(number, int) for number in (bounds.low, bounds.high, bounds.step or 0))
+        if whole:
+            distribution = IntDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step or 1)
+        else:
+            distribution = FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
+        return cls(name, distribution, {})
+
+    def decode(self, label: Any) -> Any:
+        """The setting's value behind a label."""
+        return self.decoded.get(label, label) if self.decoded else label
+
+    @property
+    def grid(self) -> tuple[Any, ...] | None:
+        """All labels in order; None for a continuous range."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return d.choices
+        if isinstance(d, IntDistribution):
+            return tuple(range(d.low, d.high + 1, d.step))
+        if d.single():
+            return (d.low,)
+        if d.step is None:
+            return None
+        return tuple(round(d.low + i * d.step, 12) for i in range(round((d.high - d.low) / d.step) + 1))
+
+    def extremes(self) -> tuple[Any, ...]:
+        """The labels that show whether all are acceptable: every choice, or the ends of the range."""
+        return tuple(self.decoded) or (self.distribution.low, self.distribution.high)
+
+    def sample(self, rng: np.random.Generator) -> Any:
+        """A label at random, uniform on the parameter's scale."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return d.choices[rng.integers(len(d.choices))]
+        if d.log:
+            value = math.exp(rng.uniform(math.log(d.low), math.log(d.high + isinstance(d, IntDistribution))))
+            return min(int(value), d.high) if isinstance(d, IntDistribution) else min(max(value, d.low), d.high)
+        if self.grid is not None:
+            return self.grid[rng.integers(len(self.grid))]
+        return float(rng.uniform(d.low, d.high))
+
+    def neighbour(self, label: Any, rng: np.random.Generator) -> Any:
+        """A label near this one: the next choice or grid point up or down, else a small step on the range."""
+        if self.grid is not None:
+            index = self.grid.index(label) if label in self.grid else int(rng.integers(len(self.grid)))
+            index += 1 if index == 0 or (index + 1 < len(self.grid) and rng.random() < 0.5) else -1
+            return self.grid[min(max(index, 0), len(self.grid) - 1)]
+        d = self.distribution
+        low, high, at = (math.log(v) if d.log else v for v in (d.low, d.high, label))
+        moved = float(np.clip(at + rng.normal(0, 0.1 * (high - low)), low, high))
+        return min(max(math.exp(moved) if d.log else moved, d.low), d.high)
+
+
+def _label(choice: Any) -> Any:
+    if isinstance(choice, list):
+        return "-".join(map(str, choice))
+    if choice is None or isinstance(choice, bool | int | float | str):
+        return choice
+    raise ConfigError("", f"a choice is a number, a word or a list of numbers, got {choice!r}")

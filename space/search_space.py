@@ -1,0 +1,316 @@
+"""The search space: which candidates there are, which are valid, and which are the same."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from ..models.config import ArchitectureConfig
+from ..models.errors import ConfigError
+from ..models.settings import build, check_field, settings, unknown_key
+from .candidate import Candidate, TrainingSettings
+from .parameter import Parameter
+
+_ARCHITECTURE = {field.name for field in fields(ArchitectureConfig)}
+_FROM_DATA = {"num_classes", "in_channels"}
+_TRAINING = {field.name for field in fields(TrainingSettings)}
+_KNOWN = sorted((_ARCHITECTURE | _TRAINING) - _FROM_DATA)
+
+_PROBES = 2_000
+_TRIES = 200
+ENUMERABLE = 50_000
+"""Spaces of at most so many points are enumerated in seconds; larger ones are described from a sample."""
+
+
+def parse_count(value: Any) -> int:
+    """A whole number, or one with a suffix: 20000, "20k", "1.5M".
+
+    Raises:
+        ConfigError: anything else, or a number below 1.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?)\s*", str(value)) if not isinstance(value, bool) else None
+    number = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match else 0
+    if number < 1 or number != round(number) or number > 1e18:
+        raise ConfigError("", f"expected a whole number such as 20000, 20k or 1.5M, got {value!r}")
+    return round(number)
+
+
+_Count = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_count(value))]
+
+
+@settings
+class Limits:
+    """Budgets that every candidate keeps; checked before anything is trained."""
+
+    max_weights: _Count = None
+    min_weights: _Count = None
+    max_macs: _Count = None
+
+    def violation(self, candidate: Candidate) -> str | None:
+        """Which limit the candidate breaks, in words; None if it keeps all."""
+        if self.max_weights is not None and candidate.weights > self.max_weights:
+            return f"max_weights: {candidate.weights:,} weights are more than {self.max_weights:,}"
+        if self.min_weights is not None and candidate.weights < self.min_weights:
+            return f"min_weights: {candidate.weights:,} weights are fewer than {self.min_weights:,}"
+        if self.max_macs is not None and candidate.macs > self.max_macs:
+            return f"max_macs: {candidate.macs:,} MACs are more than {self.max_macs:,}"
+        return None
+
+
+@dataclass(frozen=True)
+class SpaceSummary:
+    """What a space holds; from all points, or from a sample of them.
+
+    Args:
+        points: combinations of parameter values; None if a parameter is continuous.
+        examined: points that were looked at.
+        enumerated: whether those were all.
+        weights: of each distinct valid candidate, ascending.
+        rejections: the setting at fault -> points rejected for it.
+    """
+
+    points: int | None
+    examined: int
+    enumerated: bool
+    weights: np.ndarray
+    rejections: dict[str, int]
+
+
+class SearchSpace:
+    """Parameters, fixed settings and limits; decides what is a candidate.
+
+    Args:
+        mapping: the `space` section: `fixed`, `parameters`, `limits`.
+        training: the training settings that are not searched.
+        num_classes, in_channels, image_size: from the data set.
+        prefix: where the section stands in its file, for messages.
+        file: the file, for messages.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a choice that no combination admits, or no valid candidate.
+    """
+
+    def __init__(
+        self,
+        mapping: Any,
+        training: TrainingSettings,
+        *,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        prefix: str = "space",
+        file: str | None = None,
+    ) -> None:
+        try:
+            self._read(mapping)
+            self.training = training
+            self.image_size = image_size
+            self.fixed |= {"num_classes": num_classes, "in_channels": in_channels}
+            self.searched = tuple(sorted(_TRAINING.intersection(parameter.name for parameter in self.parameters)))
+            self._check_choices()
+            self._check_possible()
+        except ConfigError as error:
+            raise error.inside(prefix, file) from None
+
+    def _read(self, mapping: Any) -> None:
+        if not isinstance(mapping, Mapping):
+            raise ConfigError("", "expected a mapping with parameters, fixed and limits")
+        for key in mapping:
+            if key not in ("fixed", "parameters", "limits"):
+                raise unknown_key(str(key), ["fixed", "parameters", "limits"])
+        fixed, parameters = mapping.get("fixed") or {}, mapping.get("parameters") or {}
+        for section, content in (("fixed", fixed), ("parameters", parameters)):
+            if not isinstance(content, Mapping):
+                raise ConfigError(section, f"expected a mapping of settings, got {content!r}")
+            for name in content:
+                _check_name(name, section)
+        for name in fixed:
+            if name in parameters:
+                raise ConfigError(f"fixed.{name}", "is also among parameters; keep one of the two")
+            if name in _TRAINING:
+                raise ConfigError(f"fixed.{name}", "is a training setting; move it to the training section")
+            check_field(ArchitectureConfig, name, fixed[name], "fixed")
+        try:
+            self.parameters = tuple(Parameter.from_yaml(str(name), value) for name, value in parameters.items())
+        except ConfigError as error:
+            raise error.inside("parameters") from None
+        if not self.parameters:
+            raise ConfigError("parameters", "names nothing to search; give one, such as smoothing_steps: [1, 2]")
+        self.fixed = dict(fixed)
+        self.limits = build(Limits, mapping.get("limits") or {}, "limits")
+
+    def _check_choices(self) -> None:
+        """Every choice has its setting's type and is part of some valid network, whatever that weighs."""
+        for parameter in self.parameters:
+            owner = ArchitectureConfig if parameter.name in _ARCHITECTURE else TrainingSettings
+            for label in parameter.extremes():
+                check_field(owner, parameter.name, parameter.decode(label), "parameters")
+        rng = np.random.default_rng(0)
+        for parameter in self.parameters:
+            for label in parameter.decoded:
+                draws = ({**self.random_values(rng), parameter.name: label} for _ in range(_TRIES))
+                problems = list(itertools.takewhile(bool, map(self._problem, draws)))
+                if len(problems) < _TRIES:
+                    continue
+                last = problems[-1]
+                if len({problem.key for problem in problems}) == 1:
+                    raise last.inside(self._section(last.key))
+                message = f"{label} fits no combination of the other settings ({last})"
+                raise ConfigError(f"parameters.{parameter.name}", message)
+
+    def _problem(self, values: Mapping[str, Any]) -> ConfigError | None:
+        try:
+            self.build(values)
+        except ConfigError as error:
+            return error
+        return None
+
+    def _section(self, name: str) -> str:
+        """Where a setting stands, or belongs."""
+        return "parameters" if any(parameter.name == name for parameter in self.parameters) else "fixed"
+
+    def _check_possible(self) -> None:
+        rng = np.random.default_rng(0)
+        probes = (self.random_values(rng) for _ in range(_PROBES))
+        everything = self.points() if self.points() and self.points() <= ENUMERABLE else ()
+        seen = 0
+        reasons: collections.Counter[str] = collections.Counter()
+        lightest, heaviest = math.inf, 0
+        for values in itertools.chain(probes, self.all_values() if everything else ()):
+            seen += 1
+            try:
+                candidate = self.build(values)
+            except ConfigError as error:
+                reasons[str(error)] += 1
+                continue
+            violation = self.limits.violation(candidate)
+            if violation is None:
+                return
+            lightest, heaviest = min(lightest, candidate.weights), max(heaviest, candidate.weights)
+            reasons[violation.split(":")[0]] += 1
+        if heaviest:
+            key = reasons.most_common(1)[0][0]
+            problem = f"leaves no candidate: the networks found here have {lightest:,} to {heaviest:,} weights"
+            raise ConfigError(f"limits.{key}", problem)
+        commonest = reasons.most_common(1)[0][0]
+        raise ConfigError("parameters", f"none of the combinations is valid; most often: {commonest}")
+
+    def points(self) -> int | None:
+        """Combinations of parameter values; None if one is continuous."""
+        grids = [parameter.grid for parameter in self.parameters]
+        return None if any(grid is None for grid in grids) else math.prod(map(len, grids))
+
+    def all_values(self) -> Iterator[dict[str, Any]]:
+        """Every combination of labels, valid or not, in a fixed order.
+
+        Raises:
+            ValueError: a parameter is continuous.
+        """
+        if self.points() is None:
+            raise ValueError("a space with a continuous parameter cannot be enumerated")
+        names = [parameter.name for parameter in self.parameters]
+        for labels in itertools.product(*(parameter.grid for parameter in self.parameters)):
+            yield dict(zip(names, labels, strict=True))
+
+    def random_values(self, rng: np.random.Generator) -> dict[str, Any]:
+        """One label per parameter at random; not necessarily valid."""
+        return {parameter.name: parameter.sample(rng) for parameter in self.parameters}
+
+    def mutate(self, values: Mapping[str, Any], changes: int, rng: np.random.Generator) -> dict[str, Any]:
+        """The values with `changes` parameters moved to a neighbouring label; not necessarily valid."""
+        moved = dict(values)
+        for index in rng.permutation(len(self.parameters))[:changes]:
+            parameter = self.parameters[index]
+            moved[parameter.name] = parameter.neighbour(moved[parameter.name], rng)
+        return moved
+
+    def build(self, values: Mapping[str, Any]) -> Candidate:
+        """The candidate behind a combination of labels, whatever it costs.
+
+        Raises:
+            ConfigError: the settings contradict each other.
+        """
+        decoded = {parameter.name: parameter.decode(values[parameter.name]) for parameter in self.parameters}
+        varied = {name: value for name, value in decoded.items() if name in self.searched}
+        architecture = {name: value for name, value in decoded.items() if name not in self.searched}
+        training = self.training
+        if varied:
+            unchanged = {field.name: getattr(training, field.name) for field in fields(training)}
+            training = build(TrainingSettings, unchanged | varied)
+        config = build(ArchitectureConfig, self.fixed | architecture)
+        return Candidate(config, training, self.image_size, dict(values), self.searched)
+
+    def candidate(self, values: Mapping[str, Any]) -> Candidate:
+        """The valid candidate behind a combination of labels.
+
+        Raises:
+            ConfigError: the settings contradict each other or break a limit.
+        """
+        candidate = self.build(values)
+        violation = self.limits.violation(candidate)
+        if violation is not None:
+            key, problem = violation.split(": ", 1)
+            raise ConfigError(f"limits.{key}", problem)
+        return candidate
+
+    def enumerate(self) -> Iterator[Candidate]:
+        """Every distinct valid candidate once, in a fixed order.
+
+        Raises:
+            ValueError: a parameter is continuous.
+        """
+        seen = set()
+        for values in self.all_values():
+            try:
+                candidate = self.candidate(values)
+            except ConfigError:
+                continue
+            if candidate.id not in seen:
+                seen.add(candidate.id)
+                yield candidate
+
+    def sample(self, rng: np.random.Generator) -> Candidate:
+        """A valid candidate at random (rejection sampling: uniform over valid points).
+
+        Raises:
+            ConfigError: no valid point in 100,000 draws.
+        """
+        for _ in range(100_000):
+            try:
+                return self.candidate(self.random_values(rng))
+            except ConfigError:
+                continue
+        raise ConfigError("limits", "no valid candidate in 100,000 random points; widen the limits")
+
+    def summary(self, samples: int = 20_000, seed: int = 0) -> SpaceSummary:
+        """Enumerate the space if it has at most `ENUMERABLE` points, else look at `samples` random ones."""
+        points = self.points()
+        enumerated = points is not None and points <= ENUMERABLE
+        rng = np.random.default_rng(seed)
+        chosen = self.all_values() if enumerated else (self.random_values(rng) for _ in range(samples))
+        weights: dict[str, int] = {}
+        rejections: collections.Counter[str] = collections.Counter()
+        examined = 0
+        for values in chosen:
+            examined += 1
+            try:
+                candidate = self.candidate(values)
+                weights[candidate.id] = candidate.weights
+            except ConfigError as error:
+                rejections[error.key] += 1
+        return SpaceSummary(points, examined, enumerated, np.sort(list(weights.values())), dict(rejections))
+
+
+def _check_name(name: Any, section: str) -> None:
+    if name in _FROM_DATA:
+        raise ConfigError(f"{section}.{name}", "comes from the data set; drop it here")
+    if name not in _KNOWN:
+        raise unknown_key(str(name), _KNOWN).inside(section)
