@@ -1,0 +1,135 @@
+"""A search, as a YAML file describes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..models.errors import ConfigError
+from ..models.settings import build, read_yaml, settings, unknown_key
+from ..space.candidate import TrainingSettings
+from ..space.search_space import SearchSpace
+from .data import DataSettings, data_shape
+
+
+@settings
+class SearchSettings:
+    """How to search."""
+
+    sampler: Literal["random", "tpe", "nsga2", "gp"] = "tpe"
+    """Proposes candidates: random, TPE, NSGA-II, or a Gaussian process, all of Optuna."""
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
+    """How many candidates to train."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+@settings
+class Resources:
+    """What trials run on."""
+
+    workers: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Trials at the same time; null: as many as the machine or cluster holds."""
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
+    """CPU cores, and threads, of a trial."""
+    gpus_per_trial: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] = 0.0
+    """GPUs of a trial; 0.25 packs four trials onto one."""
+
+
+_SECTIONS = {
+    "data": DataSettings,
+    "training": TrainingSettings,
+    "search": SearchSettings,
+    "resources": Resources,
+    "final_training": TrainingSettings,
+}
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A whole search.
+
+    Args:
+        name: of the run directories.
+        data: which images.
+        space: the `space` section as it stands in the file; `search_space` makes sense of it.
+        training: how trials are trained, unless searched.
+        search: how to search.
+        resources: what to run on.
+        final_training: how a selected config is trained fully.
+        file: where all this was read, for messages.
+    """
+
+    name: str
+    data: DataSettings
+    space: Mapping[str, Any]
+    training: TrainingSettings
+    search: SearchSettings
+    resources: Resources
+    final_training: TrainingSettings
+    file: str
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> SearchConfig:
+        """Read a search from a YAML file.
+
+        Raises:
+            UserError: no such file, not YAML, an unknown key, a wrong value.
+        """
+        file, content = str(path), read_yaml(path)
+        known = ["name", "space", *_SECTIONS]
+        for key in content:
+            if key not in known:
+                error = unknown_key(str(key), known)
+                raise error.inside(file=file)
+        for key in ("data", "space"):
+            if content.get(key) is None:
+                raise ConfigError(key, "is required and missing", file)
+        name = content.get("name", Path(path).stem)
+        if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
+            raise ConfigError("name", f"expected letters, digits, '-', '_' and '.', got {name!r}", file)
+        # Final training starts from the trials' recipe and changes what it names.
+        merged = dict(content)
+        final = content.get("final_training") or {}
+        if isinstance(final, Mapping) and isinstance(content.get("training") or {}, Mapping):
+            merged["final_training"] = (content.get("training") or {}) | final
+        sections = {key: build(kind, merged.get(key) or {}, key, file) for key, kind in _SECTIONS.items()}
+        return cls(name=name, space=content["space"], file=file, **sections)
+
+    def search_space(self) -> SearchSpace:
+        """The space, fitted to the data set.
+
+        Raises:
+            UserError: the space cannot be used, or the data cannot be read.
+        """
+        try:
+            classes, channels, size = data_shape(self.data)
+        except ConfigError as error:
+            raise error.inside(file=self.file) from None
+        shape = {"num_classes": classes, "in_channels": channels, "image_size": size}
+        return SearchSpace(self.space, self.training, **shape, file=self.file)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values, complete with defaults; `load` reads it back."""
+        sections = {key: asdict(getattr(self, key)) for key in _SECTIONS}
+        return {"name": self.name, "data": sections.pop("data"), "space": dict(self.space), **sections}
+
+    def override(self, **changes: Any) -> SearchConfig:
+        """The config with single settings of `search`, `resources` or `data` changed; None changes nothing."""
+        changed = self
+        for name, value in changes.items():
+            if value is None:
+                continue
+            section = next(key for key in ("search", "resources", "data") if name in _field_names(_SECTIONS[key]))
+            settings_now = getattr(changed, section)
+            values = {field.name: getattr(settings_now, field.name) for field in fields(settings_now)}
+            changed = replace(changed, **{section: build(_SECTIONS[section], values | {name: value}, section)})
+        return changed
+
+
+def _field_names(cls: type) -> set[str]:
+    return {field.name for field in fields(cls)}

@@ -1,0 +1,135 @@
+"""The Optuna study on disk: the search's memory, readable by optuna-dashboard while it runs.
+
+One Optuna trial per mgnas trial, under the same number, with objectives (validation accuracy, weights), the curve as
+intermediate values, and everything else as user attributes. Optuna's own `report` and `OptunaSearch` refuse or
+mistake several objectives (a stopped trial would be stored as complete), so the storage is written directly.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..models.errors import UserError
+from ..space.search_space import SearchSpace
+from .strategy import DIRECTIONS
+from .trial_record import TrialRecord, TrialState
+
+_STUDY = "mgnas"
+_OPTUNA_STATE = {
+    TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+_STATE = {value: key for key, value in _OPTUNA_STATE.items()}
+
+
+class StudyFile:
+    """A study in an SQLite file.
+
+    Args:
+        path: the file.
+        space: gives the parameters' distributions, and candidates back from their values.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike, space: SearchSpace) -> None:
+        self.path, self.space = Path(path), space
+        if not self.path.is_file():
+            raise UserError(f"{path}: is missing, and with it the trials of this run; start the search anew")
+        try:
+            self._storage = _storage(self.path)
+            self._study_id = self._storage.get_study_id_from_name(_STUDY)
+        except (SQLAlchemyError, KeyError, RuntimeError, AssertionError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(f"{path}: not a readable study of mgnas ({reason}); restore it from a copy") from None
+        trials = self._storage.get_all_trials(self._study_id)
+        numbers = [trial.number for trial in trials]
+        self._ids = {n: self._storage.get_trial_id_from_study_id_trial_number(self._study_id, n) for n in numbers}
+        self._stored = {trial.number: len(trial.intermediate_values) for trial in trials}
+
+    @staticmethod
+    def create(path: str | os.PathLike) -> None:
+        """Make an empty study."""
+        directions = [optuna.study.StudyDirection[direction.upper()] for direction in DIRECTIONS]
+        storage = _storage(Path(path))
+        study_id = storage.create_new_study(directions, _STUDY)
+        storage.set_study_system_attr(study_id, "study:metric_names", ["validation accuracy", "weights"])
+        storage.remove_session()
+        storage.engine.dispose()
+
+    def start(self, record: TrialRecord) -> None:
+        """Store a trial that has been handed out; one that is stored already stays as it is."""
+        if record.number in self._ids:
+            return
+        candidate = record.candidate
+        trial = create_trial(
+            state=OptunaState.RUNNING,
+            params=candidate.values,
+            distributions={parameter.name: parameter.distribution for parameter in self.space.parameters},
+            user_attrs={
+                "id": candidate.id,
+                "weights": candidate.weights,
+                "macs": candidate.macs,
+                "seed": record.seed,
+                **candidate.to_dict(),
+            },
+        )
+        self._ids[record.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+
+    def epoch(self, record: TrialRecord) -> None:
+        """Store what is new of the trial's curve."""
+        for epoch in range(self._stored.get(record.number, 0) + 1, len(record.curve) + 1):
+            self._storage.set_trial_intermediate_value(self._ids[record.number], epoch, record.curve[epoch - 1])
+        self._stored[record.number] = len(record.curve)
+
+    def end(self, record: TrialRecord) -> None:
+        """Store how the trial ended."""
+        trial_id = self._ids[record.number]
+        ending = {"seconds": record.seconds, "finished": record.finished, "reason": record.reason}
+        for key, value in ending.items():
+            self._storage.set_trial_user_attr(trial_id, key, value)
+        values = [record.accuracy, record.weights] if record.state is TrialState.COMPLETE else None
+        self._storage.set_trial_state_values(trial_id, _OPTUNA_STATE[record.state], values)
+
+    def load(self) -> list[TrialRecord]:
+        """All trials in the order of their numbers.
+
+        Raises:
+            UserError: a trial no longer fits the search space.
+        """
+        return [self._record(trial) for trial in self._storage.get_all_trials(self._study_id)]
+
+    def close(self) -> None:
+        """Release the file."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        attributes = trial.user_attrs
+        try:
+            candidate = self.space.build(trial.params)
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{self.path}: trial {trial.number} does not fit the search space ({error})") from None
+        return TrialRecord(
+            trial.number,
+            candidate,
+            attributes["seed"],
+            _STATE[trial.state],
+            [value for _, value in sorted(trial.intermediate_values.items())],
+            attributes.get("reason", ""),
+            attributes.get("seconds", 0.0),
+            attributes.get("finished"),
+        )
+
+
+def _storage(path: Path) -> RDBStorage:
+    return RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}})

@@ -1,0 +1,107 @@
+"""What a worker does: train one candidate epoch by epoch, keep a checkpoint, and never raise.
+
+A failure ends the trial with its reason in the result; the search goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models.config import ArchitectureConfig
+from ..models.errors import UserError
+from ..space.candidate import TrainingSettings
+from .data import DataSettings, load_dataset
+from .training import TrainingDivergedError, TrainingRun
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """All that a worker must know of a trial; it is sent to other processes and machines.
+
+    Args:
+        number: of the trial.
+        architecture: the network.
+        training: the recipe.
+        data: which images.
+        seed: of the training.
+        checkpoint: file to keep the progress in, and to continue from if it exists.
+        threads: CPU threads to use.
+        gpu: train on the GPU that the worker sees.
+    """
+
+    number: int
+    architecture: ArchitectureConfig
+    training: TrainingSettings
+    data: DataSettings
+    seed: int
+    checkpoint: str
+    threads: int = 1
+    gpu: bool = False
+
+
+class TrialWorker:
+    """Trains the candidate of a task, one epoch a step."""
+
+    def __init__(self, task: TrialTask) -> None:
+        self.task = task
+        self._run: TrainingRun | None = None
+
+    def step(self) -> dict[str, Any]:
+        """Run the next epoch.
+
+        Returns:
+            `curve` (accuracy after each epoch so far), `loss`, `seconds` (training time so far), `finished`, and
+            `failure`: the reason why the trial cannot go on, else None.
+        """
+        try:
+            run = self._run or self._prepare()
+            self._run = run
+            if not run.finished:
+                run.run_epoch()
+                run.save(self.task.checkpoint)
+            return {
+                "curve": [result.accuracy for result in run.history],
+                "loss": run.history[-1].loss,
+                "seconds": sum(result.seconds for result in run.history),
+                "finished": run.finished,
+                "failure": None,
+            }
+        except TrainingDivergedError as error:
+            return _failure(str(error))
+        except UserError as error:
+            return _failure(str(error))
+        except torch.cuda.OutOfMemoryError:
+            return _failure("the GPU's memory is too small for this network and batch size")
+        except Exception as error:  # Whatever else a trial meets must not end the search; its reason is kept.
+            logger.exception("trial %d failed", self.task.number)
+            return _failure(f"{type(error).__name__}: {error}")
+
+    def _prepare(self) -> TrainingRun:
+        task = self.task
+        torch.set_num_threads(task.threads)
+        dataset = load_dataset(task.data)
+        device = "cuda" if task.gpu else "cpu"
+        run = TrainingRun(task.architecture, task.training, dataset.train, dataset.validation, task.seed, device)
+        if Path(task.checkpoint).exists():
+            try:
+                run.load(task.checkpoint)
+            except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile):
+                logger.warning("trial %d: its checkpoint is damaged; starting it anew", task.number)
+                run = TrainingRun(
+                    task.architecture, task.training, dataset.train, dataset.validation, task.seed, device
+                )
+        return run
+
+
+def _failure(reason: str) -> dict[str, Any]:
+    first_line = (reason.strip().splitlines() or ["unknown"])[0]
+    return {"curve": [], "loss": None, "seconds": 0.0, "finished": False, "failure": first_line[:300]}

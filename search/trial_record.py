@@ -1,0 +1,50 @@
+"""The record of one trial: the only form in which trials are known outside Ray and Optuna."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from ..space.candidate import Candidate
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial stands; only a COMPLETE one has a final accuracy and may enter a front."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass
+class TrialRecord:
+    """A candidate and what its training has shown.
+
+    Args:
+        number: counts from 0 within a search.
+        candidate: what is trained; its weights are known before the start.
+        seed: of this training.
+        state: where it stands.
+        curve: validation accuracy after each epoch, as a fraction.
+        reason: why it failed; empty if it did not.
+        seconds: training time so far, summed over its epochs.
+        finished: when it ended, in seconds after the search began (its interruptions left out); None before.
+    """
+
+    number: int
+    candidate: Candidate
+    seed: int
+    state: TrialState = TrialState.RUNNING
+    curve: list[float] = field(default_factory=list)
+    reason: str = ""
+    seconds: float = 0.0
+    finished: float | None = None
+
+    @property
+    def weights(self) -> int:
+        return self.candidate.weights
+
+    @property
+    def accuracy(self) -> float | None:
+        """Validation accuracy after the last epoch; None unless the trial is complete."""
+        return self.curve[-1] if self.state is TrialState.COMPLETE else None

@@ -1,0 +1,298 @@
+"""Ray Tune runs the trials; the strategy decides. Only this module knows Ray.
+
+Ray's own snapshots are neither needed nor read: the run directory is the whole state of a search, so a resumed
+search is a new Ray experiment that begins with the trials that were running.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..models.errors import UserError
+from .run_directory import RunDirectory
+from .samplers import make_sampler
+from .strategy import Decision, Strategy
+from .trial_record import TrialRecord, TrialState
+
+# Read by Ray when it is imported or started. No second bookkeeping beside the run directory, no callbacks that log
+# every result to three formats, no chatter on the terminal, no call home.
+_RAY_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+}
+for _name, _value in _RAY_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from .trial import TrialTask, TrialWorker  # noqa: E402
+
+_OBJECT_STORE_BYTES = 150 * 2**20
+_RETRIES = 1
+
+
+@dataclass
+class SearchProgress:
+    """A running search as a display needs it; updated in place.
+
+    Args:
+        trials: how many there are to be.
+        records: of all trials so far.
+        workers: trials at the same time.
+        before: seconds of searching before this session.
+        started: time.monotonic() when this session began.
+    """
+
+    trials: int
+    records: list[TrialRecord]
+    workers: int
+    before: float
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of searching, interruptions left out."""
+        return self.before + time.monotonic() - self.started
+
+    def count(self, state: TrialState) -> int:
+        return sum(record.state is state for record in self.records)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected from the mean duration of the trials so far; None while none is complete."""
+        durations = [record.seconds for record in self.records if record.state is TrialState.COMPLETE]
+        if not durations:
+            return None
+        mean = sum(durations) / len(durations)
+        running = [record for record in self.records if record.state is TrialState.RUNNING]
+        work = (self.trials - len(self.records)) * mean + sum(max(mean - record.seconds, 0) for record in running)
+        return work / self.workers
+
+
+class RayTrial(tune.Trainable):
+    """A TrialWorker as Ray sees it: one epoch a step; the actor is used again for the next trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._worker = TrialWorker(config["task"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        result = self._worker.step()
+        return result | {"done": result["finished"] or result["failure"] is not None}
+
+
+class _Driver:
+    """Passes on between Ray's events, the strategy, the study and the display."""
+
+    def __init__(self, run: RunDirectory, strategy: Strategy, progress: SearchProgress, gpu: bool) -> None:
+        self.run, self.strategy, self.progress, self.gpu = run, strategy, progress, gpu
+        self.events: Callable[[TrialRecord], None] = lambda record: None
+        self._numbers: dict[str, int] = {}
+
+    def ask(self, ray_id: str) -> dict[str, Any] | None:
+        """Ray config of the next trial, None if there is none."""
+        record = self.strategy.ask()
+        if record is None:
+            return None
+        self._numbers[ray_id] = record.number
+        self.run.study.start(record)
+        config, candidate = self.run.config, record.candidate
+        task = TrialTask(
+            number=record.number,
+            architecture=candidate.architecture,
+            training=candidate.training,
+            data=config.data,
+            seed=record.seed,
+            checkpoint=str(self.run.checkpoint(record.number)),
+            threads=config.resources.cpus_per_trial,
+            gpu=self.gpu,
+        )
+        return {"task": task}
+
+    def result(self, ray_id: str, result: dict[str, Any]) -> Decision:
+        """A worker has finished an epoch, or cannot go on."""
+        record = self.strategy.records[self._numbers[ray_id]]
+        if result["failure"] is not None:
+            self.strategy.fail(record.number, result["failure"])
+        else:
+            decision = self.strategy.report(record.number, result["curve"], result["seconds"])
+            if record.state is TrialState.RUNNING:
+                self.run.study.epoch(record)
+            if decision is Decision.CONTINUE and not result["finished"]:
+                return decision
+            if result["finished"]:
+                self.strategy.complete(record.number)
+        self._end(record)
+        return Decision.STOP
+
+    def died(self, ray_id: str, reason: str) -> None:
+        """The worker process is gone, and its retries are used up."""
+        record = self.strategy.records[self._numbers[ray_id]]
+        if record.state is TrialState.RUNNING:
+            self.strategy.fail(record.number, reason)
+            self._end(record)
+
+    def _end(self, record: TrialRecord) -> None:
+        record.finished = round(self.progress.elapsed, 3)
+        self.run.study.end(record)
+        self.run.elapsed = self.progress.elapsed
+        self.run.checkpoint(record.number).unlink(missing_ok=True)
+        self.events(record)
+
+
+class StrategySearcher(Searcher):
+    """Asks the strategy when Ray has room for a trial."""
+
+    def __init__(self, driver: _Driver | None = None) -> None:
+        super().__init__(metric=None, mode=None)
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        return self._driver.ask(trial_id) or Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """The scheduler hears of it too, and with the reason."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """The run directory holds the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The run directory holds the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StrategyScheduler(FIFOScheduler):
+    """Tells the strategy of results and ends."""
+
+    def __init__(self, driver: _Driver | None = None) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def on_trial_result(self, tune_controller, trial, result: dict[str, Any]) -> str:
+        going_on = self._driver.result(trial.trial_id, result) is Decision.CONTINUE
+        return TrialScheduler.CONTINUE if going_on else TrialScheduler.STOP
+
+    def on_trial_complete(self, tune_controller, trial, result: dict[str, Any]) -> None:
+        self._driver.result(trial.trial_id, result)
+
+    def on_trial_error(self, tune_controller, trial) -> None:
+        error = trial.get_error()
+        lines = str(error).strip().splitlines() if error else []
+        self._driver.died(trial.trial_id, f"the worker died: {lines[0] if lines else 'no reason known'}"[:300])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def run_search(
+    run: RunDirectory,
+    display: Callable[[SearchProgress], Any] | None = None,
+    address: str | None = None,
+) -> SearchProgress:
+    """Run a search, or go on with it, until it has its trials or is interrupted.
+
+    Args:
+        run: its directory; what it says is what is done.
+        display: called once with the progress; returns a context manager that may have `event(record)`.
+        address: a Ray cluster; default: Ray is started on this machine and stopped afterwards.
+
+    Returns:
+        the progress at the end. It is interrupted (by Ctrl-C) if trials are still RUNNING or missing.
+
+    Raises:
+        UserError: no cluster at the address, or trials that need more than there is.
+    """
+    config = run.config
+    sampler = make_sampler(config.search.sampler, config.search.seed)
+    strategy = Strategy(run.space, sampler, config.search.trials, config.search.seed, run.load())
+    workers = _start_ray(config.resources, address)
+    progress = SearchProgress(config.search.trials, strategy.records, workers, run.elapsed)
+    driver = _Driver(run, strategy, progress, gpu=config.resources.gpus_per_trial > 0)
+    scratch = run.path / "ray"
+    needs = {"cpu": config.resources.cpus_per_trial, "gpu": config.resources.gpus_per_trial}
+    tuner = tune.Tuner(
+        tune.with_resources(RayTrial, needs),
+        tune_config=tune.TuneConfig(
+            search_alg=StrategySearcher(driver),
+            scheduler=StrategyScheduler(driver),
+            num_samples=-1,
+            max_concurrent_trials=workers,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(scratch.absolute()),
+            name=f"{int(time.time())}",
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+            verbose=0,
+        ),
+    )
+    try:
+        with (display or _Silent)(progress) as shown:
+            driver.events = shown.event
+            tuner.fit()
+    finally:
+        run.elapsed = progress.elapsed
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+    return progress
+
+
+class _Silent:
+    """The display that shows nothing."""
+
+    def __init__(self, progress: SearchProgress) -> None:
+        pass
+
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def event(self, record: TrialRecord) -> None:
+        pass
+
+
+def _start_ray(resources, address: str | None) -> int:
+    """Connect or start, and say how many trials fit at the same time."""
+    quiet = {"include_dashboard": False} if address is None else {}
+    if address is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        quiet["num_cpus"] = max(cores, (resources.workers or 1) * resources.cpus_per_trial)
+        quiet["object_store_memory"] = _OBJECT_STORE_BYTES
+    try:
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+    there = ray.cluster_resources()
+    fits = math.floor(there.get("CPU", 0) / resources.cpus_per_trial)
+    if resources.gpus_per_trial:
+        fits = min(fits, math.floor(there.get("GPU", 0) / resources.gpus_per_trial))
+    if fits < 1:
+        ray.shutdown()
+        available = f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
+        wanted = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
+        raise UserError(f"resources: a trial wants {wanted}, but there are {available}; lower resources.*_per_trial")
+    return min(fits, resources.workers or fits)
