@@ -1,1 +1,5 @@
+"""The `mgnas` command."""
 
+from .main import main
+
+__all__ = ["main"]

@@ -187,12 +187,12 @@ class ArchitectureConfig:
         """Of all group sizes, thresholds and level counts that give these channel levels, always the same ones."""
         hierarchies = self.channel_hierarchies
         grouped = [channels for hierarchy in hierarchies for channels in hierarchy[:-1]]
-        coarsest = [hierarchy[-1] for hierarchy in hierarchies]
         kept: dict[str, Any] = {"group_size": min(self.group_size, max(grouped)) if grouped else 1}
         if self.family == "mgic":
-            return kept | {"fully_coupled_channels": max(coarsest) + 1}
-        depth = max(map(len, hierarchies))
-        return kept | {"fully_coupled_channels": min(coarsest), "channel_levels": depth}
+            return kept | {"fully_coupled_channels": max(hierarchy[-1] for hierarchy in hierarchies) + 1}
+        # A level with fewer channels than fully_coupled_channels has no coarser ones either and says nothing of it.
+        coarsest = min(hierarchy[-1] for hierarchy in hierarchies if len(hierarchy) > 1)
+        return kept | {"fully_coupled_channels": coarsest, "channel_levels": max(map(len, hierarchies))}
 
     @cached_property
     def id(self) -> str:

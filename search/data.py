@@ -29,7 +29,8 @@ class DataSettings:
     name: Literal["digits", "cifar10", "cifar100", "fashion_mnist", "npz"]
     """digits: scikit-learn's, no download. npz: the user's own arrays. The others are downloaded by torchvision."""
     path: str | None = None
-    """npz: the file. Downloaded sets: the folder to keep them in; default: ~/.cache/mgnas."""
+    """An .npz file with the images, which npz needs and the downloaded sets accept instead of a download; or the
+    folder to keep a downloaded set in, default ~/.cache/mgnas."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training images that is held out, the same of every class."""
     split_seed: Annotated[int, Field(ge=0)] = 0
@@ -111,7 +112,8 @@ def load_dataset(data: DataSettings) -> Dataset:
     Raises:
         UserError: a missing or malformed file, a failed download.
     """
-    train, test = _READERS[data.name](data)
+    from_file = data.path is not None and data.path.endswith(".npz")
+    train, test = _read_npz(data) if from_file else _READERS[data.name](data)
     where = data.path or data.name
     classes = int(train.labels.max()) + 1
     counts = np.bincount(train.labels, minlength=classes)
@@ -122,6 +124,9 @@ def load_dataset(data: DataSettings) -> Dataset:
         )
     if test is not None and test.labels.max() >= classes:
         raise UserError(f"{where}: test_labels: class {test.labels.max()} never occurs in train_labels")
+    if from_file and data.name in _KNOWN_SHAPES and (classes, *train.images.shape[1:3]) != _KNOWN_SHAPES[data.name]:
+        holds = f"{classes} classes, {train.images.shape[1]} channels, {train.images.shape[2]} pixels"
+        raise UserError(f"{where}: is not {data.name}: it holds {holds}; use data: {{name: npz}} for other images")
     if data.train_images is not None and data.train_images < len(train):
         if data.train_images < 2 * classes:
             raise UserError(

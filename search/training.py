@@ -36,13 +36,13 @@ class EpochResult:
     Args:
         epoch: counted from 1.
         loss: mean training loss over the epoch.
-        accuracy: share of the evaluation images classified correctly after it.
+        accuracy: share of the evaluation images classified correctly after it; None without such images.
         seconds: its duration, evaluation included.
     """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     seconds: float
 
 
@@ -53,7 +53,7 @@ class TrainingRun:
         architecture: the network.
         settings: the recipe.
         train: images to learn from.
-        evaluation: images to measure accuracy on after each epoch.
+        evaluation: images to measure accuracy on after each epoch; None: nothing is measured.
         seed: of the initial weights, the order of the images and the augmentation.
         device: where to train.
     """
@@ -63,7 +63,7 @@ class TrainingRun:
         architecture: ArchitectureConfig,
         settings: TrainingSettings,
         train: Images,
-        evaluation: Images,
+        evaluation: Images | None,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -71,7 +71,7 @@ class TrainingRun:
         self.device = torch.device(device)
         self.history: list[EpochResult] = []
         self._images, self._labels = _on_device(train, self.device)
-        self._evaluation = _on_device(evaluation, self.device)
+        self._evaluation = evaluation and _on_device(evaluation, self.device)
         scaled = self._images.float() / 255
         self._mean = scaled.mean(dim=(0, 2, 3), keepdim=True)
         self._std = scaled.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3)
@@ -119,16 +119,18 @@ class TrainingRun:
         mean_loss = float(total_loss) / steps
         if not math.isfinite(mean_loss):
             raise TrainingDivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}")
-        accuracy = self.evaluate()
+        accuracy = self._accuracy(*self._evaluation) if self._evaluation else None
         result = EpochResult(epoch + 1, mean_loss, accuracy, time.perf_counter() - start)
         self.history.append(result)
         return result
 
+    def evaluate(self, part: Images) -> float:
+        """Share of these images that the network classifies correctly."""
+        return self._accuracy(*_on_device(part, self.device))
+
     @torch.inference_mode()
-    def evaluate(self) -> float:
-        """Share of the evaluation images that the network classifies correctly."""
+    def _accuracy(self, images: Tensor, labels: Tensor) -> float:
         self.model.eval()
-        images, labels = self._evaluation
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for start in range(0, len(labels), _EVALUATION_BATCH):
             part = slice(start, start + _EVALUATION_BATCH)

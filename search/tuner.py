@@ -193,7 +193,9 @@ class StrategyScheduler(FIFOScheduler):
         return TrialScheduler.CONTINUE if going_on else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller, trial, result: dict[str, Any]) -> None:
-        self._driver.result(trial.trial_id, result)
+        # NOTE: Ray also sends the last result of a trial that Ctrl-C cut short; that one goes on when resumed.
+        if result.get("finished") or result.get("failure"):
+            self._driver.result(trial.trial_id, result)
 
     def on_trial_error(self, tune_controller, trial) -> None:
         error = trial.get_error()

@@ -1,0 +1,62 @@
+"""Entry point: the commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .. import __version__
+from ..models.errors import UserError
+from .architecture_commands import space, weights
+from .result_commands import report, select, train
+from .search_commands import resume, search, status
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mgnas")
+def cli() -> None:
+    """Find multigrid CNNs with the best accuracy at the fewest weights.
+
+    \b
+    1. mgnas search configs/digits.yaml            train candidates, keep them in runs/
+       mgnas status | resume | report RUN          watch, continue, see the Pareto front
+    2. mgnas select RUN --max-weights 20k          choose from the front
+    3. mgnas train selected.yaml                   train the choice fully, test it, save it
+
+    \b
+    Without training anything:
+       mgnas weights --preset mgnet-cifar10        exact weights and MACs of an architecture
+       mgnas space configs/cifar10.yaml            what a search space holds
+    """
+
+
+for command in (search, status, resume, report, select, train, weights, space):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        code = cli.main(arguments, prog_name="mgnas", standalone_mode=False)
+    except UserError as error:
+        return _complain(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return 2
+    except click.ClickException as error:
+        return _complain(error.format_message())
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("mgnas: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str) -> int:
+    click.echo(f"mgnas: error: {' '.join(message.split())}", err=True)
+    return 2
