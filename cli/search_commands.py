@@ -38,6 +38,7 @@ def search(
     from ..search.run_directory import RunDirectory
     from ..search.search_config import SearchConfig
 
+    _quieten()
     if name is not None and (Path(name).name != name or name.startswith(".")):
         raise ConfigError("--name", f"expected a plain folder name, got {name!r}; use --runs for the parent folder")
     wanted = SearchConfig.load(config)
@@ -63,6 +64,7 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     from ..search.run_directory import RunDirectory
     from ..search.trial_record import TrialState
 
+    _quieten()
     directory = RunDirectory(run)
     records = directory.load()
     if trials is not None and trials < len(records):
@@ -77,17 +79,21 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     return _run(directory, address)
 
 
-def _run(run, address: str | None) -> int:
+def _quieten() -> None:
+    """Leave the terminal to the display: what goes wrong in a trial is in its record."""
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+
+
+def _run(run, address: str | None) -> int:
     from ..reports.report import write_report
     from ..search.trial_record import TrialState
     from ..search.tuner import run_search
     from .main import INTERRUPTED
     from .progress import make_display, status_lines
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
     hint = f"mgnas resume {run.path}"
     try:
         progress = run_search(run, make_display, address)

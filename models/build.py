@@ -19,4 +19,5 @@ def build_model(config: ArchitectureConfig) -> nn.Module:
     It maps N x in_channels x h x w float images of any size from 8 x 8 up to N x num_classes logits. Equal canonical
     forms give equal parameter shapes in equal order.
     """
-    return _FAMILIES[config.family](config.canonical())
+    canonical = config.canonical()
+    return _FAMILIES[canonical.family](canonical)

@@ -15,16 +15,25 @@ from pydantic import BeforeValidator, Field
 from .errors import ConfigError
 from .settings import build, settings
 
-_Channels = Annotated[int, Field(ge=1, le=65536)]
-_Steps = Annotated[int, Field(ge=1, le=256)]
+_MAX_CHANNELS, _MAX_STEPS = 65536, 256
+_Channels = Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
+_Count = Annotated[int, Field(ge=1, le=_MAX_STEPS)]
 
 
 def _steps(value: Any) -> Any:
     """Accept one number or a list of numbers; pydantic's own report on the union would name neither."""
     numbers = value if isinstance(value, list | tuple) else [value]
-    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 256 for n in numbers):
-        raise ConfigError("", f"expected a whole number from 1 to 256, or a list of one per level, got {value!r}")
+    if not numbers or not all(type(n) is int and 1 <= n <= _MAX_STEPS for n in numbers):
+        expected = f"expected a whole number from 1 to {_MAX_STEPS}, or a list of one per level"
+        raise ConfigError("", f"{expected}, got {value!r}")
     return value if isinstance(value, int) else tuple(value)
+
+
+def _sequence(value: Any) -> Any:
+    """A set has no order, and a text of digits is no list; pydantic would take either."""
+    if not isinstance(value, list | tuple):
+        raise ConfigError("", f"expected a list of channels, one per level, got {value!r}")
+    return tuple(value)
 
 
 # The settings that change each family's network. All others are without effect there, and `canonical` drops them.
@@ -57,7 +66,7 @@ class ArchitectureConfig:
     """
 
     family: Literal["resnet", "mgnet", "mgic", "mgiad"]
-    base_channels: Annotated[tuple[_Channels, ...], Field(strict=False, min_length=1, max_length=16)]
+    base_channels: Annotated[tuple[_Channels, ...], BeforeValidator(_sequence), Field(min_length=1, max_length=16)]
     """Channels per resolution level (resnet, mgic: per stage) before scaling; each further level halves the image."""
     channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
     """lambda: every entry of base_channels is multiplied by it, and must come out whole."""
@@ -67,7 +76,7 @@ class ArchitectureConfig:
     """Which operators the smoothing steps of a level share (mgnet; mgiad always shares both)."""
     group_size: _Channels = 8
     """g_s: channels per group of a grouped convolution; a level with fewer channels is one group (mgiad, mgic)."""
-    channel_levels: _Steps | None = None
+    channel_levels: _Count | None = None
     """At most so many channel levels; None: as many as fully_coupled_channels allows (mgiad)."""
     fully_coupled_channels: _Channels = 8
     """mgiad: no channel level is coarser than this. mgic: the coarsest is the first one below this threshold."""
@@ -75,7 +84,7 @@ class ArchitectureConfig:
     """Pi and R: strided depthwise convolutions, or dense ones with batch norm and ReLU (mgnet, mgiad)."""
     channel_transfer: Literal["fixed", "learned"] = "fixed"
     """P' and P between channel levels: averages and repeats, or grouped 1x1 convolutions (mgiad)."""
-    blocks: _Steps = 2
+    blocks: _Count = 2
     """Residual blocks per stage (resnet, mgic)."""
     num_classes: Annotated[int, Field(ge=2, le=1_000_000)] = 10
     in_channels: _Channels = 3
@@ -83,12 +92,15 @@ class ArchitectureConfig:
     def __post_init__(self) -> None:
         for channels in self.base_channels:
             scaled = channels * self.channel_scaling
-            if not math.isclose(scaled, round(scaled), rel_tol=1e-9) or round(scaled) < 1:
-                problem = f"{self.channel_scaling:g} x {channels} = {scaled:g} channels; must come out a whole number"
-                raise ConfigError("channel_scaling", problem)
+            whole = math.isclose(scaled, round(scaled), rel_tol=1e-9) and 1 <= round(scaled) <= _MAX_CHANNELS
+            if not whole:
+                expected = f"must come out a whole number from 1 to {_MAX_CHANNELS}"
+                raise ConfigError("channel_scaling", f"{self.channel_scaling:g} x {channels} = {scaled:g}; {expected}")
         if isinstance(self.smoothing_steps, tuple) and len(self.smoothing_steps) != len(self.base_channels):
             counts = f"{len(self.smoothing_steps)} entries for {len(self.base_channels)} levels of base_channels"
             raise ConfigError("smoothing_steps", f"{counts}; give one number, or one per level")
+        if self.family == "mgiad" and 2 * max(self.steps) > _MAX_STEPS:
+            raise ConfigError("smoothing_steps", f"at most {_MAX_STEPS // 2} before and as many after coarsening")
         if self.family == "mgic" or (self.family != "resnet" and self.resolution_transfer == "depthwise"):
             self._check_depthwise_transfers()
         if self.family in ("mgic", "mgiad"):
@@ -156,8 +168,11 @@ class ArchitectureConfig:
         """The one description of this network: settings without effect are at their defaults.
 
         Two configs describe the same network exactly if their canonical forms are equal. An MGiaD whose every
-        resolution level has a single channel level is the MgNet with 2 nu steps and both operators shared.
+        resolution level has a single channel level is the MgNet with 2 nu steps and both operators shared; an MGIC
+        of one stage without coarser channel levels is a ResNet.
         """
+        if self.family == "mgic" and self.channel_hierarchies == ((self.channels[0],),):
+            return replace(self, family="resnet").canonical()
         if self.family == "mgiad" and all(len(hierarchy) == 1 for hierarchy in self.channel_hierarchies):
             doubled = tuple(2 * steps for steps in self.steps)
             return replace(self, family="mgnet", smoothing_steps=doubled, sharing="AB").canonical()
@@ -193,6 +208,13 @@ class ArchitectureConfig:
         # A level with fewer channels than fully_coupled_channels has no coarser ones either and says nothing of it.
         coarsest = min(hierarchy[-1] for hierarchy in hierarchies if len(hierarchy) > 1)
         return kept | {"fully_coupled_channels": coarsest, "channel_levels": max(map(len, hierarchies))}
+
+    def has_effect(self, name: str) -> bool:
+        """Whether the setting of that name is read when this network is built."""
+        canonical = self.canonical()
+        if name == "group_size" and all(len(hierarchy) == 1 for hierarchy in canonical.channel_hierarchies):
+            return False
+        return name in _EFFECTIVE[canonical.family] | _COMMON
 
     @cached_property
     def id(self) -> str:

@@ -43,6 +43,7 @@ def _total(parts: Iterable[tuple[str, Cost]]) -> Cost:
 
 
 def _parts(config: ArchitectureConfig, size: int) -> Iterable[tuple[str, Cost]]:
+    config = config.canonical()
     channels = config.channels
     yield "stem", _conv(config.in_channels, channels[0], size) + _batch_norm(channels[0])
     level_parts = _STAGES.get(config.family, _multigrid_level)
@@ -109,7 +110,7 @@ def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Itera
     if config.family == "mgnet" and config.sharing == "none":
         yield f"level {level + 1}", _unshared_smoother(channels, steps, size, level == 0, last)
     elif len(hierarchy) == 1:
-        doubled = 2 * steps if config.family == "mgiad" else steps
+        doubled = 2 * steps if config.family == "mgiad" else steps  # One channel level here, more elsewhere.
         shares_b = config.family == "mgiad" or config.sharing == "AB"
         yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last)
     else:

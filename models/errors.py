@@ -18,7 +18,8 @@ class ConfigError(UserError, ValueError):
 
     def __init__(self, key: str, problem: str, file: str | None = None) -> None:
         self.key, self.problem, self.file = key, problem, file
-        super().__init__(": ".join(part for part in (file, key, problem) if part))
+        text = ": ".join(part for part in (file, key, problem) if part)
+        super().__init__(" ".join(text.split()))
 
     def inside(self, prefix: str = "", file: str | None = None) -> ConfigError:
         """The same error, seen from the mapping `prefix` and the file that contain its key."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
@@ -70,35 +71,47 @@ def unknown_key(key: str, known: list[str]) -> ConfigError:
 
 
 def _config_error(error: ValidationError, cls: type) -> ConfigError:
+    # An unknown key first: it is often a required one misspelt.
+    unknown = [found for found in error.errors() if found["type"] in ("unexpected_keyword_argument", "extra_forbidden")]
+    if unknown:
+        return unknown_key(str(unknown[0]["loc"][-1]), [field.name for field in fields(cls)])
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    path = [part for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()]
+    # Behind the field's name pydantic puts list indices, and the names of types where it tried several.
+    key = ".".join(str(part) for i, part in enumerate(first["loc"]) if i == 0 or isinstance(part, int))
     if isinstance(cause, ConfigError):
-        return cause.inside(".".join(map(str, path)))
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        owner = _owner(cls, first["loc"][:-1])
-        known = [field.name for field in fields(owner)] if is_dataclass(owner) else []
-        return unknown_key(str(first["loc"][-1]), known).inside(".".join(map(str, path[:-1])))
-    key = ".".join(map(str, path))
+        return cause.inside(key)
     if first["type"] in ("missing", "missing_keyword_only_argument"):
         return ConfigError(key, "is required and missing")
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    return ConfigError(key, f"{message[0].lower()}{message[1:]}, got {_short(first['input'])}")
+    return ConfigError(
+        key, f"{message[0].lower()}{message[1:]}, got {_short(first['input'])}{_yaml_hint(first['input'])}"
+    )
 
 
-def _owner(cls: type, path: tuple) -> type:
-    """The settings class that the nested mapping at `path` belongs to."""
-    for part in path:
-        annotation = next((field.type for field in fields(cls) if field.name == part), None)
-        if not is_dataclass(annotation):
-            return object
-        cls = annotation
-    return cls
+def _yaml_hint(value: Any) -> str:
+    """YAML 1.1 reads 5e-4 as text, which surprises everybody once."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        mantissa, exponent = re.split("[eE]", value)
+        return f"; YAML takes that for text, write {mantissa}.0e{exponent if exponent[0] in '+-' else '+' + exponent}"
+    return ""
 
 
 def _short(value: Any) -> str:
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """The safe loader, but a key that stands twice in a mapping is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                mark = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
@@ -116,11 +129,12 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _UniqueKeyLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UserError(f"{path}{where}: not valid YAML ({problem})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of settings (key: value lines), got {_short(content)}")
     return content

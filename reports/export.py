@@ -7,9 +7,7 @@ result.json    accuracy, weights, data, recipe, versions
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 from ..models.build import build_model
 from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
-from ..search.training import TrainingRun
+from ..search.training import UNREADABLE, TrainingRun
 
 MODEL_FILE = "model.pt"
 
@@ -75,6 +73,6 @@ def load_model(folder: str | os.PathLike) -> Classifier:
         config = ArchitectureConfig.from_dict(state["architecture"])
         model = Classifier(config, **state["normalisation"])
         model.network.load_state_dict(state["weights"])
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError, BadZipFile):
+    except UNREADABLE:
         raise UserError(f"{path}: is damaged or no model of mgnas; train it again") from None
     return model.eval()

@@ -86,7 +86,7 @@ def front_figure(records: Sequence[TrialRecord], published: Sequence[PublishedMo
         _label_published(axes, published)
         low, high = _accuracy_range(finished, front, published)
         axes.set_ylim(low, high)
-        hidden = sum(100 * record.accuracy < low for record in finished)
+        hidden = sum(bool(100 * record.accuracy < low) for record in finished)
         _log_weights(axes, "weights (trainable parameters, log scale)")
         axes.set_ylabel("accuracy (%)" if published else "validation accuracy (%)")
         axes.grid(True, lw=0.8)

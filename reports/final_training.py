@@ -15,8 +15,8 @@ from ..models.config import ArchitectureConfig
 from ..models.cost import count_macs, count_weights
 from ..models.errors import ConfigError, UserError
 from ..models.settings import build, read_yaml, unknown_key, write_text, write_yaml
-from ..search.data import DataSettings, load_dataset
-from ..search.training import EpochResult, TrainingDivergedError, TrainingRun
+from ..search.data import DataSettings, Images, load_dataset
+from ..search.training import DamagedCheckpointError, EpochResult, TrainingDivergedError, TrainingRun
 from ..space.candidate import TrainingSettings
 from .export import MODEL_FILE, save_model
 
@@ -99,10 +99,8 @@ def train_fully(
     # Without test images the validation images are the only unseen ones, and must stay so.
     train = dataset.train if dataset.test is None else dataset.train + dataset.validation
     _claim(folder, task)
-    run = TrainingRun(architecture, task.training, train, None, task.seed, device)
     checkpoint = folder / _CHECKPOINT
-    if checkpoint.exists():
-        run.load(checkpoint)
+    run = _continued(task, train, checkpoint, device)
     try:
         while not run.finished:
             on_epoch(run.run_epoch())
@@ -125,6 +123,22 @@ def train_fully(
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _continued(task: FinalTraining, train: Images, checkpoint: Path, device: str) -> TrainingRun:
+    """The training as its checkpoint has it; from the beginning if there is none, or none that can be used."""
+
+    def fresh() -> TrainingRun:
+        return TrainingRun(task.architecture, task.training, train, None, task.seed, device)
+
+    run = fresh()
+    if not checkpoint.exists():
+        return run
+    try:
+        run.load(checkpoint)
+    except DamagedCheckpointError:
+        return fresh()
+    return run
 
 
 def _claim(folder: Path, task: FinalTraining) -> None:

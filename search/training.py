@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -25,8 +27,26 @@ from .data import Images
 _EVALUATION_BATCH = 1024
 
 
+# What torch.load and load_state_dict raise on a file that is truncated, garbled, or of another network.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    pickle.UnpicklingError,
+    BadZipFile,
+)
+
+
 class TrainingDivergedError(RuntimeError):
     """The loss is no longer finite."""
+
+
+class DamagedCheckpointError(ValueError):
+    """A file that is no whole checkpoint of this network."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +189,15 @@ class TrainingRun:
         """Continue from a checkpoint.
 
         Raises:
-            Exception: whatever torch.load and load_state_dict raise on a file that is no checkpoint of this network.
+            DamagedCheckpointError: the file cannot be used; this run may have been changed in part, so make a new one.
         """
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = [EpochResult(**result) for result in state["history"]]
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history = [EpochResult(**result) for result in state["history"]]
+        except UNREADABLE as error:
+            raise DamagedCheckpointError(f"{path}: not a checkpoint of this network") from error
 
 
 def learning_rate(settings: TrainingSettings, progress: float) -> float:

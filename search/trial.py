@@ -6,8 +6,6 @@ A failure ends the trial with its reason in the result; the search goes on.
 from __future__ import annotations
 
 import logging
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from ..space.candidate import TrainingSettings
 from .data import DataSettings, load_dataset
-from .training import TrainingDivergedError, TrainingRun
+from .training import DamagedCheckpointError, TrainingDivergedError, TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -86,20 +84,20 @@ class TrialWorker:
             return _failure(f"{type(error).__name__}: {error}")
 
     def _prepare(self) -> TrainingRun:
-        task = self.task
-        torch.set_num_threads(task.threads)
-        dataset = load_dataset(task.data)
-        device = "cuda" if task.gpu else "cpu"
-        run = TrainingRun(task.architecture, task.training, dataset.train, dataset.validation, task.seed, device)
-        if Path(task.checkpoint).exists():
+        torch.set_num_threads(self.task.threads)
+        run = self._fresh_run()
+        if Path(self.task.checkpoint).exists():
             try:
-                run.load(task.checkpoint)
-            except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile):
-                logger.warning("trial %d: its checkpoint is damaged; starting it anew", task.number)
-                run = TrainingRun(
-                    task.architecture, task.training, dataset.train, dataset.validation, task.seed, device
-                )
+                run.load(self.task.checkpoint)
+            except DamagedCheckpointError:
+                logger.warning("trial %d: its checkpoint is damaged; starting it anew", self.task.number)
+                run = self._fresh_run()
         return run
+
+    def _fresh_run(self) -> TrainingRun:
+        task, dataset = self.task, load_dataset(self.task.data)
+        device = "cuda" if task.gpu else "cpu"
+        return TrainingRun(task.architecture, task.training, dataset.train, dataset.validation, task.seed, device)
 
 
 def _failure(reason: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..models.errors import UserError
@@ -85,10 +86,10 @@ class SearchProgress:
 
 
 class RayTrial(tune.Trainable):
-    """A TrialWorker as Ray sees it: one epoch a step; the actor is used again for the next trial."""
+    """A worker as Ray sees it: one epoch a step; the actor is used again for the next trial."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._worker = TrialWorker(config["task"])
+        self._worker = config["worker"](config["task"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -102,10 +103,11 @@ class RayTrial(tune.Trainable):
 class _Driver:
     """Passes on between Ray's events, the strategy, the study and the display."""
 
-    def __init__(self, run: RunDirectory, strategy: Strategy, progress: SearchProgress, gpu: bool) -> None:
-        self.run, self.strategy, self.progress, self.gpu = run, strategy, progress, gpu
+    def __init__(self, run: RunDirectory, strategy: Strategy, progress: SearchProgress, worker: type) -> None:
+        self.run, self.strategy, self.progress, self.worker = run, strategy, progress, worker
         self.events: Callable[[TrialRecord], None] = lambda record: None
         self._numbers: dict[str, int] = {}
+        self._reasons: dict[str, str] = {}
 
     def ask(self, ray_id: str) -> dict[str, Any] | None:
         """Ray config of the next trial, None if there is none."""
@@ -123,9 +125,9 @@ class _Driver:
             seed=record.seed,
             checkpoint=str(self.run.checkpoint(record.number)),
             threads=config.resources.cpus_per_trial,
-            gpu=self.gpu,
+            gpu=config.resources.gpus_per_trial > 0,
         )
-        return {"task": task}
+        return {"task": task, "worker": self.worker}
 
     def result(self, ray_id: str, result: dict[str, Any]) -> Decision:
         """A worker has finished an epoch, or cannot go on."""
@@ -143,11 +145,18 @@ class _Driver:
         self._end(record)
         return Decision.STOP
 
-    def died(self, ray_id: str, reason: str) -> None:
+    def note_error(self, ray_id: str, file: Path) -> None:
+        """Ray has written down why a worker process is gone; it may be tried again."""
+        last = file.read_text(errors="replace").split("Failure #")[-1].strip().splitlines()[1:]
+        # An exception out of the worker's code says what happened in its last line, Ray's own message in its first.
+        line = last[-1 if "ray::" in last[0] else 0] if last else "no reason known"
+        self._reasons[ray_id] = f"the worker died: {line.strip()}"[:300]
+
+    def died(self, ray_id: str) -> None:
         """The worker process is gone, and its retries are used up."""
         record = self.strategy.records[self._numbers[ray_id]]
         if record.state is TrialState.RUNNING:
-            self.strategy.fail(record.number, reason)
+            self.strategy.fail(record.number, self._reasons.get(ray_id, "the worker died"))
             self._end(record)
 
     def _end(self, record: TrialRecord) -> None:
@@ -159,7 +168,7 @@ class _Driver:
 
 
 class StrategySearcher(Searcher):
-    """Asks the strategy when Ray has room for a trial."""
+    """Asks the strategy when Ray has room for a trial, and tells it of those whose process is gone for good."""
 
     def __init__(self, driver: _Driver | None = None) -> None:
         super().__init__(metric=None, mode=None)
@@ -169,7 +178,9 @@ class StrategySearcher(Searcher):
         return self._driver.ask(trial_id) or Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The scheduler hears of it too, and with the reason."""
+        # NOTE: The scheduler hears of errors too, but also of those that are retried.
+        if error:
+            self._driver.died(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """The run directory holds the state."""
@@ -182,7 +193,7 @@ class StrategySearcher(Searcher):
 
 
 class StrategyScheduler(FIFOScheduler):
-    """Tells the strategy of results and ends."""
+    """Tells the strategy of results."""
 
     def __init__(self, driver: _Driver | None = None) -> None:
         super().__init__()
@@ -198,9 +209,7 @@ class StrategyScheduler(FIFOScheduler):
             self._driver.result(trial.trial_id, result)
 
     def on_trial_error(self, tune_controller, trial) -> None:
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error else []
-        self._driver.died(trial.trial_id, f"the worker died: {lines[0] if lines else 'no reason known'}"[:300])
+        self._driver.note_error(trial.trial_id, Path(trial.error_file))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -210,6 +219,7 @@ def run_search(
     run: RunDirectory,
     display: Callable[[SearchProgress], Any] | None = None,
     address: str | None = None,
+    worker: type = TrialWorker,
 ) -> SearchProgress:
     """Run a search, or go on with it, until it has its trials or is interrupted.
 
@@ -217,6 +227,7 @@ def run_search(
         run: its directory; what it says is what is done.
         display: called once with the progress; returns a context manager that may have `event(record)`.
         address: a Ray cluster; default: Ray is started on this machine and stopped afterwards.
+        worker: made from a TrialTask, its `step` runs an epoch; for tests and benchmarks of the machinery.
 
     Returns:
         the progress at the end. It is interrupted (by Ctrl-C) if trials are still RUNNING or missing.
@@ -229,7 +240,7 @@ def run_search(
     strategy = Strategy(run.space, sampler, config.search.trials, config.search.seed, run.load())
     workers = _start_ray(config.resources, address)
     progress = SearchProgress(config.search.trials, strategy.records, workers, run.elapsed)
-    driver = _Driver(run, strategy, progress, gpu=config.resources.gpus_per_trial > 0)
+    driver = _Driver(run, strategy, progress, worker)
     scratch = run.path / "ray"
     needs = {"cpu": config.resources.cpus_per_trial, "gpu": config.resources.gpus_per_trial}
     tuner = tune.Tuner(

@@ -34,6 +34,11 @@ class Range:
             raise ConfigError("low", f"a log scale starts above 0, got {self.low:g}")
         if self.log and self.step is not None:
             raise ConfigError("step", "a log scale has no step; drop one of the two")
+        steps = (self.high - self.low) / self.step if self.step else 0
+        if not math.isclose(steps, round(steps), abs_tol=1e-9):
+            raise ConfigError(
+                "step", f"{self.step:g} does not lead from {self.low:g} to {self.high:g}; change one of the three"
+            )
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,10 @@ class Parameter:
         if isinstance(value, list):
             if not value:
                 raise ConfigError(name, "has no choices; name at least one")
-            decoded = {_label(choice): choice for choice in value}
+            try:
+                decoded = {_label(choice): choice for choice in value}
+            except ConfigError as error:
+                raise error.inside(name) from None
             if len(decoded) < len(value):
                 raise ConfigError(name, "names a choice twice; name each once")
             return cls(name, CategoricalDistribution(tuple(decoded)), decoded)
@@ -116,7 +124,10 @@ class Parameter:
             return self.grid[min(max(index, 0), len(self.grid) - 1)]
         d = self.distribution
         low, high, at = (math.log(v) if d.log else v for v in (d.low, d.high, label))
-        moved = float(np.clip(at + rng.normal(0, 0.1 * (high - low)), low, high))
+        moved = at + rng.normal(0, 0.1 * (high - low))
+        moved = float(
+            np.clip(2 * low - moved if moved < low else 2 * high - moved if moved > high else moved, low, high)
+        )
         return min(max(math.exp(moved) if d.log else moved, d.low), d.high)
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from typing import Annotated, Any
 
 import numpy as np
@@ -37,13 +38,27 @@ def parse_count(value: Any) -> int:
         ConfigError: anything else, or a number below 1.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?)\s*", str(value)) if not isinstance(value, bool) else None
-    number = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match else 0
-    if number < 1 or number != round(number) or number > 1e18:
+    number = Decimal(match[1]).scaleb({"": 0, "k": 3, "m": 6, "g": 9}[match[2].lower()]) if match else Decimal(0)
+    if number < 1 or number != int(number) or number > 10**18:
         raise ConfigError("", f"expected a whole number such as 20000, 20k or 1.5M, got {value!r}")
-    return round(number)
+    return int(number)
 
 
 _Count = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_count(value))]
+
+
+class LimitError(ConfigError):
+    """A valid network over a budget.
+
+    Args:
+        limit: the name of the limit.
+        amount: what the network has of it.
+        problem: the rest of the sentence.
+    """
+
+    def __init__(self, limit: str, amount: int, problem: str) -> None:
+        self.limit, self.amount = limit, amount
+        super().__init__(f"limits.{limit}", f"{amount:,} {problem}")
 
 
 @settings
@@ -54,15 +69,18 @@ class Limits:
     min_weights: _Count = None
     max_macs: _Count = None
 
-    def violation(self, candidate: Candidate) -> str | None:
-        """Which limit the candidate breaks, in words; None if it keeps all."""
+    def check(self, candidate: Candidate) -> None:
+        """Refuse a candidate that breaks a limit.
+
+        Raises:
+            LimitError: naming the limit.
+        """
         if self.max_weights is not None and candidate.weights > self.max_weights:
-            return f"max_weights: {candidate.weights:,} weights are more than {self.max_weights:,}"
+            raise LimitError("max_weights", candidate.weights, f"weights are more than {self.max_weights:,}")
         if self.min_weights is not None and candidate.weights < self.min_weights:
-            return f"min_weights: {candidate.weights:,} weights are fewer than {self.min_weights:,}"
+            raise LimitError("min_weights", candidate.weights, f"weights are fewer than {self.min_weights:,}")
         if self.max_macs is not None and candidate.macs > self.max_macs:
-            return f"max_macs: {candidate.macs:,} MACs are more than {self.max_macs:,}"
-        return None
+            raise LimitError("max_macs", candidate.macs, f"MACs are more than {self.max_macs:,}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +144,8 @@ class SearchSpace:
         for key in mapping:
             if key not in ("fixed", "parameters", "limits"):
                 raise unknown_key(str(key), ["fixed", "parameters", "limits"])
-        fixed, parameters = mapping.get("fixed") or {}, mapping.get("parameters") or {}
+        sections = {key: {} if mapping.get(key) is None else mapping[key] for key in ("fixed", "parameters", "limits")}
+        fixed, parameters = sections["fixed"], sections["parameters"]
         for section, content in (("fixed", fixed), ("parameters", parameters)):
             if not isinstance(content, Mapping):
                 raise ConfigError(section, f"expected a mapping of settings, got {content!r}")
@@ -145,7 +164,7 @@ class SearchSpace:
         if not self.parameters:
             raise ConfigError("parameters", "names nothing to search; give one, such as smoothing_steps: [1, 2]")
         self.fixed = dict(fixed)
-        self.limits = build(Limits, mapping.get("limits") or {}, "limits")
+        self.limits = build(Limits, sections["limits"], "limits")
 
     def _check_choices(self) -> None:
         """Every choice has its setting's type and is part of some valid network, whatever that weighs."""
@@ -156,22 +175,48 @@ class SearchSpace:
         rng = np.random.default_rng(0)
         for parameter in self.parameters:
             for label in parameter.decoded:
-                draws = ({**self.random_values(rng), parameter.name: label} for _ in range(_TRIES))
-                problems = list(itertools.takewhile(bool, map(self._problem, draws)))
-                if len(problems) < _TRIES:
-                    continue
-                last = problems[-1]
-                if len({problem.key for problem in problems}) == 1:
-                    raise last.inside(self._section(last.key))
-                message = f"{label} fits no combination of the other settings ({last})"
-                raise ConfigError(f"parameters.{parameter.name}", message)
+                self._check_choice(parameter, label, rng)
 
-    def _problem(self, values: Mapping[str, Any]) -> ConfigError | None:
-        try:
-            self.build(values)
-        except ConfigError as error:
-            return error
-        return None
+    def _check_choice(self, parameter: Parameter, label: Any, rng: np.random.Generator) -> None:
+        """A choice must be valid somewhere; where it is at fault, it must also be valid where it has an effect."""
+        problems, harmless = [], 0
+        for tried, values in enumerate(self._combinations_with(parameter, label, rng)):
+            if tried == _TRIES and harmless and all(problem.key != parameter.name for problem in problems):
+                return  # Valid, and never at fault: whether it has an effect anywhere need not be known.
+            try:
+                architecture = self.build(values).architecture
+            except ConfigError as error:
+                problems.append(error)
+                continue
+            if parameter.name in _TRAINING or architecture.has_effect(parameter.name):
+                return
+            harmless += 1
+        own = [problem for problem in problems if problem.key == parameter.name]
+        if own and harmless:
+            raise own[0].inside("parameters")
+        if harmless:
+            return
+        cause = problems[0]
+        if cause.key in _ARCHITECTURE and len({problem.key for problem in problems}) == 1:
+            raise cause.inside(self._section(cause.key))
+        raise ConfigError(
+            f"parameters.{parameter.name}", f"{label} fits no combination of the other settings ({cause})"
+        )
+
+    def _combinations_with(
+        self, parameter: Parameter, label: Any, rng: np.random.Generator
+    ) -> Iterator[dict[str, Any]]:
+        """Random combinations that contain a choice, and then, if they can be enumerated, all of them."""
+        for _ in range(_TRIES):
+            yield {**self.random_values(rng), parameter.name: label}
+        points = self.points()
+        if points is not None and points <= ENUMERABLE * len(parameter.grid):
+            others = [other for other in self.parameters if other is not parameter]
+            for labels in itertools.product(*(other.grid for other in others)):
+                yield {
+                    **{other.name: value for other, value in zip(others, labels, strict=True)},
+                    parameter.name: label,
+                }
 
     def _section(self, name: str) -> str:
         """Where a setting stands, or belongs."""
@@ -180,27 +225,24 @@ class SearchSpace:
     def _check_possible(self) -> None:
         rng = np.random.default_rng(0)
         probes = (self.random_values(rng) for _ in range(_PROBES))
-        everything = self.points() if self.points() and self.points() <= ENUMERABLE else ()
-        seen = 0
-        reasons: collections.Counter[str] = collections.Counter()
-        lightest, heaviest = math.inf, 0
-        for values in itertools.chain(probes, self.all_values() if everything else ()):
-            seen += 1
+        points = self.points()
+        everything = self.all_values() if points is not None and points <= ENUMERABLE else ()
+        invalid: collections.Counter[str] = collections.Counter()
+        amounts: dict[str, list[int]] = {}
+        for values in itertools.chain(probes, everything):
             try:
-                candidate = self.build(values)
-            except ConfigError as error:
-                reasons[str(error)] += 1
-                continue
-            violation = self.limits.violation(candidate)
-            if violation is None:
+                self.candidate(values)
                 return
-            lightest, heaviest = min(lightest, candidate.weights), max(heaviest, candidate.weights)
-            reasons[violation.split(":")[0]] += 1
-        if heaviest:
-            key = reasons.most_common(1)[0][0]
-            problem = f"leaves no candidate: the networks found here have {lightest:,} to {heaviest:,} weights"
-            raise ConfigError(f"limits.{key}", problem)
-        commonest = reasons.most_common(1)[0][0]
+            except LimitError as error:
+                amounts.setdefault(error.limit, []).append(error.amount)
+            except ConfigError as error:
+                invalid[str(error)] += 1
+        if amounts:
+            limit = max(amounts, key=lambda key: len(amounts[key]))
+            unit = "MACs" if limit == "max_macs" else "weights"
+            found = f"the networks that break it have {min(amounts[limit]):,} to {max(amounts[limit]):,} {unit}"
+            raise ConfigError(f"limits.{limit}", f"leaves no candidate: {found}")
+        commonest = invalid.most_common(1)[0][0]
         raise ConfigError("parameters", f"none of the combinations is valid; most often: {commonest}")
 
     def points(self) -> int | None:
@@ -255,10 +297,7 @@ class SearchSpace:
             ConfigError: the settings contradict each other or break a limit.
         """
         candidate = self.build(values)
-        violation = self.limits.violation(candidate)
-        if violation is not None:
-            key, problem = violation.split(": ", 1)
-            raise ConfigError(f"limits.{key}", problem)
+        self.limits.check(candidate)
         return candidate
 
     def enumerate(self) -> Iterator[Candidate]:

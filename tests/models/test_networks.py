@@ -1,0 +1,120 @@
+"""What every network can do: take any image, learn with every weight, start where it should."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from mgnas.models import ArchitectureConfig, build_model
+from mgnas.models.layers import SmoothingStep
+from mgnas.models.mgiad import FixedChannelTransfer, LearnedChannelTransfer
+
+
+def assert_all_weights_learn(net, config):
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # Networks of one channel must not die of a negative one.
+            module.bias.data = module.bias.abs() + 0.1
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(8, config.in_channels, 16, 16, dtype=torch.float64, generator=generator)
+    F.cross_entropy(net.train()(images), torch.arange(8) % config.num_classes).backward()
+    # A weight that cancels out has rounding errors for a gradient, not exact zeros.
+    dead = [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-9]
+    assert dead == []
+
+
+@settings(max_examples=80)
+@given(config=st.from_type(ArchitectureConfig))
+def test_every_weight_learns(network, config):
+    assert_all_weights_learn(network(config), config)
+
+
+@pytest.mark.parametrize("sharing", ["none", "A", "AB"])
+@pytest.mark.parametrize("steps", [(1,), (2,), (1, 1), (2, 1), (1, 2), (1, 1, 1), (3, 2, 1)])
+def test_every_weight_of_mgnet_learns_however_few_the_steps(network, steps, sharing):
+    channels = (4, 8, 8)[: len(steps)]
+    config = ArchitectureConfig(family="mgnet", base_channels=channels, smoothing_steps=steps, sharing=sharing)
+    assert_all_weights_learn(network(config), config)
+
+
+FAMILIES = [
+    pytest.param({"family": "resnet"}, id="resnet"),
+    pytest.param({"family": "mgnet", "sharing": "none"}, id="mgnet-none"),
+    pytest.param({"family": "mgnet", "sharing": "AB", "resolution_transfer": "dense"}, id="mgnet-AB-dense"),
+    pytest.param({"family": "mgic", "group_size": 4}, id="mgic"),
+    pytest.param({"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2}, id="mgiad-fixed"),
+    pytest.param(
+        {"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2, "channel_transfer": "learned"},
+        id="mgiad-learned",
+    ),
+]
+
+
+@pytest.mark.parametrize("values", FAMILIES)
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, 5, 6])
+@given(data=st.data())
+@settings(max_examples=4)
+def test_any_image_from_8_by_8_up_gives_logits(values, levels, data):
+    in_channels, count = data.draw(st.sampled_from([1, 3])), data.draw(st.integers(1, 3))
+    height, width = data.draw(st.integers(8, 24)), data.draw(st.integers(8, 24))
+    config = ArchitectureConfig(base_channels=(8,) * levels, in_channels=in_channels, num_classes=7, **values)
+    with torch.no_grad():
+        logits = build_model(config).eval()(torch.randn(count, in_channels, height, width))
+    assert logits.shape == (count, 7)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("values", FAMILIES)
+def test_six_levels_train_on_8_by_8_images(values):
+    # The last three levels see single pixels, of which batch norm needs two: one per image.
+    model = build_model(ArchitectureConfig(base_channels=(8,) * 6, **values))
+    assert model.train()(torch.randn(2, 3, 8, 8)).isfinite().all()
+
+
+@given(group_size=st.sampled_from([2, 4, 6, 8, 16, 48]), groups=st.integers(1, 4), seed=st.integers(0, 99))
+def test_learned_channel_transfer_starts_as_the_fixed_one(group_size, groups, seed):
+    channels = group_size * groups
+    generator = torch.Generator().manual_seed(seed)
+    fine = torch.randn(2, channels, 3, 3, generator=generator)
+    coarse = torch.randn(2, channels // 2, 3, 3, generator=generator)
+    fixed, learned = FixedChannelTransfer(), LearnedChannelTransfer(channels, groups)
+    torch.testing.assert_close(learned.restrict(fine), fixed.restrict(fine))
+    torch.testing.assert_close(learned.prolong(coarse), fixed.prolong(coarse))
+
+
+def test_fixed_channel_transfer_averages_pairs_and_repeats_them():
+    fine = torch.tensor([1.0, 3.0, 10.0, 20.0]).view(1, 4, 1, 1)
+    assert FixedChannelTransfer().restrict(fine).flatten().tolist() == [2.0, 15.0]
+    assert FixedChannelTransfer().prolong(fine).flatten().tolist() == [1.0, 1.0, 3.0, 3.0, 10.0, 10.0, 20.0, 20.0]
+
+
+@pytest.mark.parametrize("values", FAMILIES[1:3] + FAMILIES[4:])
+def test_increments_of_smoothing_steps_start_small(values):
+    # At 1 deep settings diverge; at 0 nothing behind the batch norm learns.
+    model = build_model(ArchitectureConfig(base_channels=(8, 8), **values))
+    steps = [module for module in model.modules() if isinstance(module, SmoothingStep)]
+    assert len(steps) >= 4
+    for step in steps:
+        assert step.bn2.weight.tolist() == pytest.approx([0.2] * len(step.bn2.weight))
+        assert step.bn1.weight.tolist() == [1.0] * len(step.bn1.weight)
+
+
+@settings(max_examples=40)
+@given(config=st.from_type(ArchitectureConfig))
+def test_only_the_linear_layer_has_a_bias(config):
+    model = build_model(config)
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert [layer.bias is not None for layer in layers] == [isinstance(layer, nn.Linear) for layer in layers]
+
+
+@settings(max_examples=40)
+@given(config=st.from_type(ArchitectureConfig))
+def test_equal_seeds_give_equal_networks(config):
+    torch.manual_seed(11)
+    first = build_model(config)
+    torch.manual_seed(11)
+    second = build_model(config.canonical())
+    assert list(first.state_dict()) == list(second.state_dict())
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
