@@ -33,19 +33,15 @@ def search(
 
     Ctrl-C ends the search so that `mgnas resume` can continue it.
     """
-    from ..models.errors import ConfigError
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
     from ..search.search_config import SearchConfig
 
     _quieten()
-    if name is not None and (Path(name).name != name or name.startswith(".")):
-        raise ConfigError("--name", f"expected a plain folder name, got {name!r}; use --runs for the parent folder")
     wanted = SearchConfig.load(config)
     wanted = wanted.override(
         trials=trials, workers=workers, sampler=sampler, seed=seed, path=path and str(Path(path).absolute())
     )
-    wanted.search_space()
     load_dataset(wanted.data)  # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
     run = RunDirectory.create(wanted, runs, name)
     click.echo(f"Searching in {run.path}")

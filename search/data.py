@@ -6,6 +6,7 @@ Trials see training and validation images only; the test images are for `mgnas t
 from __future__ import annotations
 
 import functools
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,7 +34,7 @@ class DataSettings:
     folder to keep a downloaded set in, default ~/.cache/mgnas."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training images that is held out, the same of every class."""
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Chooses the held-out images. All trials of a search share it."""
     train_images: Annotated[int, Field(ge=1)] | None = None
     """Use only so many training images (before the split), the same share of every class."""
@@ -132,7 +133,7 @@ def load_dataset(data: DataSettings) -> Dataset:
             raise UserError(
                 f"data.train_images: {data.train_images} leaves under 2 images for each of {classes} classes"
             )
-        train = train.take(_stratified(train.labels, data.train_images, data.split_seed))
+        train = train.take(_stratified(train.labels, data.train_images, data.split_seed, least=2))
     if data.image_size is not None:
         train = _reduced(train, data.image_size)
         test = test and _reduced(test, data.image_size)
@@ -141,17 +142,28 @@ def load_dataset(data: DataSettings) -> Dataset:
         raise UserError(
             f"data.validation_fraction: {data.validation_fraction:g} leaves classes without training images"
         )
-    held_out = _stratified(train.labels, held_out_count, data.split_seed)
+    held_out = _stratified(train.labels, held_out_count, data.split_seed, least=1, left=1)
     kept = np.setdiff1d(np.arange(len(train)), held_out)
     return Dataset(train.take(kept), train.take(held_out), test, classes)
 
 
-def _stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` indices with each class in proportion."""
-    from sklearn.model_selection import train_test_split
+def _stratified(labels: np.ndarray, count: int, seed: int, least: int = 0, left: int = 0) -> np.ndarray:
+    """Indices of `count` images, each class in proportion.
 
-    indices = np.arange(len(labels))
-    return train_test_split(indices, train_size=count, random_state=seed, stratify=labels)[0]
+    scikit-learn's stratified split may take all or none of a small class; here at least `least` images of every
+    class are taken and `left` are not. The caller has checked that there are enough.
+    """
+    sizes = np.bincount(labels)
+    low, high = np.full(len(sizes), least), sizes - left
+    quota = count * sizes / len(labels)
+    taken = np.clip(np.floor(quota).astype(int), low, high)
+    while (missing := count - taken.sum()) != 0:
+        step = np.sign(missing)
+        movable = taken < high if step > 0 else taken > low
+        taken[np.argmax(np.where(movable, step * (quota - taken), -np.inf))] += step
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:n] for label, n in enumerate(taken)]
+    return np.concatenate(chosen)
 
 
 def _check_reduction(size: int, wanted: int) -> None:
@@ -211,7 +223,17 @@ def _read_npz(data: DataSettings) -> tuple[Images, Images | None]:
             arrays = {key: file[key] for key in _NPZ_KEYS if key in file}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file (data.path)") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(f"{path}: not a readable npz file ({error}); write it with numpy.savez") from None
     for key in ("train_images", "train_labels"):
         if key not in arrays:

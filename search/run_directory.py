@@ -60,6 +60,9 @@ class RunDirectory:
             UserError: the name is taken, or the folder cannot be written.
         """
         parent = Path(parent)
+        if name is not None and (Path(name).name != name or name.startswith(".")):
+            raise UserError(f"--name: expected a plain folder name, got {name!r}; use --runs for the parent folder")
+        config.search_space()  # Before anything is written: an impossible space leaves no run behind.
         try:
             parent.mkdir(parents=True, exist_ok=True)
             building = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
@@ -119,5 +122,5 @@ def _free_name(parent: Path, name: str) -> Path:
 
 
 def _existing_runs(parent: Path) -> str:
-    runs = sorted(path.parent.name for path in parent.glob(f"*/{_CONFIG}")) if parent.is_dir() else []
+    runs = sorted(path.parent.name for path in parent.glob(f"[!.]*/{_CONFIG}")) if parent.is_dir() else []
     return f"; in {parent} there are {', '.join(runs[:8])}" if runs else ""

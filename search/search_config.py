@@ -94,10 +94,10 @@ class SearchConfig:
             raise ConfigError("name", f"expected letters, digits, '-', '_' and '.', got {name!r}", file)
         # Final training starts from the trials' recipe and changes what it names.
         merged = dict(content)
-        final = content.get("final_training") or {}
-        if isinstance(final, Mapping) and isinstance(content.get("training") or {}, Mapping):
-            merged["final_training"] = (content.get("training") or {}) | final
-        sections = {key: build(kind, merged.get(key) or {}, key, file) for key, kind in _SECTIONS.items()}
+        trials, final = (_section(content, key) for key in ("training", "final_training"))
+        if isinstance(trials, Mapping) and isinstance(final, Mapping):
+            merged["final_training"] = {**trials, **final}
+        sections = {key: build(kind, _section(merged, key), key, file) for key, kind in _SECTIONS.items()}
         return cls(name=name, space=content["space"], file=file, **sections)
 
     def search_space(self) -> SearchSpace:
@@ -129,6 +129,11 @@ class SearchConfig:
             values = {field.name: getattr(settings_now, field.name) for field in fields(settings_now)}
             changed = replace(changed, **{section: build(_SECTIONS[section], values | {name: value}, section)})
         return changed
+
+
+def _section(content: Mapping[str, Any], key: str) -> Any:
+    """A section as it stands in the file; one that is missing or empty has its defaults."""
+    return {} if content.get(key) is None else content[key]
 
 
 def _field_names(cls: type) -> set[str]:

@@ -105,15 +105,20 @@ class Strategy:
             seconds: training time so far.
         """
         record = self.records[number]
-        if not all(map(math.isfinite, curve)):
-            self.fail(number, f"the accuracy became {curve[-1]} in epoch {len(curve)}")
+        if record.state is not TrialState.RUNNING:
             return Decision.STOP
+        for epoch, accuracy in enumerate(curve, start=1):
+            if not math.isfinite(accuracy):
+                self.fail(number, f"the accuracy became {accuracy} in epoch {epoch}")
+                return Decision.STOP
         record.curve, record.seconds = list(curve), seconds
         return Decision.CONTINUE
 
     def complete(self, number: int) -> None:
         """The trial has run all its epochs; the last reported accuracy is its result."""
         record = self.records[number]
+        if record.state is not TrialState.RUNNING:
+            return
         if len(record.curve) < record.candidate.training.epochs:
             missing = f"{len(record.curve)} of {record.candidate.training.epochs} epochs"
             self.fail(number, f"ended after {missing}")

@@ -7,8 +7,11 @@ mistake several objectives (a stopped trial would be stored as complete), so the
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import RDBStorage
@@ -28,6 +31,16 @@ _OPTUNA_STATE = {
     TrialState.FAILED: OptunaState.FAIL,
 }
 _STATE = {value: key for key, value in _OPTUNA_STATE.items()}
+# What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a file that is none of theirs or was damaged.
+_DAMAGE = (
+    sqlite3.Error,
+    SQLAlchemyError,
+    optuna.exceptions.OptunaError,
+    AssertionError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class StudyFile:
@@ -43,18 +56,20 @@ class StudyFile:
 
     def __init__(self, path: str | os.PathLike, space: SearchSpace) -> None:
         self.path, self.space = Path(path), space
+        self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
         if not self.path.is_file():
             raise UserError(f"{path}: is missing, and with it the trials of this run; start the search anew")
         try:
+            _check_integrity(self.path)
             self._storage = _storage(self.path)
             self._study_id = self._storage.get_study_id_from_name(_STUDY)
-        except (SQLAlchemyError, KeyError, RuntimeError, AssertionError) as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+            trials = self._storage.get_all_trials(self._study_id)
+        except _DAMAGE as error:
+            reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
             raise UserError(f"{path}: not a readable study of mgnas ({reason}); restore it from a copy") from None
-        trials = self._storage.get_all_trials(self._study_id)
         numbers = [trial.number for trial in trials]
         self._ids = {n: self._storage.get_trial_id_from_study_id_trial_number(self._study_id, n) for n in numbers}
-        self._stored = {trial.number: len(trial.intermediate_values) for trial in trials}
+        self._stored = {trial.number: dict(trial.intermediate_values) for trial in trials}
 
     @staticmethod
     def create(path: str | os.PathLike) -> None:
@@ -74,7 +89,7 @@ class StudyFile:
         trial = create_trial(
             state=OptunaState.RUNNING,
             params=candidate.values,
-            distributions={parameter.name: parameter.distribution for parameter in self.space.parameters},
+            distributions=self._distributions,
             user_attrs={
                 "id": candidate.id,
                 "weights": candidate.weights,
@@ -86,15 +101,22 @@ class StudyFile:
         self._ids[record.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
 
     def epoch(self, record: TrialRecord) -> None:
-        """Store what is new of the trial's curve."""
-        for epoch in range(self._stored.get(record.number, 0) + 1, len(record.curve) + 1):
-            self._storage.set_trial_intermediate_value(self._ids[record.number], epoch, record.curve[epoch - 1])
-        self._stored[record.number] = len(record.curve)
+        """Store what is new of the trial's curve; all of it if the trial had to begin anew."""
+        stored = self._stored.setdefault(record.number, {})
+        for epoch, accuracy in enumerate(record.curve, start=1):
+            if stored.get(epoch) != accuracy:
+                self._storage.set_trial_intermediate_value(self._ids[record.number], epoch, accuracy)
+                stored[epoch] = accuracy
 
     def end(self, record: TrialRecord) -> None:
         """Store how the trial ended."""
         trial_id = self._ids[record.number]
-        ending = {"seconds": record.seconds, "finished": record.finished, "reason": record.reason}
+        ending = {
+            "epochs": len(record.curve),
+            "seconds": record.seconds,
+            "finished": record.finished,
+            "reason": record.reason,
+        }
         for key, value in ending.items():
             self._storage.set_trial_user_attr(trial_id, key, value)
         values = [record.accuracy, record.weights] if record.state is TrialState.COMPLETE else None
@@ -106,7 +128,11 @@ class StudyFile:
         Raises:
             UserError: a trial no longer fits the search space.
         """
-        return [self._record(trial) for trial in self._storage.get_all_trials(self._study_id)]
+        try:
+            trials = self._storage.get_all_trials(self._study_id)
+        except _DAMAGE as error:
+            raise UserError(f"{self.path}: cannot be read ({str(error).splitlines()[0]})") from None
+        return [self._record(trial) for trial in trials]
 
     def close(self) -> None:
         """Release the file."""
@@ -116,20 +142,34 @@ class StudyFile:
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs
         try:
+            create_trial(params=trial.params, distributions=self._distributions, state=OptunaState.RUNNING)
             candidate = self.space.build(trial.params)
+            seed = attributes["seed"]
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.path}: trial {trial.number} does not fit the search space ({error})") from None
+        curve = [value for _, value in sorted(trial.intermediate_values.items())]
         return TrialRecord(
             trial.number,
             candidate,
-            attributes["seed"],
+            seed,
             _STATE[trial.state],
-            [value for _, value in sorted(trial.intermediate_values.items())],
+            curve[: attributes.get("epochs")],
             attributes.get("reason", ""),
             attributes.get("seconds", 0.0),
             attributes.get("finished"),
         )
 
 
+def _check_integrity(path: Path) -> None:
+    """A damaged page can otherwise go unnoticed until it is read, or be read as something else."""
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)) as connection:
+        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
 def _storage(path: Path) -> RDBStorage:
-    return RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}})
+    # As a quoted file: address, because '?' and '%' in a folder's name mean something in database addresses. The
+    # second quoting is undone by SQLAlchemy, the first by SQLite.
+    address = quote(f"file:{quote(str(path.resolve()))}", safe="/:")
+    return RDBStorage(f"sqlite:///{address}?uri=true", engine_kwargs={"connect_args": {"timeout": 60}})

@@ -193,6 +193,8 @@ class TrainingRun:
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"expected a mapping, got {type(state).__name__}")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.history = [EpochResult(**result) for result in state["history"]]

@@ -1,0 +1,50 @@
+"""The samplers by name."""
+
+import typing
+import warnings
+
+import optuna
+import pytest
+
+from mgnas.search.samplers import SAMPLERS, make_sampler
+from mgnas.search.search_config import SearchSettings
+
+samplers = pytest.mark.parametrize("name", SAMPLERS)
+DISTRIBUTIONS = {
+    "steps": optuna.distributions.IntDistribution(1, 50),
+    "rate": optuna.distributions.FloatDistribution(0.001, 1, log=True),
+    "family": optuna.distributions.CategoricalDistribution(("mgnet", "mgiad")),
+}
+
+
+def proposals(name: str, seed: int, trials: int = 12) -> list[dict]:
+    """Of a search for few steps and a large rate."""
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler(name, seed))
+    found = []
+    for _ in range(trials):
+        trial = study.ask(DISTRIBUTIONS)
+        study.tell(trial, (trial.params["rate"], trial.params["steps"]))
+        found.append(trial.params)
+    return found
+
+
+def test_a_search_can_name_every_sampler_and_no_other():
+    assert set(typing.get_type_hints(SearchSettings)["sampler"].__args__) == set(SAMPLERS)
+
+
+@samplers
+def test_a_seed_fixes_the_proposals(name):
+    assert proposals(name, 3) == proposals(name, 3)
+    assert proposals(name, 3) != proposals(name, 4)
+
+
+@samplers
+def test_a_sampler_is_made_without_warnings(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_sampler(name, 0)
+
+
+def test_an_unknown_name_is_a_mistake_of_the_caller():
+    with pytest.raises(KeyError):
+        make_sampler("grid", 0)

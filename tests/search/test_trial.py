@@ -1,0 +1,177 @@
+"""What a worker does with a trial, whatever it meets."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from mgnas.search.data import DataSettings, load_dataset
+from mgnas.search.training import TrainingRun
+from mgnas.search.trial import TrialTask, TrialWorker
+from mgnas.space import TrainingSettings
+
+DATA = DataSettings(name="digits", train_images=600)
+RECIPE = TrainingSettings(epochs=3, batch_size=16, learning_rate=0.2)
+
+
+@pytest.fixture
+def make_task(tmp_path, tiny):
+    def make(**changes) -> TrialTask:
+        task = TrialTask(5, tiny(base_channels=(8,)), RECIPE, DATA, seed=8, checkpoint=str(tmp_path / "trial.pt"))
+        return dataclasses.replace(task, **changes)
+
+    return make
+
+
+@pytest.fixture
+def expected(make_task):
+    """What a run without workers, checkpoints and interruptions brings: (curve, losses)."""
+    task = make_task()
+    dataset = load_dataset(task.data)
+    run = TrainingRun(task.architecture, task.training, dataset.train, dataset.validation, task.seed)
+    results = [run.run_epoch() for _ in range(3)]
+    assert len({result.accuracy for result in results}) == 3, "a curve that repeats itself shows no mistake"
+    return [result.accuracy for result in results], [result.loss for result in results]
+
+
+def steps(worker: TrialWorker) -> list[dict]:
+    """The results until the trial has ended."""
+    results = [worker.step()]
+    while not results[-1]["finished"] and results[-1]["failure"] is None:
+        results.append(worker.step())
+    return results
+
+
+def stored_epochs(task: TrialTask) -> int:
+    return len(torch.load(task.checkpoint, weights_only=True)["history"])
+
+
+def failure(task: TrialTask) -> str:
+    """The reason why the first step fails."""
+    result = TrialWorker(task).step()
+    reason = result.pop("failure")
+    assert result == {"curve": [], "loss": None, "seconds": 0.0, "finished": False}
+    assert len(reason.splitlines()) == 1
+    return reason
+
+
+def test_every_step_is_an_epoch_and_reports_the_whole_curve(make_task, expected):
+    curve, losses = expected
+    results = steps(TrialWorker(make_task()))
+    assert [result["curve"] for result in results] == [curve[:1], curve[:2], curve]
+    assert [result["loss"] for result in results] == losses
+    assert [result["finished"] for result in results] == [False, False, True]
+    assert [result["failure"] for result in results] == [None] * 3
+    assert 0 < results[0]["seconds"] < results[1]["seconds"] < results[2]["seconds"]
+
+
+def test_the_checkpoint_holds_every_epoch_as_soon_as_it_is_reported(make_task):
+    worker, task = TrialWorker(make_task()), make_task()
+    for epoch in (1, 2, 3):
+        worker.step()
+        assert stored_epochs(task) == epoch
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_second_worker_goes_on_where_the_first_has_stopped(make_task, expected, epochs):
+    first = TrialWorker(make_task())
+    seconds = [first.step()["seconds"] for _ in range(epochs)][-1]
+    results = steps(TrialWorker(make_task()))
+    assert [result["curve"] for result in results] == [expected[0][: epochs + i + 1] for i in range(3 - epochs)]
+    assert results[0]["seconds"] > seconds
+
+
+def test_a_finished_trial_is_not_trained_further(make_task):
+    task = make_task()
+    last = steps(TrialWorker(task))[-1]
+    content = Path(task.checkpoint).read_bytes()
+    for worker in (TrialWorker(task), TrialWorker(task)):
+        assert worker.step() == last
+        assert worker.step() == last
+    assert Path(task.checkpoint).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: content[:100], id="cut short"),
+        pytest.param(lambda content: content[: len(content) // 2], id="halved"),
+        pytest.param(lambda content: content[:-1], id="last byte lost"),
+        pytest.param(lambda content: b"\0" * len(content), id="zeros"),
+        pytest.param(lambda content: b"hello", id="text"),
+        pytest.param(lambda content: pickle.dumps([1, 2], protocol=2), id="pickle"),
+    ],
+)
+def test_a_damaged_checkpoint_is_started_anew(make_task, expected, damage):
+    task = make_task()
+    TrialWorker(task).step()
+    checkpoint = Path(task.checkpoint)
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    results = steps(TrialWorker(task))
+    assert [result["curve"] for result in results] == [expected[0][:1], expected[0][:2], expected[0]]
+    assert [result["loss"] for result in results] == expected[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        torch.zeros(3),
+        None,
+        {"model": {}, "optimizer": {}, "history": []},
+        {"model": 1, "optimizer": 2, "history": 3},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_something_else_is_started_anew(make_task, expected, content):
+    torch.save(content, make_task().checkpoint)
+    assert steps(TrialWorker(make_task()))[-1]["curve"] == expected[0]
+
+
+def test_another_networks_checkpoint_is_started_anew(make_task, expected, tiny):
+    TrialWorker(make_task(architecture=tiny(base_channels=(4, 8)))).step()
+    assert steps(TrialWorker(make_task()))[-1]["curve"] == expected[0]
+
+
+def test_a_checkpoint_with_a_history_that_does_not_fit_is_started_anew(make_task, expected):
+    task = make_task()
+    TrialWorker(task).step()
+    content = torch.load(task.checkpoint, weights_only=True)
+    content["history"][0]["lnss"] = content["history"][0].pop("loss")
+    torch.save(content, task.checkpoint)
+    assert steps(TrialWorker(task))[-1]["curve"] == expected[0]
+
+
+def test_missing_data_are_a_failure(make_task, tmp_path):
+    path = str(tmp_path / "none.npz")
+    assert failure(make_task(data=DataSettings(name="npz", path=path))) == f"{path}: no such file (data.path)"
+
+
+def test_divergence_is_a_failure(make_task):
+    recipe = TrainingSettings(epochs=30, batch_size=64, learning_rate=1e6, gradient_clip=0.0, warmup_epochs=0.0)
+    last = steps(TrialWorker(make_task(training=recipe)))[-1]
+    assert not last["finished"]
+    assert last["failure"].startswith("the loss became ")
+
+
+def test_a_network_that_does_not_fit_the_images_is_a_failure(make_task, tiny):
+    assert failure(make_task(architecture=tiny(in_channels=3))).startswith("RuntimeError: ")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_failure(make_task, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert failure(make_task(checkpoint=str(tmp_path / "file" / "trial.pt")))
+
+
+def test_a_trials_threads_are_those_of_its_task(make_task):
+    TrialWorker(make_task(threads=2, data=DataSettings(name="digits", train_images=20))).step()
+    assert torch.get_num_threads() == 2
+
+
+def test_a_task_survives_its_way_to_another_process(make_task):
+    task = make_task()
+    assert pickle.loads(pickle.dumps(task)) == task
