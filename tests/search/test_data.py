@@ -114,30 +114,42 @@ def test_the_split_is_exact_disjoint_and_within_one_image_per_class(npz, numbere
     assert np.abs(shares - quotas).max() <= 1 or quotas.min() < 1
     assert shares.min() >= 1
     for part in (dataset.train, dataset.validation):
+        assert (np.diff(numbers(part)) > 0).all()
         assert np.array_equal(part.labels, train.labels[numbers(part)])
         assert np.array_equal(part.images, train.images[numbers(part)])
 
 
+@settings(max_examples=50)
 @given(counts=st.lists(st.integers(2, 60), min_size=2, max_size=4), fraction=st.floats(0.05, 0.95))
 @example(counts=[98, 2], fraction=0.8)
-def test_every_class_is_trained_on_or_the_split_is_refused(npz, numbered, counts, fraction):
-    try:
-        dataset = npz(numbered(counts), validation_fraction=fraction)
-    except UserError:
+@example(counts=[98, 2], fraction=0.1)
+def test_a_split_gives_both_parts_an_image_of_every_class_or_is_refused(npz, numbered, counts, fraction):
+    train, classes = numbered(counts), len(counts)
+    held_out = max(round(fraction * len(train)), classes)
+    if len(train) - held_out < classes:
+        with pytest.raises(UserError, match=r"data\.validation_fraction"):
+            npz(train, validation_fraction=fraction)
         return
-    assert (np.bincount(dataset.train.labels, minlength=len(counts)) > 0).all()
+    dataset = npz(train, validation_fraction=fraction)
+    assert len(dataset.validation) == held_out
+    for part in (dataset.train, dataset.validation):
+        assert np.bincount(part.labels, minlength=classes).min() >= 1
 
 
+@settings(max_examples=50)
 @given(counts=st.lists(st.integers(2, 60), min_size=2, max_size=4), data=st.data())
-def test_any_number_of_training_images_is_taken_or_refused(npz, numbered, counts, data):
-    wanted = data.draw(st.integers(1, sum(counts) + 1), label="train_images")
-    try:
-        dataset = npz(numbered(counts), train_images=wanted)
-    except UserError:
+def test_any_number_of_training_images_is_taken_unless_a_class_would_be_without(npz, numbered, counts, data):
+    train, classes = numbered(counts), len(counts)
+    wanted = data.draw(st.integers(1, len(train) + 1), label="train_images")
+    if wanted < min(2 * classes, len(train)):
+        with pytest.raises(UserError, match=r"data\.train_images"):
+            npz(train, train_images=wanted)
         return
+    dataset = npz(train, train_images=wanted)
     used = numbers(dataset.train + dataset.validation)
-    assert len(set(used)) == len(used) == min(wanted, sum(counts))
-    assert (np.bincount(dataset.train.labels, minlength=len(counts)) > 0).all()
+    assert len(set(used)) == len(used) == min(wanted, len(train))
+    for part in (dataset.train, dataset.validation):
+        assert np.bincount(part.labels, minlength=classes).min() >= 1
 
 
 def test_all_training_images_but_one_can_be_used():

@@ -45,6 +45,27 @@ def test_a_sampler_is_made_without_warnings(name):
         make_sampler(name, 0)
 
 
+def test_tpe_heeds_the_trials_that_are_running():
+    """Else workers that ask at the same time would all look in the same corner."""
+
+    def asked(forget) -> list[dict]:
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler("tpe", 0))
+        for _ in range(15):
+            trial = study.ask(DISTRIBUTIONS)
+            study.tell(trial, (trial.params["rate"], trial.params["steps"]))
+        found = []
+        for _ in range(6):
+            trial = study.ask(DISTRIBUTIONS)
+            found.append(trial.params)
+            if forget:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return found
+
+    running, forgotten = asked(forget=False), asked(forget=True)
+    assert running[0] == forgotten[0]
+    assert running[1:] != forgotten[1:]
+
+
 def test_an_unknown_name_is_a_mistake_of_the_caller():
     with pytest.raises(KeyError):
         make_sampler("grid", 0)

@@ -1,6 +1,8 @@
 """The study on disk: what is stored comes back, plain Optuna can read it, and nothing else is taken for one."""
 
 import sqlite3
+import subprocess
+import sys
 import time
 
 import optuna
@@ -105,7 +107,7 @@ def endless_study(new_path):
     return path
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.lists(_trials, min_size=1, max_size=4))
 def test_any_records_come_back_exactly(endless_study, small_space, records_of, trials):
     study = StudyFile(endless_study, small_space)
@@ -154,16 +156,21 @@ def test_what_is_stored_already_is_not_written_again(study, some_records):
     assert study.load()[0].curve == [0.25, 0.5]
 
 
-def test_a_curve_that_begins_anew_replaces_the_stored_one(study, records_of):
+@pytest.mark.parametrize(
+    ("curves", "state"),
+    [([[0.3], [0.3, 0.4]], COMPLETE), ([[0.3]], FAILED), ([[0.1], [0.1, 0.2], [0.1, 0.2, 0.3]], COMPLETE)],
+)
+def test_a_curve_that_begins_anew_replaces_the_stored_one(study, small_space, records_of, curves, state):
     """A trial whose checkpoint was lost is trained from its first epoch; on a GPU the numbers may differ."""
     (record,) = records_of((RUNNING, [0.1, 0.2], {}))
     store(study, record)
-    for curve in ([0.3], [0.3, 0.4]):
+    for curve in curves:
         record.curve = curve
         study.epoch(record)
-    record.state = COMPLETE
+    record.state = state
     study.end(record)
-    assert study.load()[0].curve == [0.3, 0.4]
+    assert study.load() == [record]
+    assert read(study.path, small_space) == [record]
 
 
 # --------------------------------------------------------------------------------------------------------- plain Optuna
@@ -271,6 +278,27 @@ def stored(study, some_records):
         store(study, record)
     study.close()
     return study.path.read_bytes()
+
+
+# Changes more pages than SQLite keeps in memory, so that some reach the file, and dies before it has committed.
+KILLED_WRITER = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("pragma cache_size = 2")
+connection.execute("begin immediate")
+connection.execute("update trials set number = number + 1000")
+connection.execute("create table ballast (content)")
+for _ in range(200):
+    connection.execute("insert into ballast values (?)", (os.urandom(3000),))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_study_whose_writer_was_killed_is_read_as_it_was_before(study, small_space, stored, some_records):
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(study.path)], check=False)
+    assert study.path.read_bytes() != stored
+    assert study.path.with_name("study.db-journal").stat().st_size > 0
+    assert read(study.path, small_space) == some_records
 
 
 def damages(content: bytes, page: int = 4096):
