@@ -38,12 +38,52 @@ class SmoothingStep(nn.Module):
         nn.init.constant_(self.bn2.weight, INCREMENT_SCALE)
 
     def forward(self, residual: Tensor, b: nn.Module) -> Tensor:
-        return F.relu(self.bn2(b(F.relu(self.bn1(residual)))))
+        return rectified(self.bn2(b(rectified(self.bn1(residual)))))
 
 
-def increased(features: Tensor | None, increment: Tensor) -> Tensor:
-    """u + d, where u = None stands for the initial u = 0."""
-    return increment if features is None else features + increment
+# Training on a CPU is bound by memory: every fresh tensor costs a pass over it, and its pages. The three operations
+# below work in place on a tensor that nothing else holds: a batch norm keeps its input for the backward pass but not
+# its output, a convolution not its output, and an addition neither of its arguments.
+
+
+def rectified(fresh: Tensor) -> Tensor:
+    """sigma(x) in the memory of x, the output of a batch norm."""
+    return F.relu_(fresh)
+
+
+class ResidualOperator(nn.Conv2d):
+    """A: r - A d or r + A d, in the memory of the convolution's output.
+
+    Args:
+        channels: c.
+        groups: of the 3x3 convolution.
+    """
+
+    def __init__(self, channels: int, groups: int = 1) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=groups, bias=False)
+
+    def forward(self, features: Tensor, residual: Tensor, add: bool = False) -> Tensor:
+        # Negating the weights is cheaper than a pass over the output.
+        return self._conv_forward(features, self.weight if add else -self.weight, None).add_(residual)
+
+
+class Sum:
+    """Adds up increments; the first two make the tensor that the others are added to in place.
+
+    The first term itself stays as it is, because its ReLU needs it for the backward pass.
+    """
+
+    def __init__(self, start: Tensor | None) -> None:
+        self.value = start
+        self._own = False
+
+    def add(self, term: Tensor) -> None:
+        if self.value is None:
+            self.value = term
+        elif self._own:
+            self.value += term
+        else:
+            self.value, self._own = self.value + term, True
 
 
 class SharedSmoother(nn.Module):
@@ -64,17 +104,18 @@ class SharedSmoother(nn.Module):
         super().__init__()
         self.last = last
         self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
-        self.a = None if last and steps == 1 else convolution(channels, channels, groups=groups)
+        self.a = None if last and steps == 1 else ResidualOperator(channels, groups)
         self.b = nn.ModuleList(convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
+        total = Sum(features)
         for index, step in enumerate(self.steps):
             increment = step(residual, self.b[index % len(self.b)])
-            features = increased(features, increment)
+            total.add(increment)
             if index + 1 < len(self.steps) or not self.last:
-                residual = residual - self.a(increment)
-        return features, residual
+                residual = self.a(increment, residual)
+        return total.value, residual
 
 
 class UnsharedSmoother(nn.Module):
@@ -96,18 +137,19 @@ class UnsharedSmoother(nn.Module):
         count = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
         self.skipped = steps - count
         self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
-        self.a = nn.ModuleList(convolution(channels, channels) for _ in range(count))
+        self.a = nn.ModuleList(ResidualOperator(channels) for _ in range(count))
         self.b = nn.ModuleList(convolution(channels, channels) for _ in range(steps))
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
-        data = residual if features is None or not self.a else residual + self.a[0](features)
+        data = residual if features is None or not self.a else self.a[0](features, residual, add=True)
         for index, step in enumerate(self.steps):
             if index > 0:
-                residual = data - self.a[index - self.skipped](features)
-            features = increased(features, step(residual, self.b[index]))
+                residual = self.a[index - self.skipped](features, data)
+            increment = step(residual, self.b[index])
+            features = increment if features is None else features + increment
         if not self.last:
-            residual = data - self.a[-1](features)
+            residual = self.a[-1](features, data)
         return features, residual
 
 
@@ -129,7 +171,7 @@ class ResolutionTransfer(nn.Module):
     def forward(self, features: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         features, residual = self.pi(features), self.r(residual)
         if self.pi_bn is not None:
-            features, residual = F.relu(self.pi_bn(features)), F.relu(self.r_bn(residual))
+            features, residual = rectified(self.pi_bn(features)), rectified(self.r_bn(residual))
         return features, residual
 
 
@@ -137,7 +179,7 @@ class Stem(nn.Sequential):
     """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU())
+        super().__init__(convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 class Head(nn.Module):

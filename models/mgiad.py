@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import SharedSmoother, SmoothingStep, convolution, increased
+from .layers import ResidualOperator, SharedSmoother, SmoothingStep, Sum, convolution
 from .mgnet import MultigridNet
 
 
@@ -23,11 +23,14 @@ class FixedChannelTransfer(nn.Module):
 
     def restrict(self, residual: Tensor) -> Tensor:
         """N x c x h x w -> N x c/2 x h x w."""
-        return 0.5 * (residual[:, 0::2] + residual[:, 1::2])
+        pairs = residual.permute(0, 2, 3, 1).unflatten(3, (-1, 2))
+        return pairs.mean(dim=4).permute(0, 3, 1, 2)
 
     def prolong(self, correction: Tensor) -> Tensor:
         """N x c/2 x h x w -> N x c x h x w."""
-        return correction.repeat_interleave(2, dim=1)
+        # NOTE: repeat_interleave would lose the channels_last layout, and every operation behind it its speed.
+        twice = correction.permute(0, 2, 3, 1).unsqueeze(4).expand(-1, -1, -1, -1, 2)
+        return twice.flatten(3).permute(0, 3, 1, 2)
 
 
 class LearnedChannelTransfer(nn.Module):
@@ -75,7 +78,7 @@ class ChannelCycle(nn.Module):
         channels, coarser = hierarchy[0], hierarchy[1:]
         groups = config.groups(channels)
         self.last = last
-        self.a = convolution(channels, channels, groups=groups)
+        self.a = ResidualOperator(channels, groups)
         self.b = convolution(channels, channels, groups=groups)
         self.pre = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
         self.post = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
@@ -85,20 +88,21 @@ class ChannelCycle(nn.Module):
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """One cycle; returns u and r (r is stale, and not to be used, if `last`)."""
+        total = Sum(features)
         for step in self.pre:
             increment = step(residual, self.b)
-            features = increased(features, increment)
-            residual = residual - self.a(increment)
+            total.add(increment)
+            residual = self.a(increment, residual)
         correction, _ = self.coarse(None, self.transfer.restrict(residual))
         correction = self.transfer.prolong(correction)
-        features = features + correction
-        residual = residual - self.a(correction)
+        total.add(correction)
+        residual = self.a(correction, residual)
         for index, step in enumerate(self.post):
             increment = step(residual, self.b)
-            features = features + increment
+            total.add(increment)
             if index + 1 < len(self.post) or not self.last:
-                residual = residual - self.a(increment)
-        return features, residual
+                residual = self.a(increment, residual)
+        return total.value, residual
 
 
 def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> nn.Module:

@@ -7,10 +7,9 @@ ones on the coarsest, which is the first with fewer channels than the threshold.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .config import ArchitectureConfig
-from .layers import Head, Stem, convolution
+from .layers import Head, Stem, convolution, rectified
 
 
 class ResidualSmoother(nn.Module):
@@ -24,7 +23,7 @@ class ResidualSmoother(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.relu(features + self.bn2(self.k2(F.relu(self.bn1(self.k1(features))))))
+        return rectified(self.bn2(self.k2(rectified(self.bn1(self.k1(features))))).add_(features))
 
 
 class MGICBlock(nn.Module):
@@ -50,14 +49,14 @@ class MGICBlock(nn.Module):
         if self.coarse is not None:
             restricted = self.restriction(features)
             correction = self.prolongation(self.coarse(restricted) - restricted)
-            features = features + self.bn(correction)
+            features = self.bn(correction).add_(features)
         return self.smoother(features)
 
 
 def _downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
     """The depthwise strided convolution that precedes the first cycle of a stage."""
     depthwise = convolution(in_channels, out_channels, stride=2, groups=in_channels)
-    return nn.Sequential(depthwise, nn.BatchNorm2d(out_channels), nn.ReLU())
+    return nn.Sequential(depthwise, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 def build_mgic(config: ArchitectureConfig) -> nn.Sequential:

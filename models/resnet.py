@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .config import ArchitectureConfig
-from .layers import Head, Stem, convolution
+from .layers import Head, Stem, convolution, rectified
 
 
 class BasicBlock(nn.Module):
@@ -24,8 +23,8 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        increment = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(features)))))
-        return F.relu(self.shortcut(features) + increment)
+        increment = self.bn2(self.conv2(rectified(self.bn1(self.conv1(features)))))
+        return rectified(increment.add_(self.shortcut(features)))
 
 
 def build_resnet(config: ArchitectureConfig) -> nn.Sequential:

@@ -84,13 +84,13 @@ class Strategy:
             self.exhausted = True
             return None
         sampler_trial = proposal.number
+        notes = dict(self._study.get_trials(deepcopy=False)[proposal.number].system_attrs)
         if candidate.values != proposal.params:
-            frozen = self._study.get_trials(deepcopy=False)[proposal.number]
             self._study.tell(proposal, state=OptunaState.FAIL)
             # NOTE: The sampler's own notes go along; without its generation NSGA-II would never breed from the trial.
-            sampler_trial = self._add(candidate, OptunaState.RUNNING, None, frozen.system_attrs)
+            sampler_trial = self._add(candidate, OptunaState.RUNNING, None, notes)
         number = len(self.records)
-        record = TrialRecord(number, candidate, seed=self.seed + number)
+        record = TrialRecord(number, candidate, seed=self.seed + number, sampler_notes=notes)
         self.records.append(record)
         self._seen.add(candidate.id)
         self._sampler_trials[number] = sampler_trial
@@ -139,7 +139,7 @@ class Strategy:
             record.state, OptunaState.RUNNING
         )
         values = (record.accuracy, float(record.weights)) if record.state is TrialState.COMPLETE else None
-        self._sampler_trials[record.number] = self._add(record.candidate, state, values, {})
+        self._sampler_trials[record.number] = self._add(record.candidate, state, values, record.sampler_notes)
         self._seen.add(record.candidate.id)
         self.records.append(record)
         if record.state is TrialState.RUNNING:

@@ -90,6 +90,7 @@ class StudyFile:
             state=OptunaState.RUNNING,
             params=candidate.values,
             distributions=self._distributions,
+            system_attrs=record.sampler_notes,
             user_attrs={
                 "id": candidate.id,
                 "weights": candidate.weights,
@@ -157,15 +158,20 @@ class StudyFile:
             attributes.get("reason", ""),
             attributes.get("seconds", 0.0),
             attributes.get("finished"),
+            trial.system_attrs,
         )
 
 
 def _check_integrity(path: Path) -> None:
     """A damaged page can otherwise go unnoticed until it is read, or be read as something else."""
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)) as connection:
+    # NOTE: Not read-only: SQLite must be able to roll back what a killed writer left half-done.
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True)) as connection:
         (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
+    if "studies" not in tables:
+        raise sqlite3.DatabaseError("it holds no Optuna study")
 
 
 def _storage(path: Path) -> RDBStorage:

@@ -29,6 +29,7 @@ _EVALUATION_BATCH = 1024
 
 # What torch.load and load_state_dict raise on a file that is truncated, garbled, or of another network.
 UNREADABLE = (
+    AssertionError,
     OSError,
     RuntimeError,
     ValueError,
@@ -182,8 +183,11 @@ class TrainingRun:
             "history": [asdict(result) for result in self.history],
         }
         temporary = Path(f"{path}.tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        try:
+            torch.save(state, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load(self, path: str | os.PathLike) -> None:
         """Continue from a checkpoint.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..space.candidate import Candidate
 
@@ -29,6 +30,7 @@ class TrialRecord:
         reason: why it failed; empty if it did not.
         seconds: training time so far, summed over its epochs.
         finished: when it ended, in seconds after the search began (its interruptions left out); None before.
+        sampler_notes: what the sampler wants to find again on the trial, such as NSGA-II's generation.
     """
 
     number: int
@@ -39,6 +41,7 @@ class TrialRecord:
     reason: str = ""
     seconds: float = 0.0
     finished: float | None = None
+    sampler_notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def weights(self) -> int:

@@ -236,8 +236,10 @@ def run_search(
         UserError: no cluster at the address, or trials that need more than there is.
     """
     config = run.config
-    sampler = make_sampler(config.search.sampler, config.search.seed)
-    strategy = Strategy(run.space, sampler, config.search.trials, config.search.seed, run.load())
+    records = run.load()
+    # A resumed search must not draw the proposals of its beginning once more.
+    sampler = make_sampler(config.search.sampler, config.search.seed + len(records))
+    strategy = Strategy(run.space, sampler, config.search.trials, config.search.seed, records)
     workers = _start_ray(config.resources, address)
     progress = SearchProgress(config.search.trials, strategy.records, workers, run.elapsed)
     driver = _Driver(run, strategy, progress, worker)

@@ -126,9 +126,10 @@ def test_a_parent_that_cannot_be_written_is_refused(tmp_path, config, refusal, b
     assert (tmp_path / "file").read_text() == "content"
 
 
-def test_a_name_in_a_folder_that_is_not_there_is_refused(runs, config, refusal):
-    refusal(lambda: RunDirectory.create(config, runs, "a/b"))
-    assert not runs.exists() or names(runs) == []
+@pytest.mark.parametrize("name", ["a/b", "../up", "..", ".", ".hidden"])
+def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path, runs, config, refusal, name):
+    refusal(lambda: RunDirectory.create(config, runs, name))
+    assert list(tmp_path.rglob("config.yaml")) == []
 
 
 @pytest.mark.parametrize(

@@ -309,19 +309,20 @@ def damages(content: bytes, page: int = 4096):
         yield f"cut in page {start // page}", content[: start + page // 2]
 
 
-def test_a_damaged_study_is_refused_or_read_as_it_was(study, small_space, stored, some_records):
-    wrong = []
+def test_a_damaged_study_is_refused(study, small_space, stored):
+    """Also where all trials can still be read: an index that has gone wrong would spoil what is written next."""
+    unnoticed = []
     for damage, content in damages(stored):
         study.path.write_bytes(content)
         try:
-            right = read(study.path, small_space) == some_records
+            read(study.path, small_space)
         except UserError as error:
-            right = len(str(error).splitlines()) == 1
+            if len(str(error).splitlines()) == 1:
+                continue
         except Exception as error:
-            right, damage = False, f"{damage}: {type(error).__name__}"
-        if not right:
-            wrong.append(damage)
-    assert wrong == []
+            damage = f"{damage}: {type(error).__name__}"
+        unnoticed.append(damage)
+    assert unnoticed == []
 
 
 # ----------------------------------------------------------------------------------------------- trials that do not fit
