@@ -14,7 +14,7 @@ import click
 @click.option("--workers", type=click.IntRange(1), help="Trials at the same time.  [default: as many as fit]")
 @click.option("--sampler", help="random, tpe, nsga2 or gp.  [default: the config's]")
 @click.option("--seed", type=click.IntRange(0), help="Of the sampler and the trainings.  [default: the config's]")
-@click.option("--data", "path", help="The data set: an .npz file, or the folder of a downloaded set.")
+@click.option("--data", "path", help="The images: an .npz file, a folder, or an archive.")
 @click.option("--name", help="Of the run directory.  [default: the config's name and a number]")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Parent folder.")
 @click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
@@ -42,6 +42,11 @@ def search(
     wanted = wanted.override(
         trials=trials, workers=workers, sampler=sampler, seed=seed, path=path and str(Path(path).absolute())
     )
+    if address is not None:
+        from ..search.tuner import check_reachable
+
+        check_reachable(address)
+    click.echo(f"Data: {wanted.data.name}, converted once on its first use")
     load_dataset(wanted.data)  # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
     run = RunDirectory.create(wanted, runs, name)
     click.echo(f"Searching in {run.path}")

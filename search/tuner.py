@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -289,13 +290,33 @@ class _Silent:
         pass
 
 
+def check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and aborts the process, where nobody listens.
+
+    Raises:
+        UserError: not an address, or nobody answers.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UserError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
+
+
 def _start_ray(resources, address: str | None) -> int:
     """Connect or start, and say how many trials fit at the same time."""
-    quiet = {"include_dashboard": False} if address is None else {}
+    quiet: dict[str, Any] = {}
     if address is None:
+        quiet["include_dashboard"] = False
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         quiet["num_cpus"] = max(cores, (resources.workers or 1) * resources.cpus_per_trial)
         quiet["object_store_memory"] = _OBJECT_STORE_BYTES
+    else:
+        check_reachable(address)
     try:
         ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:

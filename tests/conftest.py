@@ -33,6 +33,14 @@ def finished_record(space, number, label, accuracy, epochs=3):
     return TrialRecord(number, candidate, number, TrialState.COMPLETE, curve, seconds=1.0, finished=10.0 * number)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Converted data sets of the tests, and of the processes they start, do not end up in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MGNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "known.yaml"

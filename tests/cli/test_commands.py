@@ -248,6 +248,8 @@ def test_unwritable_places(command, run, tmp_path):
         (["search", CONFIGS / "digits.yaml", "--data", "x.npz"], ["data.path", "digits"]),
         (["search", CONFIGS / "cifar10.yaml", "--data", "none.npz"], ["none.npz: no such file"]),
         (["search", CONFIGS / "digits.yaml", "--unknown"], ["--unknown"]),
+        (["search", CONFIGS / "digits.yaml", "--address", "127.0.0.1:1"], ["--address 127.0.0.1:1: no Ray cluster"]),
+        (["search", CONFIGS / "digits.yaml", "--address", "nowhere"], ["--address nowhere: expected auto, HOST:PORT"]),
         (["select", "runs", "--prefer", "best"], ["--prefer", "'knee'"]),
         (["select", "runs", "--max-weights", "few"], ["--max-weights", "20k"]),
         (["select", "runs", "--min-accuracy", "97"], ["--min-accuracy", "0.97"]),

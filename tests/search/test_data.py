@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +235,21 @@ def test_an_npz_file_with_other_images_than_its_name_says_is_refused(
     assert message == f"{path}: is not cifar10: {holds}; use data: {{name: npz}} for other images"
 
 
+def test_classes_have_the_names_in_the_file_or_their_numbers(write_npz, numbered):
+    train = numbered([5, 6])
+    arrays = {"train_images": train.images, "train_labels": train.labels}
+    named = load_dataset(DataSettings(name="npz", path=write_npz(**arrays, classes=np.array(["cat", "dog"]))))
+    assert named.class_names == ("cat", "dog")
+    assert load_dataset(DataSettings(name="npz", path=write_npz(**arrays))).class_names == ("0", "1")
+
+
+def test_tiny_imagenet_can_come_from_an_npz_file(numbered, write_npz, refusal):
+    train = numbered([2] * 200, size=64, channels=3)
+    path = write_npz(train_images=train.images, train_labels=train.labels)
+    assert load_dataset(DataSettings(name="tinyimagenet", path=path)).num_classes == 200
+    assert f"{path}: is not cifar10" in refusal(lambda: load_dataset(DataSettings(name="cifar10", path=path)))
+
+
 def test_test_images_may_be_missing(npz, numbered):
     assert npz(numbered([5, 5])).test is None
 
@@ -309,6 +323,7 @@ def changed(**arrays):
         (changed(train_labels=np.repeat([0, 65536], 5)), "train_labels: run from 0 to 65536"),
         (changed(train_labels=np.repeat([0, 2], 5)), "train_labels: class 1 has 0 images"),
         (changed(train_labels=np.array([0] * 9 + [1])), "train_labels: class 1 has 1 images"),
+        (changed(classes=np.array(["a", "b", "c"])), "classes: has shape (3,); expected the 2 classes' names"),
         (
             changed(test_images=np.zeros((2, 8, 8), np.uint8), test_labels=np.array([0, 2])),
             "test_labels: class 2 never occurs in train_labels",
@@ -424,34 +439,3 @@ def test_a_path_that_is_missing_or_without_effect_is_refused(values):
     with pytest.raises(ConfigError) as caught:
         build(DataSettings, values, "data")
     assert caught.value.key == "data.path"
-
-
-# ------------------------------------------------------------------------------------------------------------- download
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Every connection is refused at once: the proxy is a port of this machine where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
-def test_a_failed_download_names_the_folder_and_a_remedy(tmp_path, refusal, name):
-    message = refusal(lambda: load_dataset(DataSettings(name=name, path=str(tmp_path / "cache"))))
-    assert message.startswith(f"data: {name} could not be downloaded (")
-    assert f"put the official archive into {tmp_path / 'cache'}" in message
-    assert "{name: npz, path: ..}" in message
-
-
-@pytest.mark.usefixtures("no_network")
-def test_a_folder_for_downloads_that_is_a_file_is_refused(tmp_path, refusal):
-    (tmp_path / "cache").write_text("")
-    message = refusal(lambda: load_dataset(DataSettings(name="cifar10", path=str(tmp_path / "cache"))))
-    assert str(tmp_path / "cache") in message

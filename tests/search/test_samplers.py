@@ -42,7 +42,7 @@ def test_a_seed_fixes_the_proposals(name):
 def test_a_sampler_is_made_without_warnings(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make_sampler(name, 0)
+        assert isinstance(make_sampler(name, 0), optuna.samplers.BaseSampler)
 
 
 def test_tpe_heeds_the_trials_that_are_running():
