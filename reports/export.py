@@ -51,7 +51,7 @@ def save_model(run: TrainingRun, folder: str | os.PathLike) -> Path:
     state = {
         "architecture": run.architecture.to_dict(),
         "normalisation": run.normalisation(),
-        "weights": {key: value.cpu().contiguous() for key, value in run.model.state_dict().items()},
+        "weights": {key: value.cpu().contiguous() for key, value in run.trained_model.state_dict().items()},
     }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)

@@ -1,8 +1,9 @@
 """Training one network: the recipe, visible whole.
 
-SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing, gradient clipping; data on the
-device as uint8, augmented there; channels_last. Everything random derives from (seed, epoch), so an interrupted run
-that continues from its checkpoint ends with the same weights as an uninterrupted one, bit for bit on the CPU.
+SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing, gradient clipping, optionally an
+exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision on GPUs.
+Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint ends with the
+same weights as an uninterrupted one, bit for bit on the CPU.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..models.build import build_model
 from ..models.config import ArchitectureConfig
 from ..space.candidate import TrainingSettings
-from .data import Images
+from .augmentation import cutout, mirror, random_crop
+from .image_store import ImageStore
+from .images import Images
 
 _EVALUATION_BATCH = 1024
 
@@ -91,11 +95,15 @@ class TrainingRun:
         self.architecture, self.settings, self.seed = architecture, settings, seed
         self.device = torch.device(device)
         self.history: list[EpochResult] = []
-        self._images, self._labels = _on_device(train, self.device)
-        self._evaluation = evaluation and _on_device(evaluation, self.device)
-        scaled = self._images.float() / 255
-        self._mean = scaled.mean(dim=(0, 2, 3), keepdim=True)
-        self._std = scaled.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3)
+        self._train = ImageStore(train, self.device)
+        self._evaluation = evaluation and ImageStore(evaluation, self.device)
+        self._mean, self._std = (
+            torch.tensor(values, dtype=torch.float32, device=self.device).reshape(1, -1, 1, 1)
+            for values in train.mean_std()
+        )
+        self._std.clamp_min_(1e-3)
+        # Alternating flip (airbench): a coin decides once for each image, and its two views take turns.
+        self._coins = torch.rand(len(train), generator=torch.Generator().manual_seed(seed)) < 0.5
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build_model(architecture)
@@ -106,6 +114,12 @@ class TrainingRun:
         self.optimizer = torch.optim.SGD(
             groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True
         )
+        averaging = get_ema_multi_avg_fn(settings.ema_decay)
+        self._average = settings.ema_decay and AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
+        self._precision = half_precision(self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
 
     @property
     def finished(self) -> bool:
@@ -119,44 +133,60 @@ class TrainingRun:
         """
         start, settings, epoch = time.perf_counter(), self.settings, len(self.history)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self._labels), generator=generator).to(self.device)
+        order = torch.randperm(len(self._train), generator=generator)
         batch = min(settings.batch_size, len(order))
         steps = len(order) // batch
         total_loss = torch.zeros((), device=self.device)
         self.model.train()
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
-            images = self._normalised(self._augmented(self._images[chosen], generator))
+            images = self._augmented(chosen, epoch, generator)
+            labels = self._train.labels[chosen.to(self.device)]
             rate = learning_rate(settings, epoch + (step + 1) / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss = F.cross_entropy(self.model(images), self._labels[chosen], label_smoothing=settings.label_smoothing)
+            with self._autocast():
+                loss = F.cross_entropy(self.model(images), labels, label_smoothing=settings.label_smoothing)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            self._scaler.scale(loss).backward()
             if settings.gradient_clip:
+                self._scaler.unscale_(self.optimizer)
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
-            self.optimizer.step()
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+            if self._average:
+                self._average.update_parameters(self.model)
             total_loss += loss.detach()
         mean_loss = float(total_loss) / steps
         if not math.isfinite(mean_loss):
             raise TrainingDivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}")
-        accuracy = self._accuracy(*self._evaluation) if self._evaluation else None
+        accuracy = self._accuracy(self._evaluation) if self._evaluation else None
         result = EpochResult(epoch + 1, mean_loss, accuracy, time.perf_counter() - start)
         self.history.append(result)
         return result
 
     def evaluate(self, part: Images) -> float:
         """Share of these images that the network classifies correctly."""
-        return self._accuracy(*_on_device(part, self.device))
+        return self._accuracy(ImageStore(part, self.device))
+
+    @property
+    def trained_model(self) -> nn.Module:
+        """The network to evaluate and keep: the average of the weights if there is one."""
+        return self._average.module if self._average else self.model
 
     @torch.inference_mode()
-    def _accuracy(self, images: Tensor, labels: Tensor) -> float:
-        self.model.eval()
+    def _accuracy(self, store: ImageStore) -> float:
+        model = self.trained_model.eval()
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for start in range(0, len(labels), _EVALUATION_BATCH):
+        for start in range(0, len(store), _EVALUATION_BATCH):
             part = slice(start, start + _EVALUATION_BATCH)
-            correct += (self.model(self._normalised(images[part])).argmax(dim=1) == labels[part]).sum()
-        return int(correct) / len(labels)
+            with self._autocast():
+                logits = model(self._normalised(store.images(part)))
+            correct += (logits.argmax(dim=1) == store.labels[part]).sum()
+        return int(correct) / len(store)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._precision, enabled=self._precision is not None)
 
     def normalisation(self) -> dict[str, list[float]]:
         """Mean and standard deviation per channel of images scaled to 0..1, as the network was trained with."""
@@ -164,22 +194,26 @@ class TrainingRun:
 
     def _normalised(self, images: Tensor) -> Tensor:
         """uint8 n x c x h x w -> float, zero mean and unit variance per channel, channels_last."""
-        return ((images.float() / 255 - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        scaled = images.to(torch.float32, memory_format=torch.channels_last)
+        return scaled.sub_(255 * self._mean).div_(255 * self._std)
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Random crops and flips, one draw per image: uint8 n x c x h x w -> the same shape."""
+    def _augmented(self, chosen: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+        """The training images at these places, augmented and normalised: float n x c x h x w."""
+        images = self._train.images(chosen)
         if self.settings.crop_padding:
             images = random_crop(images, self.settings.crop_padding, generator)
         if self.settings.flip:
-            mirrored = torch.rand(len(images), generator=generator).to(images.device) < 0.5
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        return images
+            images = mirror(images, (self._coins[chosen] ^ (epoch % 2 == 1)).to(self.device))
+        images = self._normalised(images)
+        return cutout(images, self.settings.cutout, generator) if self.settings.cutout else images
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a checkpoint, atomically: at any moment the file holds a whole epoch."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
             "history": [asdict(result) for result in self.history],
         }
         temporary = Path(f"{path}.tmp")
@@ -201,6 +235,9 @@ class TrainingRun:
                 raise TypeError(f"expected a mapping, got {type(state).__name__}")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self._scaler.load_state_dict(state["scaler"])
+            if self._average:
+                self._average.load_state_dict(state["average"])
             self.history = [EpochResult(**result) for result in state["history"]]
         except UNREADABLE as error:
             raise DamagedCheckpointError(f"{path}: not a checkpoint of this network") from error
@@ -216,17 +253,8 @@ def learning_rate(settings: TrainingSettings, progress: float) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - settings.warmup_epochs) / decay))
 
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Cut each image at a random place out of itself padded by reflection: n x c x h x w -> the same shape."""
-    n, _, height, width = images.shape
-    padding = min(padding, height - 1, width - 1)
-    padded = F.pad(images.float(), (padding,) * 4, mode="reflect")
-    corners = torch.randint(0, 2 * padding + 1, (2, n), generator=generator).to(images.device)
-    rows = corners[0][:, None] + torch.arange(height, device=images.device)
-    columns = corners[1][:, None] + torch.arange(width, device=images.device)
-    cut = padded[torch.arange(n, device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return cut.permute(0, 3, 1, 2).to(images.dtype)
-
-
-def _on_device(part: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(part.images).to(device), torch.from_numpy(part.labels).to(device)
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """The type to compute in: bfloat16 where the GPU computes in it, float16 on older ones, None (float32) on a CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16

@@ -40,7 +40,11 @@ class TrainingSettings:
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
     """Random crops out of the image padded by so many reflected pixels; 0 switches them off."""
     flip: bool = False
-    """Mirror every other image left to right, by chance."""
+    """Mirror images left to right: each image by a coin in the first epoch, its other view in the next, and so on."""
+    cutout: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Blank out a random square of so many pixels per side; 0 switches it off."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Evaluate and keep an exponential moving average of the weights with this decay per step; 0 switches it off."""
 
     def __post_init__(self) -> None:
         if self.warmup_epochs > self.epochs:

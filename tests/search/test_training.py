@@ -6,8 +6,6 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mgnas.models import build_model
@@ -18,7 +16,6 @@ from mgnas.search.training import (
     TrainingDivergedError,
     TrainingRun,
     learning_rate,
-    random_crop,
 )
 from mgnas.space import TrainingSettings
 
@@ -102,49 +99,6 @@ def test_the_last_steps_of_the_epochs_have_the_rates_of_the_schedule(start):
 # --------------------------------------------------------------------------------------------------------- augmentation
 
 
-def crops_of(image: np.ndarray, padding: int) -> list[np.ndarray]:
-    """All crops of one c x h x w image out of itself padded by reflection."""
-    height, width = image.shape[1:]
-    padded = np.pad(image, [(0, 0), (padding, padding), (padding, padding)], mode="reflect")
-    corners = [(row, column) for row in range(2 * padding + 1) for column in range(2 * padding + 1)]
-    return [padded[:, row : row + height, column : column + width] for row, column in corners]
-
-
-@given(
-    shape=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(2, 9), st.integers(2, 9)),
-    padding=st.integers(0, 12),
-    seed=st.integers(0, 1000),
-)
-def test_a_random_crop_is_a_window_of_the_reflected_image(shape, padding, seed):
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    cut = random_crop(images, padding, torch.Generator().manual_seed(seed))
-    assert cut.dtype == torch.uint8
-    assert cut.shape == images.shape
-    reach = min(padding, shape[2] - 1, shape[3] - 1)
-    for image, result in zip(images.numpy(), cut.numpy(), strict=True):
-        assert any(np.array_equal(result, crop) for crop in crops_of(image, reach))
-
-
-@pytest.mark.parametrize(("size", "padding", "reach"), [(8, 1, 1), (8, 2, 2), (3, 9, 2)])
-def test_every_crop_occurs_and_each_image_has_its_own(size, padding, reach):
-    image = np.arange(size**2, dtype=np.uint8).reshape(1, size, size)
-    images = torch.from_numpy(image).expand(400, 1, size, size)
-    cut = random_crop(images, padding, torch.Generator().manual_seed(0)).numpy()
-    assert {crop.tobytes() for crop in cut} == {crop.tobytes() for crop in crops_of(image, reach)}
-
-
-def test_a_crop_without_padding_is_the_image():
-    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
-    assert torch.equal(random_crop(images, 0, torch.Generator()), images)
-
-
-def test_crops_are_fixed_by_the_generator():
-    images = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8)
-    first, again, other = (random_crop(images, 2, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
 def images_seen(run: TrainingRun) -> np.ndarray:
     """The images that the network is trained on in the next epoch, as uint8 n x c x h x w, in order."""
     seen = []
@@ -184,6 +138,44 @@ def test_flips_mirror_some_images_left_to_right(start, numbered):
     seen = places(images_seen(run), both)
     assert sorted(place % 100 for place in seen) == list(range(100))
     assert 30 < sum(place >= 100 for place in seen) < 70
+
+
+def test_flips_take_turns_from_epoch_to_epoch(start, numbered):
+    train = numbered([50, 50])
+    run = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
+    both = np.concatenate([train.images, train.images[:, :, :, ::-1]])
+    views = [set(places(images_seen(run), both)) for _ in range(3)]
+    assert views[0] | views[1] == set(range(200))
+    assert views[2] == views[0]
+
+
+# ----------------------------------------------------------------------------------------------- average of the weights
+
+
+def test_the_average_of_the_weights_follows_its_formula(start, tiny):
+    recipe = settings(ema_decay=0.75, batch_size=40, epochs=3)
+    averaged, plain = start(recipe), start(settings(batch_size=40, epochs=3))
+    expected = None
+    for _ in range(3):
+        averaged.run_epoch()
+        plain.run_epoch()  # One step: the average must not disturb the training.
+        weight = plain.model.head.linear.weight.detach().clone()
+        expected = weight if expected is None else 0.75 * expected + 0.25 * weight
+    assert same(state(averaged), state(plain))
+    torch.testing.assert_close(averaged.trained_model.head.linear.weight, expected)
+    assert plain.trained_model is plain.model
+
+
+def test_a_continued_average_equals_the_uninterrupted_one(start, tmp_path):
+    recipe = settings(ema_decay=0.9, cutout=3)
+    whole, first = train_to_the_end(start(recipe)), start(recipe)
+    first.run_epoch()
+    first.save(tmp_path / "run.pt")
+    continued = start(recipe)
+    continued.load(tmp_path / "run.pt")
+    train_to_the_end(continued)
+    assert same(dict(continued.trained_model.state_dict()), dict(whole.trained_model.state_dict()))
+    assert curve(continued) == curve(whole)
 
 
 # ------------------------------------------------------------------------------------------------------------- one step
