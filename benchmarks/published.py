@@ -28,7 +28,7 @@ from mgnas.models.cost import count_weights
 from mgnas.models.errors import UserError
 from mgnas.models.settings import build, write_text
 from mgnas.search.data import DataSettings, data_shape, load_dataset
-from mgnas.search.training import DamagedCheckpointError, TrainingDivergedError, TrainingRun, half_precision
+from mgnas.search.training import DamagedCheckpointError, TrainingDivergedError, TrainingRun
 from mgnas.space.candidate import TrainingSettings
 from mgnas.space.published import PUBLISHED, PublishedModel, preset
 
@@ -180,8 +180,7 @@ def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
 def environment(device: str) -> dict[str, str]:
     """Hardware and versions, in words."""
     if device == "cuda":
-        precision = str(half_precision(torch.device(device))).removeprefix("torch.")
-        hardware = f"{torch.cuda.get_device_name()} ({precision}), {os.cpu_count()} CPU cores"
+        hardware = f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores"
     else:
         hardware = f"{_cpu_model()}, {os.cpu_count()} cores, threads: {torch.get_num_threads()}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, mgnas {__version__}"

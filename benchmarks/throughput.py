@@ -148,6 +148,7 @@ def measure_throughput(name: str, options: argparse.Namespace) -> dict[str, Any]
         "batch": case.settings.batch_size,
         "steps": len(train) // case.settings.batch_size,
         "repetitions": options.repetitions,
+        "mgnas computes in": str(ours.precision or torch.float32).removeprefix("torch."),
         "plain images/s": round(len(train) / statistics.median(seconds[plain]), 1),
         "plain loader processes": plain.workers,
         "mgnas images/s": round(len(train) / statistics.median(seconds[ours]), 1),

@@ -38,6 +38,8 @@ class Resources:
     """CPU cores, and threads, of a trial."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] = 0.0
     """GPUs of a trial; 0.25 packs four trials onto one."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type that convolutions compute in; auto: half precision where the device and the network are faster in it."""
 
 
 _SECTIONS = {

@@ -1,8 +1,8 @@
 """Training one network: the recipe, visible whole.
 
 SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing, gradient clipping, optionally an
-exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision on GPUs.
-Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint ends with the
+exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision where it is
+faster. Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint ends with the
 same weights as an uninterrupted one, bit for bit on the CPU.
 """
 
@@ -27,6 +27,7 @@ from ..space.candidate import TrainingSettings
 from .augmentation import cutout, mirror, random_crop
 from .image_store import ImageStore
 from .images import Images
+from .precision import Precision, autocast_type
 
 _EVALUATION_BATCH = 1024
 
@@ -81,6 +82,7 @@ class TrainingRun:
         evaluation: images to measure accuracy on after each epoch; None: nothing is measured.
         seed: of the initial weights, the order of the images and the augmentation.
         device: where to train.
+        precision: the type to compute convolutions in; see autocast_type.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class TrainingRun:
         evaluation: Images | None,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        precision: Precision = "auto",
     ) -> None:
         self.architecture, self.settings, self.seed = architecture, settings, seed
         self.device = torch.device(device)
@@ -116,8 +119,8 @@ class TrainingRun:
         )
         averaging = get_ema_multi_avg_fn(settings.ema_decay)
         self._average = settings.ema_decay and AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
-        self._precision = half_precision(self.device)
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
+        self.precision = autocast_type(precision, self.device, self.model)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
 
@@ -186,7 +189,7 @@ class TrainingRun:
         return int(correct) / len(store)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self._precision, enabled=self._precision is not None)
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
 
     def normalisation(self) -> dict[str, list[float]]:
         """Mean and standard deviation per channel of images scaled to 0..1, as the network was trained with."""
@@ -251,10 +254,3 @@ def learning_rate(settings: TrainingSettings, progress: float) -> float:
     if decay <= 0:
         return settings.learning_rate
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - settings.warmup_epochs) / decay))
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """The type to compute in: bfloat16 where the GPU computes in it, float16 on older ones, None (float32) on a CPU."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16

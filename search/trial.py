@@ -16,6 +16,7 @@ from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from ..space.candidate import TrainingSettings
 from .data import DataSettings, load_dataset
+from .precision import Precision
 from .training import DamagedCheckpointError, TrainingDivergedError, TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class TrialTask:
         checkpoint: file to keep the progress in, and to continue from if it exists.
         threads: CPU threads to use.
         gpu: train on the GPU that the worker sees.
+        precision: the type to compute convolutions in.
     """
 
     number: int
@@ -44,6 +46,7 @@ class TrialTask:
     checkpoint: str
     threads: int = 1
     gpu: bool = False
+    precision: Precision = "auto"
 
 
 class TrialWorker:
@@ -97,7 +100,8 @@ class TrialWorker:
     def _fresh_run(self) -> TrainingRun:
         task, dataset = self.task, load_dataset(self.task.data)
         device = "cuda" if task.gpu else "cpu"
-        return TrainingRun(task.architecture, task.training, dataset.train, dataset.validation, task.seed, device)
+        parts = (dataset.train, dataset.validation)
+        return TrainingRun(task.architecture, task.training, *parts, task.seed, device, task.precision)
 
 
 def _failure(reason: str) -> dict[str, Any]:

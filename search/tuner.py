@@ -127,6 +127,7 @@ class _Driver:
             checkpoint=str(self.run.checkpoint(record.number)),
             threads=config.resources.cpus_per_trial,
             gpu=config.resources.gpus_per_trial > 0,
+            precision=config.resources.precision,
         )
         return {"task": task, "worker": self.worker}
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mgnas.search.image_store import ImageStore
-from mgnas.search.training import half_precision
 
 
 def test_batches_are_the_images_at_the_places_asked_for(numbered):
@@ -20,10 +19,6 @@ def test_batches_are_the_images_at_the_places_asked_for(numbered):
     assert np.array_equal(store.images(slice(3, 7)).numpy(), part.images[3:7])
     assert np.array_equal(store.labels.numpy(), part.labels)
     assert len(store) == 12
-
-
-def test_a_cpu_computes_in_float32():
-    assert half_precision(torch.device("cpu")) is None
 
 
 MEASURE = """

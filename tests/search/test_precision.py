@@ -1,0 +1,53 @@
+"""The type that convolutions compute in."""
+
+import pytest
+import torch
+
+from mgnas.models import ArchitectureConfig, build_model
+from mgnas.search.data import DataSettings, load_dataset
+from mgnas.search.precision import autocast_type
+from mgnas.search.training import TrainingRun
+from mgnas.space import TrainingSettings
+
+CPU = torch.device("cpu")
+WIDE = ArchitectureConfig(family="mgnet", base_channels=(64,), in_channels=1)
+GROUPED = ArchitectureConfig(family="mgiad", base_channels=(64,), in_channels=1, group_size=8, fully_coupled_channels=8)
+
+
+def test_a_cpu_computes_wide_groups_in_bfloat16_only_where_it_has_tiles_for_that():
+    expected = torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None
+    assert autocast_type("auto", CPU, build_model(WIDE)) is expected
+    assert autocast_type("auto", CPU, build_model(GROUPED)) is None
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", None), ("bfloat16", torch.bfloat16)])
+def test_a_type_that_is_asked_for_is_used(precision, expected):
+    assert autocast_type(precision, CPU, build_model(GROUPED)) is expected
+
+
+@pytest.mark.parametrize("architecture", [WIDE, GROUPED], ids=["wide", "grouped"])
+def test_bfloat16_learns_as_float32_does_and_continues_bit_for_bit(architecture, tmp_path):
+    data = load_dataset(DataSettings(name="digits", train_images=600))
+    settings = TrainingSettings(epochs=6, batch_size=32)
+
+    def start(precision):
+        return TrainingRun(architecture, settings, data.train, data.validation, 0, "cpu", precision)
+
+    runs = {precision: start(precision) for precision in ("float32", "bfloat16")}
+    for run in runs.values():
+        for _ in range(6):
+            run.run_epoch()
+    accuracies = {precision: run.history[-1].accuracy for precision, run in runs.items()}
+    assert min(accuracies.values()) > 0.8
+    assert abs(accuracies["float32"] - accuracies["bfloat16"]) < 0.08
+    assert all(parameter.dtype is torch.float32 for parameter in runs["bfloat16"].model.parameters())
+    halves = start("bfloat16")
+    for _ in range(3):
+        halves.run_epoch()
+    halves.save(tmp_path / "run.pt")
+    halves = start("bfloat16")
+    halves.load(tmp_path / "run.pt")
+    for _ in range(3):
+        halves.run_epoch()
+    continued, whole = (dict(run.model.state_dict()) for run in (halves, runs["bfloat16"]))
+    assert all(torch.equal(continued[name], whole[name]) for name in whole)
