@@ -1,9 +1,9 @@
 """Training one network: the recipe, visible whole.
 
 SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing, gradient clipping, optionally an
-exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision where it is
-faster. Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint ends with the
-same weights as an uninterrupted one, bit for bit on the CPU.
+exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision where
+that is faster. Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint
+ends with the same weights as an uninterrupted one, bit for bit on the CPU.
 """
 
 from __future__ import annotations
