@@ -46,7 +46,6 @@ def search(
         from ..search.tuner import check_reachable
 
         check_reachable(address)
-    click.echo(f"Data: {wanted.data.name}, converted once on its first use")
     load_dataset(wanted.data)  # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
     run = RunDirectory.create(wanted, runs, name)
     click.echo(f"Searching in {run.path}")
@@ -80,12 +79,26 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     return _run(directory, address)
 
 
+class _Echo(logging.Handler):
+    """Log lines that are for the user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.getMessage()[:1].upper()}{record.getMessage()[1:]}")
+
+
 def _quieten() -> None:
-    """Leave the terminal to the display: what goes wrong in a trial is in its record."""
+    """Leave the terminal to the display: what goes wrong in a trial is in its record.
+
+    Only the conversion of a data set, which may take half a minute, announces itself.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    conversion = logging.getLogger("mgnas.search.data_cache")
+    conversion.setLevel(logging.INFO)
+    if not conversion.handlers:
+        conversion.addHandler(_Echo())
 
 
 def _run(run, address: str | None) -> int:
