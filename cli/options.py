@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..models.errors import ConfigError
-from ..space.search_space import parse_count
+from ..space.limits import parse_count
 
 
 class Count(click.ParamType):

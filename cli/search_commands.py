@@ -43,7 +43,7 @@ def search(
         trials=trials, workers=workers, sampler=sampler, seed=seed, path=path and str(Path(path).absolute())
     )
     if address is not None:
-        from ..search.tuner import check_reachable
+        from ..search.cluster import check_reachable
 
         check_reachable(address)
     load_dataset(wanted.data)  # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.

@@ -1,4 +1,4 @@
-"""Ray Tune runs the trials; the strategy decides. Only this module knows Ray.
+"""Ray Tune runs the trials; the strategy decides. Only this module and cluster.py know Ray.
 
 Ray's own snapshots are neither needed nor read: the run directory is the whole state of a search, so a resumed
 search is a new Ray experiment that begins with the trials that were running.
@@ -6,45 +6,30 @@ search is a new Ray experiment that begins with the trials that were running.
 
 from __future__ import annotations
 
-import logging
-import math
-import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..models.errors import UserError
 from .run_directory import RunDirectory
 from .samplers import make_sampler
 from .strategy import Decision, Strategy
 from .trial_record import TrialRecord, TrialState
 
-# Read by Ray when it is imported or started. No second bookkeeping beside the run directory, no callbacks that log
-# every result to three formats, no chatter on the terminal, no call home.
-_RAY_ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
-}
-for _name, _value in _RAY_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+# NOTE: cluster.py sets Ray up, so it stands before Ray.
+# isort: split
+from .cluster import connect
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+# isort: split
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-from .trial import TrialTask, TrialWorker  # noqa: E402
+from .trial import TrialTask, TrialWorker
 
-_OBJECT_STORE_BYTES = 150 * 2**20
 _RETRIES = 1
 
 
@@ -242,7 +227,7 @@ def run_search(
     # A resumed search must not draw the proposals of its beginning once more.
     sampler = make_sampler(config.search.sampler, config.search.seed + len(records))
     strategy = Strategy(run.space, sampler, config.search.trials, config.search.seed, records)
-    workers = _start_ray(config.resources, address)
+    workers = connect(config.resources, address)
     progress = SearchProgress(config.search.trials, strategy.records, workers, run.elapsed)
     driver = _Driver(run, strategy, progress, worker)
     scratch = run.path / "ray"
@@ -289,47 +274,3 @@ class _Silent:
 
     def event(self, record: TrialRecord) -> None:
         pass
-
-
-def check_reachable(address: str) -> None:
-    """Ray itself tries for minutes, and aborts the process, where nobody listens.
-
-    Raises:
-        UserError: not an address, or nobody answers.
-    """
-    if address in ("auto", "local"):
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise UserError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
-
-
-def _start_ray(resources, address: str | None) -> int:
-    """Connect or start, and say how many trials fit at the same time."""
-    quiet: dict[str, Any] = {}
-    if address is None:
-        quiet["include_dashboard"] = False
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        quiet["num_cpus"] = max(cores, (resources.workers or 1) * resources.cpus_per_trial)
-        quiet["object_store_memory"] = _OBJECT_STORE_BYTES
-    else:
-        check_reachable(address)
-    try:
-        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--address {address}: no Ray cluster answers there ({reason})") from None
-    there = ray.cluster_resources()
-    fits = math.floor(there.get("CPU", 0) / resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        fits = min(fits, math.floor(there.get("GPU", 0) / resources.gpus_per_trial))
-    if fits < 1:
-        ray.shutdown()
-        available = f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
-        wanted = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
-        raise UserError(f"resources: a trial wants {wanted}, but there are {available}; lower resources.*_per_trial")
-    return min(fits, resources.workers or fits)

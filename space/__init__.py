@@ -1,8 +1,9 @@
 """What can be searched: parameters, constraints, candidates, and the published networks."""
 
 from .candidate import Candidate, TrainingSettings
+from .limits import Limits, parse_count
 from .published import PUBLISHED, PublishedModel, preset
-from .search_space import Limits, SearchSpace, parse_count
+from .search_space import SearchSpace
 
 __all__ = [
     "PUBLISHED",

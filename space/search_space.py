@@ -5,19 +5,17 @@ from __future__ import annotations
 import collections
 import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BeforeValidator
 
 from ..models.config import ArchitectureConfig
 from ..models.errors import ConfigError
-from ..models.settings import build, check_field, settings, unknown_key
+from ..models.settings import build, check_field, unknown_key
 from .candidate import Candidate, TrainingSettings
+from .limits import LimitError, Limits
 from .parameter import Parameter
 
 _ARCHITECTURE = {field.name for field in fields(ArchitectureConfig)}
@@ -29,58 +27,6 @@ _PROBES = 2_000
 _TRIES = 200
 ENUMERABLE = 50_000
 """Spaces of at most so many points are enumerated in seconds; larger ones are described from a sample."""
-
-
-def parse_count(value: Any) -> int:
-    """A whole number, or one with a suffix: 20000, "20k", "1.5M".
-
-    Raises:
-        ConfigError: anything else, or a number below 1.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?)\s*", str(value)) if not isinstance(value, bool) else None
-    number = Decimal(match[1]).scaleb({"": 0, "k": 3, "m": 6, "g": 9}[match[2].lower()]) if match else Decimal(0)
-    if number < 1 or number != int(number) or number > 10**18:
-        raise ConfigError("", f"expected a whole number such as 20000, 20k or 1.5M, got {value!r}")
-    return int(number)
-
-
-_Count = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_count(value))]
-
-
-class LimitError(ConfigError):
-    """A valid network over a budget.
-
-    Args:
-        limit: the name of the limit.
-        amount: what the network has of it.
-        problem: the rest of the sentence.
-    """
-
-    def __init__(self, limit: str, amount: int, problem: str) -> None:
-        self.limit, self.amount = limit, amount
-        super().__init__(f"limits.{limit}", f"{amount:,} {problem}")
-
-
-@settings
-class Limits:
-    """Budgets that every candidate keeps; checked before anything is trained."""
-
-    max_weights: _Count = None
-    min_weights: _Count = None
-    max_macs: _Count = None
-
-    def check(self, candidate: Candidate) -> None:
-        """Refuse a candidate that breaks a limit.
-
-        Raises:
-            LimitError: naming the limit.
-        """
-        if self.max_weights is not None and candidate.weights > self.max_weights:
-            raise LimitError("max_weights", candidate.weights, f"weights are more than {self.max_weights:,}")
-        if self.min_weights is not None and candidate.weights < self.min_weights:
-            raise LimitError("min_weights", candidate.weights, f"weights are fewer than {self.min_weights:,}")
-        if self.max_macs is not None and candidate.macs > self.max_macs:
-            raise LimitError("max_macs", candidate.macs, f"MACs are more than {self.max_macs:,}")
 
 
 @dataclass(frozen=True)
