@@ -94,7 +94,8 @@ def front_figure(records: Sequence[TrialRecord], published: Sequence[PublishedMo
         if published:
             axes.scatter([], [], s=60, marker="D", color=_PUBLISHED, label="published (test accuracy, fully trained)")
         if front:
-            axes.legend(loc="upper left")
+            # Above and left of the front nothing can lie but published models with their labels.
+            axes.legend(loc="lower right" if published else "upper left")
         if hidden:
             note = f"{hidden} trial{'s' * (hidden > 1)} below {low:.0f} %"
             axes.annotate(note, (0.01, 0.015), xycoords="axes fraction", fontsize=8.5, color="#6b7278")
