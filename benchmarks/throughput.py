@@ -131,7 +131,7 @@ def measure_throughput(name: str, options: argparse.Namespace) -> dict[str, Any]
     """Images per second of both recipes in one case, and mgnas's speed over the plain one's."""
     case = case_for(name, options)
     train = random_images(case, case.settings.batch_size * steps_for(case, options))
-    ours = TrainingRun(case.architecture, case.settings, train, None, 0, options.device)
+    ours = TrainingRun(case.architecture, case.settings, train, None, 0, options.device, options.precision)
     start = plain_network(ours.model, case.architecture)
     difference = check_equal_loss(ours.model, start, case, options.device)
     timed(ours)
@@ -165,7 +165,7 @@ def measure_accuracy(name: str, options: argparse.Namespace) -> dict[str, Any]:
     settings = replace(case.settings, epochs=options.epochs, learning_rate=0.1)
     found = {"plain": [], "mgnas": []}
     for seed in range(options.seeds):
-        ours = TrainingRun(case.architecture, settings, train, None, seed, options.device)
+        ours = TrainingRun(case.architecture, settings, train, None, seed, options.device, options.precision)
         start = plain_network(ours.model, case.architecture)
         check_equal_loss(ours.model, start, case, options.device)
         plain = PlainRun(start, settings, train, options.device, 0, seed)
@@ -186,7 +186,7 @@ def _trial(name: str, options: argparse.Namespace, threads: int, barrier: Any, s
     torch.set_num_threads(threads)
     case = case_for(name, options)
     train = random_images(case, case.settings.batch_size * steps_for(case, options))
-    run = TrainingRun(case.architecture, case.settings, train, None, 0, options.device)
+    run = TrainingRun(case.architecture, case.settings, train, None, 0, options.device, options.precision)
     run.run_epoch()
     for _ in range(options.repetitions):
         barrier.wait()
@@ -269,6 +269,8 @@ def parsed_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    precisions = ["auto", "float32", "bfloat16", "float16"]
+    parser.add_argument("--precision", choices=precisions, default="auto", help="that mgnas computes in")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--steps", type=int, help="per repetition; default on a CPU 2 at 32x32, 18 at 8x8")

@@ -141,7 +141,7 @@ class _Zip:
             raise UserError(
                 f"{self.place}: lacks {_ARCHIVE}/{file}; it is not the official {_ARCHIVE}.zip, or not all of it"
             ) from None
-        except (OSError, BadZipFile, EOFError, RuntimeError, NotImplementedError, zlib.error) as error:
+        except (OSError, BadZipFile, EOFError, RuntimeError, zlib.error) as error:
             raise UserError(f"{self.place}: {file}: is damaged ({error}); download the archive again") from None
 
     def list(self, folder: str) -> list[str]:

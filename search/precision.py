@@ -9,8 +9,8 @@ from torch import nn
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
-# On a CPU with AMX tiles, batch 128 of 32 x 32 images, bfloat16 against float32: ResNet18 2.6 times as fast, MgNet and
-# MGiaD with 64 channels per group 1.8, with 8 per group 1.0; networks for 8 x 8 images 0.9 (benchmarks/throughput.py).
+# AMX tiles pay for wide groups only: with few channels per group, or on tiny images, the conversions cost what the
+# tiles save. `benchmarks/throughput.py --precision` compares the types on the machine at hand.
 _WIDE_GROUP = 64
 
 

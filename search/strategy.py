@@ -28,6 +28,13 @@ from .trial_record import TrialRecord, TrialState
 DIRECTIONS = ("maximize", "minimize")
 """Of the objectives (validation accuracy, weights), in this order, in every Optuna study of mgnas."""
 
+OPTUNA_STATE = {
+    TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+"""What a trial's state is called there."""
+
 _MUTATIONS_PER_DISTANCE = 30
 
 
@@ -135,9 +142,7 @@ class Strategy:
 
     def _adopt(self, record: TrialRecord) -> None:
         """Take over a record of an earlier part of the search."""
-        state = {TrialState.COMPLETE: OptunaState.COMPLETE, TrialState.FAILED: OptunaState.FAIL}.get(
-            record.state, OptunaState.RUNNING
-        )
+        state = OPTUNA_STATE[record.state]
         values = (record.accuracy, float(record.weights)) if record.state is TrialState.COMPLETE else None
         self._sampler_trials[record.number] = self._add(record.candidate, state, values, record.sampler_notes)
         self._seen.add(record.candidate.id)

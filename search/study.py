@@ -21,16 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..models.errors import UserError
 from ..space.search_space import SearchSpace
-from .strategy import DIRECTIONS
+from .strategy import DIRECTIONS, OPTUNA_STATE
 from .trial_record import TrialRecord, TrialState
 
 _STUDY = "mgnas"
-_OPTUNA_STATE = {
-    TrialState.RUNNING: OptunaState.RUNNING,
-    TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.FAILED: OptunaState.FAIL,
-}
-_STATE = {value: key for key, value in _OPTUNA_STATE.items()}
+_STATE = {value: key for key, value in OPTUNA_STATE.items()}
 # What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a file that is none of theirs or was damaged.
 _DAMAGE = (
     sqlite3.Error,
@@ -121,7 +116,7 @@ class StudyFile:
         for key, value in ending.items():
             self._storage.set_trial_user_attr(trial_id, key, value)
         values = [record.accuracy, record.weights] if record.state is TrialState.COMPLETE else None
-        self._storage.set_trial_state_values(trial_id, _OPTUNA_STATE[record.state], values)
+        self._storage.set_trial_state_values(trial_id, OPTUNA_STATE[record.state], values)
 
     def load(self) -> list[TrialRecord]:
         """All trials in the order of their numbers.
