@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .images import Images
+from .memory import is_out_of_memory
 
 _CHUNK = 4096
 _SHARE_OF_FREE_MEMORY = 0.25
@@ -46,8 +47,14 @@ def _fits(part: Images, device: torch.device) -> bool:
     return n * channels * height * width < _SHARE_OF_FREE_MEMORY * free
 
 
-def _on_device(part: Images, device: torch.device) -> Tensor:
-    images = torch.empty(part.shape, dtype=torch.uint8, device=device)
+def _on_device(part: Images, device: torch.device) -> Tensor | None:
+    """All images; None if another process has taken the room since it was looked for."""
+    try:
+        images = torch.empty(part.shape, dtype=torch.uint8, device=device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
     for start in range(0, len(part), _CHUNK):
         images[start : start + _CHUNK] = torch.from_numpy(part.gather(slice(start, start + _CHUNK)))
     return images

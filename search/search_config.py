@@ -21,8 +21,15 @@ from .data import DataSettings, data_shape
 class SearchSettings:
     """How to search."""
 
-    sampler: Literal["random", "tpe", "nsga2", "gp"] = "tpe"
-    """Proposes candidates: random, TPE, NSGA-II, or a Gaussian process, all of Optuna."""
+    sampler: Literal["ehvi", "random", "tpe", "nsga2", "gp"] = "ehvi"
+    """Proposes candidates. ehvi: a Gaussian process of the accuracy and the exact expected hypervolume improvement,
+    which knows every candidate's weights. The others are Optuna's: random, TPE, NSGA-II, its Gaussian process."""
+    prior: str = "none"
+    """What an earlier search knows: a shipped table (digits, cifar10), a table's file, a run directory, or none. ehvi
+    asks it which candidates are promising, pareto how curves go on."""
+    stopping: Literal["none", "pareto", "mo-asha"] = "pareto"
+    """After each epoch: pareto pauses a trial that is not expected to beat what smaller ones have reached, until that
+    changes; mo-asha is successive halving over both objectives."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """How many candidates to train."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -40,6 +47,8 @@ class Resources:
     """GPUs of a trial; 0.25 packs four trials onto one."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type that convolutions compute in; auto: half precision where the device and the network are faster in it."""
+    deterministic: bool = False
+    """On GPUs use only algorithms that give the same numbers every time, at some speed; CPUs always do."""
 
 
 _SECTIONS = {

@@ -3,17 +3,20 @@
 SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing, gradient clipping, optionally an
 exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision where
 that is faster. Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint
-ends with the same weights as an uninterrupted one, bit for bit on the CPU.
+ends with the same weights as an uninterrupted one, bit for bit on the CPU; and so does one that runs out of memory and
+does an epoch again with less of it (memory.py).
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import torch
@@ -27,24 +30,16 @@ from ..space.candidate import TrainingSettings
 from .augmentation import cutout, mirror, random_crop
 from .image_store import ImageStore
 from .images import Images
+from .memory import NotEnoughMemoryError, activations, host_copy, is_out_of_memory, within_memory
 from .precision import Precision, autocast_type
+
+logger = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 1024
 
-
 # What torch.load and load_state_dict raise on a file that is truncated, garbled, or of another network.
-UNREADABLE = (
-    AssertionError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    pickle.UnpicklingError,
-    BadZipFile,
-)
+UNREADABLE = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
+UNREADABLE += (pickle.UnpicklingError, BadZipFile)
 
 
 class TrainingDivergedError(RuntimeError):
@@ -120,9 +115,10 @@ class TrainingRun:
         averaging = get_ema_multi_avg_fn(settings.ema_decay)
         self._average = settings.ema_decay and AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
         self.precision = autocast_type(precision, self.device, self.model)
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+        self._scaler = self._new_scaler()
+        self._offloads, self._evaluation_batch = False, _EVALUATION_BATCH
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
     @property
     def finished(self) -> bool:
@@ -133,8 +129,20 @@ class TrainingRun:
 
         Raises:
             TrainingDivergedError: the loss is not finite.
+            NotEnoughMemoryError: memory has run out, and nothing is left to be moved out of it.
         """
-        start, settings, epoch = time.perf_counter(), self.settings, len(self.history)
+        start, before = time.perf_counter(), host_copy(self._state())
+        loss = within_memory(self._train_epoch, lambda: self._start_over(before))
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(f"the loss became {loss} in epoch {len(self.history) + 1}")
+        accuracy = self._accuracy(self._evaluation) if self._evaluation else None
+        result = EpochResult(len(self.history) + 1, loss, accuracy, time.perf_counter() - start)
+        self.history.append(result)
+        return result
+
+    def _train_epoch(self) -> float:
+        """One pass over the training images; the mean loss."""
+        settings, epoch = self.settings, len(self.history)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self._train), generator=generator)
         batch = min(settings.batch_size, len(order))
@@ -148,7 +156,7 @@ class TrainingRun:
             rate = learning_rate(settings, epoch + (step + 1) / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            with self._autocast():
+            with self._autocast(), activations(self._offloads, self.device):
                 loss = F.cross_entropy(self.model(images), labels, label_smoothing=settings.label_smoothing)
             self.optimizer.zero_grad(set_to_none=True)
             self._scaler.scale(loss).backward()
@@ -160,16 +168,23 @@ class TrainingRun:
             if self._average:
                 self._average.update_parameters(self.model)
             total_loss += loss.detach()
-        mean_loss = float(total_loss) / steps
-        if not math.isfinite(mean_loss):
-            raise TrainingDivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}")
-        accuracy = self._accuracy(self._evaluation) if self._evaluation else None
-        result = EpochResult(epoch + 1, mean_loss, accuracy, time.perf_counter() - start)
-        self.history.append(result)
-        return result
+        return float(total_loss) / steps
+
+    def _start_over(self, before: dict[str, Any]) -> None:
+        """Go back to the beginning of the epoch, and keep activations in the host's memory from now on."""
+        if self._offloads:
+            raise NotEnoughMemoryError(self.architecture, self.settings.batch_size, self.device)
+        logger.warning("out of memory: epoch %d starts over", len(self.history) + 1)
+        self._offloads = True
+        self.optimizer.zero_grad(set_to_none=True)
+        self._restore(before)
 
     def evaluate(self, part: Images) -> float:
-        """Share of these images that the network classifies correctly."""
+        """Share of these images that the network classifies correctly.
+
+        Raises:
+            NotEnoughMemoryError: memory does not suffice for a single image.
+        """
         return self._accuracy(ImageStore(part, self.device))
 
     @property
@@ -177,19 +192,33 @@ class TrainingRun:
         """The network to evaluate and keep: the average of the weights if there is one."""
         return self._average.module if self._average else self.model
 
-    @torch.inference_mode()
     def _accuracy(self, store: ImageStore) -> float:
+        return within_memory(lambda: self._correct(store), lambda: self._halve_evaluation_batch(store)) / len(store)
+
+    def _halve_evaluation_batch(self, store: ImageStore) -> None:
+        batch = min(self._evaluation_batch, len(store))
+        if batch == 1:
+            raise NotEnoughMemoryError(self.architecture, batch, self.device)
+        self._evaluation_batch = batch // 2
+        logger.warning("out of memory; evaluating with batches of %d images", self._evaluation_batch)
+
+    @torch.inference_mode()
+    def _correct(self, store: ImageStore) -> int:
+        """How many of these images the network classifies correctly."""
         model = self.trained_model.eval()
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for start in range(0, len(store), _EVALUATION_BATCH):
-            part = slice(start, start + _EVALUATION_BATCH)
+        for start in range(0, len(store), self._evaluation_batch):
+            part = slice(start, start + self._evaluation_batch)
             with self._autocast():
                 logits = model(self._normalised(store.images(part)))
             correct += (logits.argmax(dim=1) == store.labels[part]).sum()
-        return int(correct) / len(store)
+        return int(correct)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision is not None)
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
     def normalisation(self) -> dict[str, list[float]]:
         """Mean and standard deviation per channel of images scaled to 0..1, as the network was trained with."""
@@ -210,15 +239,27 @@ class TrainingRun:
         images = self._normalised(images)
         return cutout(images, self.settings.cutout, generator) if self.settings.cutout else images
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write a checkpoint, atomically: at any moment the file holds a whole epoch."""
-        state = {
+    def _state(self) -> dict[str, Any]:
+        """All that training an epoch changes; not a copy."""
+        return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "average": self._average.state_dict() if self._average else None,
-            "history": [asdict(result) for result in self.history],
         }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        # A new one, because the old one may stand in the middle of a step.
+        self._scaler = self._new_scaler()
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a checkpoint, atomically: at any moment the file holds a whole epoch."""
+        state = self._state() | {"history": [asdict(result) for result in self.history]}
         temporary = Path(f"{path}.tmp")
         try:
             torch.save(state, temporary)
@@ -236,13 +277,11 @@ class TrainingRun:
             state = torch.load(path, map_location=self.device, weights_only=True)
             if not isinstance(state, dict):
                 raise TypeError(f"expected a mapping, got {type(state).__name__}")
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self._scaler.load_state_dict(state["scaler"])
-            if self._average:
-                self._average.load_state_dict(state["average"])
+            self._restore(state)
             self.history = [EpochResult(**result) for result in state["history"]]
         except UNREADABLE as error:
+            if is_out_of_memory(error):
+                raise
             raise DamagedCheckpointError(f"{path}: not a checkpoint of this network") from error
 
 

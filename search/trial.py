@@ -6,6 +6,7 @@ A failure ends the trial with its reason in the result; the search goes on.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from ..space.candidate import TrainingSettings
 from .data import DataSettings, load_dataset
+from .memory import NotEnoughMemoryError, is_out_of_memory
 from .precision import Precision
 from .training import DamagedCheckpointError, TrainingDivergedError, TrainingRun
 
@@ -36,6 +38,7 @@ class TrialTask:
         threads: CPU threads to use.
         gpu: train on the GPU that the worker sees.
         precision: the type to compute convolutions in.
+        deterministic: on a GPU, use only algorithms that give the same numbers every time.
     """
 
     number: int
@@ -47,6 +50,11 @@ class TrialTask:
     threads: int = 1
     gpu: bool = False
     precision: Precision = "auto"
+    deterministic: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.gpu else "cpu")
 
 
 class TrialWorker:
@@ -80,14 +88,16 @@ class TrialWorker:
             return _failure(str(error))
         except UserError as error:
             return _failure(str(error))
-        except torch.cuda.OutOfMemoryError:
-            return _failure("the GPU's memory is too small for this network and batch size")
         except Exception as error:  # Whatever else a trial meets must not end the search; its reason is kept.
+            if is_out_of_memory(error):
+                task = self.task
+                return _failure(str(NotEnoughMemoryError(task.architecture, task.training.batch_size, task.device)))
             logger.exception("trial %d failed", self.task.number)
             return _failure(f"{type(error).__name__}: {error}")
 
     def _prepare(self) -> TrainingRun:
         torch.set_num_threads(self.task.threads)
+        set_determinism(self.task.gpu and self.task.deterministic)
         run = self._fresh_run()
         if Path(self.task.checkpoint).exists():
             try:
@@ -99,9 +109,19 @@ class TrialWorker:
 
     def _fresh_run(self) -> TrainingRun:
         task, dataset = self.task, load_dataset(self.task.data)
-        device = "cuda" if task.gpu else "cpu"
         parts = (dataset.train, dataset.validation)
-        return TrainingRun(task.architecture, task.training, *parts, task.seed, device, task.precision)
+        return TrainingRun(task.architecture, task.training, *parts, task.seed, task.device, task.precision)
+
+
+def set_determinism(on: bool) -> None:
+    """Make this process use only CUDA algorithms that give the same numbers every time, or the fastest ones again.
+
+    `on` must come before the process first uses CUDA: cuBLAS reads the size of its workspace then. CPU algorithms
+    give the same numbers every time in any case.
+    """
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(on)
 
 
 def _failure(reason: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a worker does with a trial, whatever it meets."""
 
 import dataclasses
+import os
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from mgnas.search.data import DataSettings, load_dataset
 from mgnas.search.training import TrainingRun
-from mgnas.search.trial import TrialTask, TrialWorker
+from mgnas.search.trial import TrialTask, TrialWorker, set_determinism
 from mgnas.space import TrainingSettings
 
 DATA = DataSettings(name="digits", train_images=600)
@@ -170,6 +171,67 @@ def test_a_checkpoint_that_cannot_be_written_is_a_failure(make_task, tmp_path):
 def test_a_trials_threads_are_those_of_its_task(make_task):
     TrialWorker(make_task(threads=2, data=DataSettings(name="digits", train_images=20))).step()
     assert torch.get_num_threads() == 2
+
+
+def deterministic_now() -> bool:
+    return torch.are_deterministic_algorithms_enabled()
+
+
+def test_determinism_is_switched_on_and_off_again(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    set_determinism(False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    try:
+        set_determinism(True)
+        assert deterministic_now()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        set_determinism(False)
+    assert not deterministic_now()
+
+
+def test_a_users_own_workspace_is_kept(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    try:
+        set_determinism(True)
+    finally:
+        set_determinism(False)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_on_a_cpu_determinism_needs_no_setting_and_none_is_left_from_an_earlier_trial(make_task, expected, before):
+    try:
+        torch.use_deterministic_algorithms(before)
+        results = steps(TrialWorker(make_task(deterministic=True)))
+        assert not deterministic_now()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert ([result["curve"] for result in results][-1], [result["loss"] for result in results]) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_deterministic_trial_repeats_itself_bit_for_bit(make_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    weights = []
+    try:
+        for name in ("first.pt", "second.pt"):
+            task = make_task(gpu=True, deterministic=True, checkpoint=str(tmp_path / name))
+            assert steps(TrialWorker(task))[-1]["finished"]
+            assert deterministic_now()
+            assert not torch.backends.cudnn.benchmark
+            weights.append(torch.load(task.checkpoint, weights_only=True)["model"])
+        steps(TrialWorker(make_task(gpu=True)))
+        assert not deterministic_now()
+        assert torch.backends.cudnn.benchmark
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_search_is_deterministic_on_a_gpu_if_it_says_so(small_search):
+    assert not small_search().resources.deterministic
+    assert small_search(resources={"deterministic": True}).resources.deterministic
 
 
 def test_a_task_survives_its_way_to_another_process(make_task):
