@@ -11,6 +11,7 @@ from ..models.errors import UserError
 from .architecture_commands import space, weights
 from .result_commands import report, select, train
 from .search_commands import resume, search, status
+from .simulate_command import simulate
 
 INTERRUPTED = 130
 
@@ -30,10 +31,11 @@ def cli() -> None:
     Without training anything:
        mgnas weights --preset mgnet-cifar10        exact weights and MACs of an architecture
        mgnas space configs/cifar10.yaml            what a search space holds
+       mgnas simulate digits --strategy tpe,ehvi   how many epochs searches need, replayed on a table
     """
 
 
-for command in (search, status, resume, report, select, train, weights, space):
+for command in (search, status, resume, report, select, train, weights, space, simulate):
     cli.add_command(command)
 
 

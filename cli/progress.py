@@ -34,7 +34,7 @@ def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) ->
     front = pareto_front(records)
     lines = [
         f"{counts[TrialState.COMPLETE]} of {trials} trials complete, {counts[TrialState.RUNNING]} running, "
-        f"{counts[TrialState.FAILED]} failed, {clock(elapsed)} searched"
+        f"{counts[TrialState.PAUSED]} paused, {counts[TrialState.FAILED]} failed, {clock(elapsed)} searched"
     ]
     if front:
         lines.append(f"Pareto front: {len(front)} networks")
@@ -70,6 +70,8 @@ class PlainDisplay:
         if record.state is TrialState.COMPLETE:
             mark = "*" if record in pareto_front(progress.records) else " "
             outcome = f"{100 * record.accuracy:6.2f} %{mark} {record.weights:>9,} weights"
+        elif record.state is TrialState.PAUSED:
+            outcome = f"paused at {record.decisions[-1].removeprefix('epoch ').replace(': paused', '', 1)};"
         else:
             outcome = f"failed: {record.reason}"
         left = progress.seconds_left
@@ -100,17 +102,17 @@ class LiveDisplay:
         progress = self._progress
         records = list(progress.records)
         complete, failed = progress.count(TrialState.COMPLETE), progress.count(TrialState.FAILED)
-        running = progress.count(TrialState.RUNNING)
+        running, paused = progress.count(TrialState.RUNNING), progress.count(TrialState.PAUSED)
         counts = Text.assemble(
             (f"{complete}", "bold"),
             f" of {progress.trials} complete   ",
             (f"{running}", "bold"),
-            " running   ",
+            f" running   {paused} paused   ",
             (f"{failed} failed", "red" if failed else "dim"),
             f"   {clock(progress.elapsed)} elapsed",
             f"   about {clock(progress.seconds_left)} left" if progress.seconds_left is not None else "",
         )
-        bar = ProgressBar(total=progress.trials, completed=complete + failed, width=60)
+        bar = ProgressBar(total=progress.trials, completed=complete + failed + paused, width=60)
         parts: list[RenderableType] = [bar, counts]
         front = pareto_front(records)
         if front:

@@ -12,7 +12,9 @@ import click
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--trials", type=click.IntRange(1), help="Candidates to train.  [default: the config's]")
 @click.option("--workers", type=click.IntRange(1), help="Trials at the same time.  [default: as many as fit]")
-@click.option("--sampler", help="random, tpe, nsga2 or gp.  [default: the config's]")
+@click.option("--sampler", help="ehvi, random, tpe, nsga2 or gp.  [default: the config's]")
+@click.option("--prior", help="Learn from an earlier search: a run, a table, or none.  [default: the config's]")
+@click.option("--stopping", help="pareto, mo-asha or none.  [default: the config's]")
 @click.option("--seed", type=click.IntRange(0), help="Of the sampler and the trainings.  [default: the config's]")
 @click.option("--data", "path", help="The images: an .npz file, a folder, or an archive.")
 @click.option("--name", help="Of the run directory.  [default: the config's name and a number]")
@@ -23,6 +25,8 @@ def search(
     trials: int | None,
     workers: int | None,
     sampler: str | None,
+    prior: str | None,
+    stopping: str | None,
     seed: int | None,
     path: str | None,
     name: str | None,
@@ -36,17 +40,29 @@ def search(
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
     from ..search.search_config import SearchConfig
+    from ..search.trainings import Trainings, shipped_tables
 
     _quieten()
     wanted = SearchConfig.load(config)
+    if prior is not None and Path(prior).exists() and prior not in shipped_tables():
+        prior = str(Path(prior).absolute())
     wanted = wanted.override(
-        trials=trials, workers=workers, sampler=sampler, seed=seed, path=path and str(Path(path).absolute())
+        trials=trials,
+        workers=workers,
+        sampler=sampler,
+        prior=prior,
+        stopping=stopping,
+        seed=seed,
+        path=path and str(Path(path).absolute()),
     )
     if address is not None:
         from ..search.cluster import check_reachable
 
         check_reachable(address)
-    load_dataset(wanted.data)  # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
+    # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
+    load_dataset(wanted.data)
+    if wanted.search.prior != "none":
+        Trainings.load(wanted.search.prior).prior()
     run = RunDirectory.create(wanted, runs, name)
     click.echo(f"Searching in {run.path}")
     return _run(run, address)
@@ -62,7 +78,7 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     from ..models.errors import UserError
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
-    from ..search.trial_record import TrialState
+    from ..search.searching import make_strategy
 
     _quieten()
     directory = RunDirectory(run)
@@ -70,8 +86,7 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     if trials is not None and trials < len(records):
         raise UserError(f"--trials: {trials} is less than the {len(records)} trials that {run} has started already")
     directory.update_config(directory.config.override(trials=trials, workers=workers))
-    unfinished = any(record.state is TrialState.RUNNING for record in records)
-    if not unfinished and len(records) >= directory.config.search.trials:
+    if make_strategy(directory.config, directory.space, records).finished:
         click.echo(f"{run} has all its {len(records)} trials; add some with --trials.")
         return 0
     load_dataset(directory.config.data)
@@ -142,5 +157,7 @@ def status(run: Path) -> None:
     for record in records:
         if record.state is TrialState.FAILED:
             click.echo(f"trial {record.number} failed: {record.reason}")
+        if record.state is TrialState.PAUSED:
+            click.echo(f"trial {record.number} at {record.decisions[-1]}")
     if any(record.state is TrialState.RUNNING for record in records):
         click.echo(f"If nothing is searching there now, continue with: mgnas resume {run}")

@@ -150,7 +150,12 @@ def write_yaml(path: str | os.PathLike, mapping: Mapping[str, Any]) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text file whole or not at all: into a temporary file beside it, then renamed.
+    """As write_bytes, of a text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file whole or not at all: into a temporary file beside it, then renamed.
 
     Raises:
         UserError: the folder is missing or cannot be written.
@@ -159,8 +164,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:

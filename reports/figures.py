@@ -21,7 +21,7 @@ from ..space.published import PublishedModel
 from .pareto import complete, hypervolume_over_trials, pareto_front
 
 _FRONT, _PUBLISHED, _FAINT, _TEXT = "#0072B2", "#D55E00", "#9aa3ab", "#2b2f33"
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "axes.edgecolor": "#8a9299",
     "axes.labelcolor": _TEXT,
@@ -53,7 +53,7 @@ def front_figure(records: Sequence[TrialRecord], published: Sequence[PublishedMo
 
     Outliers far below the front are left out of the frame; the figure says how many.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 5.2), layout="constrained")
         axes = figure.subplots()
         finished, front = complete(records), pareto_front(records)
@@ -151,7 +151,7 @@ def hypervolume_figure(records: Sequence[TrialRecord], weights: int) -> Figure:
         records: all trials.
         weights: of the reference point.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.6), layout="constrained")
         axes = figure.subplots()
         values = hypervolume_over_trials(records, weights)
@@ -178,7 +178,7 @@ def hypervolume_figure(records: Sequence[TrialRecord], weights: int) -> Figure:
 
 def curves_figure(records: Sequence[TrialRecord]) -> Figure:
     """Validation error over epochs: networks of the front coloured by their weights, all others faint."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 4.2), layout="constrained")
         axes = figure.subplots()
         front = pareto_front(records)
@@ -218,6 +218,6 @@ def _error_percent(record: TrialRecord) -> list[float]:
 
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write a figure as `stem`.png and `stem`.svg, the same bytes for the same data."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})

@@ -1,33 +1,58 @@
-"""The samplers that a search can use; all are Optuna's, and any Optuna sampler fits in."""
+"""The samplers that a search can use: mgnas's own, and Optuna's; any Optuna sampler fits in."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.samplers import BaseSampler
 
+from ..space.search_space import SearchSpace
 
-def _tpe(seed: int) -> BaseSampler:
+if TYPE_CHECKING:
+    from .prior import Prior
+
+
+def _ehvi(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:
+    # Behind this name only: it brings GPyTorch and BoTorch, whose import takes seconds.
+    from .candidate_pool import CandidatePool
+    from .ehvi_sampler import EHVISampler
+
+    distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
+    pool = CandidatePool(space, seed)
+    return EHVISampler(lambda values: space.build(values).weights, distributions, pool=pool, prior=prior, seed=seed)
+
+
+def _tpe(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:
     # The constant liar makes workers that ask at the same time get different answers.
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def _nsga2(seed: int) -> BaseSampler:
+def _nsga2(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:
     return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+def _random(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _gp(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int, SearchSpace | None, Prior | None], BaseSampler]] = {
+    "ehvi": _ehvi,
+    "random": _random,
     "tpe": _tpe,
     "nsga2": _nsga2,
-    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "gp": _gp,
 }
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """The sampler of that name (a key of SAMPLERS)."""
+def make_sampler(name: str, seed: int, space: SearchSpace | None = None, prior: Prior | None = None) -> BaseSampler:
+    """The sampler of that name (a key of SAMPLERS); `ehvi` needs the space, and can make use of a prior."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[name](seed)
+        return SAMPLERS[name](seed, space, prior)

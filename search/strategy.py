@@ -5,7 +5,9 @@ An Optuna sampler proposes; the strategy sees to it that every proposal is worth
 - a candidate that was seen before, that is invalid or over budget is never handed out, but replaced by the nearest
   one that is new (plain samplers repeat a third of their proposals in spaces of some thousand points);
 - weights are computed when a candidate is handed out, not learned;
-- the sampler is told of complete trials only; failed and half-trained ones have no accuracy, NaN is a failure.
+- a stopping rule pauses what is not worth its next epoch now, and takes it up again when that changes;
+- the sampler is told of complete trials only; failed and half-trained ones have no accuracy, NaN is a failure. What an
+  unfinished curve lets expect stands beside its trial (PREDICTION), for samplers that can use it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ from optuna.trial import TrialState as OptunaState
 from ..models.errors import ConfigError
 from ..space.candidate import Candidate
 from ..space.search_space import ENUMERABLE, SearchSpace
-from .trial_record import TrialRecord, TrialState
+from .stopping import StoppingRule
+from .trial_record import PREDICTION, REPEAT, TrialRecord, TrialState
 
 DIRECTIONS = ("maximize", "minimize")
 """Of the objectives (validation accuracy, weights), in this order, in every Optuna study of mgnas."""
 
 OPTUNA_STATE = {
     TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.PAUSED: OptunaState.WAITING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.FAILED: OptunaState.FAIL,
 }
@@ -42,6 +46,7 @@ class Decision(enum.Enum):
     """What becomes of a trial after an epoch."""
 
     CONTINUE = enum.auto()
+    PAUSE = enum.auto()
     STOP = enum.auto()
 
 
@@ -54,6 +59,7 @@ class Strategy:
         trials: how many trials the whole search may have.
         seed: of the replacements and, plus the trial's number, of each training.
         records: trials of an earlier part of this search. Those still RUNNING are handed out again first.
+        stopping: pauses trials; None: every trial runs to its end.
     """
 
     def __init__(
@@ -63,12 +69,14 @@ class Strategy:
         trials: int,
         seed: int = 0,
         records: Iterable[TrialRecord] = (),
+        stopping: StoppingRule | None = None,
     ) -> None:
         self.space = space
         self.trials = trials
         self.seed = seed
         self.records: list[TrialRecord] = []
         self.exhausted = False
+        self._stopping = stopping
         self._rng = np.random.default_rng(seed)
         self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
         self._study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
@@ -78,20 +86,57 @@ class Strategy:
         for record in records:
             self._adopt(record)
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will be handed out any more; `ask` may also have nothing while trials are running."""
+        if self._interrupted or not self._last:
+            return False
+        if self._stopping is None:
+            return True
+        running = any(record.state is TrialState.RUNNING for record in self.records)
+        return not running and self._stopping.resume(self.records, last=True) is None
+
     def ask(self) -> TrialRecord | None:
-        """The next trial to run; None when there are enough, or nothing new is left in the space."""
+        """The next trial to run: a new one, or one that was interrupted or paused and goes on behind its curve so far.
+
+        Returns:
+            its record; None when there are enough, or nothing new is left in the space. If trials are running then,
+            ask again when one of them has ended or paused (see `finished`).
+        """
         if self._interrupted:
             return self._interrupted.pop(0)
-        if self.exhausted or len(self.records) >= self.trials:
+        record = self._resumed()
+        if record is None and not self._last:
+            # The new candidate, unless the space has none: then it is the last paused trials' turn.
+            record = self._new_trial() or self._resumed()
+        return record
+
+    @property
+    def _last(self) -> bool:
+        """Whether no new candidate will come."""
+        return self.exhausted or len(self.records) >= self.trials
+
+    def _resumed(self) -> TrialRecord | None:
+        """The paused trial that the stopping rule wants to go on, if any."""
+        resumption = self._stopping.resume(self.records, self._last) if self._stopping else None
+        if resumption is None:
             return None
+        record, reason = resumption
+        record.state = TrialState.RUNNING
+        record.decisions.append(f"epoch {len(record.curve)}: resumed, {reason}")
+        return record
+
+    def _new_trial(self) -> TrialRecord | None:
+        """What the sampler proposes, or the nearest new candidate; None, and `exhausted`, if there is none."""
+        self._tell_predictions()
         proposal = self._study.ask(self._distributions)
-        candidate = self._nearest_new(proposal.params)
+        notes = dict(self._study.get_trials(deepcopy=False)[proposal.number].system_attrs)
+        candidate = self._candidate(proposal.params) if REPEAT in notes else self._nearest_new(proposal.params)
         if candidate is None:
             self._study.tell(proposal, state=OptunaState.FAIL)
             self.exhausted = True
             return None
         sampler_trial = proposal.number
-        notes = dict(self._study.get_trials(deepcopy=False)[proposal.number].system_attrs)
         if candidate.values != proposal.params:
             self._study.tell(proposal, state=OptunaState.FAIL)
             # NOTE: The sampler's own notes go along; without its generation NSGA-II would never breed from the trial.
@@ -103,8 +148,22 @@ class Strategy:
         self._sampler_trials[number] = sampler_trial
         return record
 
+    def _tell_predictions(self) -> None:
+        """Put what unfinished curves let expect where the sampler finds it."""
+        if self._stopping is None:
+            return
+        trials = self._study.get_trials(deepcopy=False)
+        for record in self.records:
+            if record.state not in (TrialState.RUNNING, TrialState.PAUSED):
+                continue
+            expected = self._stopping.predict(record)
+            if expected is not None:
+                trial_id = trials[self._sampler_trials[record.number]]._trial_id
+                value = [expected.mean, expected.std]
+                self._study._storage.set_trial_system_attr(trial_id, PREDICTION, value)
+
     def report(self, number: int, curve: Sequence[float], seconds: float = 0.0) -> Decision:
-        """Take note of a trial's progress.
+        """Take note of a trial's progress, and say what becomes of it.
 
         Args:
             number: the trial.
@@ -119,7 +178,14 @@ class Strategy:
                 self.fail(number, f"the accuracy became {accuracy} in epoch {epoch}")
                 return Decision.STOP
         record.curve, record.seconds = list(curve), seconds
-        return Decision.CONTINUE
+        if self._stopping is None or len(curve) >= record.candidate.training.epochs:
+            return Decision.CONTINUE
+        reason = self._stopping.pause(record, self.records)
+        if reason is None:
+            return Decision.CONTINUE
+        record.state = TrialState.PAUSED
+        record.decisions.append(f"epoch {len(curve)}: paused, {reason}")
+        return Decision.PAUSE
 
     def complete(self, number: int) -> None:
         """The trial has run all its epochs; the last reported accuracy is its result."""
@@ -131,6 +197,8 @@ class Strategy:
             self.fail(number, f"ended after {missing}")
             return
         record.state = TrialState.COMPLETE
+        if self._stopping:
+            self._stopping.complete(record)
         self._study.tell(self._sampler_trials[number], (record.accuracy, float(record.weights)))
 
     def fail(self, number: int, reason: str) -> None:
@@ -142,13 +210,16 @@ class Strategy:
 
     def _adopt(self, record: TrialRecord) -> None:
         """Take over a record of an earlier part of the search."""
-        state = OPTUNA_STATE[record.state]
+        # NOTE: For the sampler a paused trial is a running one: Optuna would hand out a waiting one by itself.
+        state = OptunaState.RUNNING if record.state is TrialState.PAUSED else OPTUNA_STATE[record.state]
         values = (record.accuracy, float(record.weights)) if record.state is TrialState.COMPLETE else None
         self._sampler_trials[record.number] = self._add(record.candidate, state, values, record.sampler_notes)
         self._seen.add(record.candidate.id)
         self.records.append(record)
         if record.state is TrialState.RUNNING:
             self._interrupted.append(record)
+        if record.state is TrialState.COMPLETE and self._stopping:
+            self._stopping.complete(record)
 
     def _add(self, candidate: Candidate, state: OptunaState, values, system_attrs: dict) -> int:
         trial: FrozenTrial = create_trial(
@@ -161,12 +232,15 @@ class Strategy:
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
 
-    def _new(self, values: dict) -> Candidate | None:
+    def _candidate(self, values: dict) -> Candidate | None:
         try:
-            candidate = self.space.candidate(values)
+            return self.space.candidate(values)
         except ConfigError:
             return None
-        return None if candidate.id in self._seen else candidate
+
+    def _new(self, values: dict) -> Candidate | None:
+        candidate = self._candidate(values)
+        return None if candidate is None or candidate.id in self._seen else candidate
 
     def _nearest_new(self, values: dict) -> Candidate | None:
         """The proposal itself if it is valid and new; else the first such candidate on growing distances from it."""

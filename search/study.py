@@ -77,8 +77,10 @@ class StudyFile:
         storage.engine.dispose()
 
     def start(self, record: TrialRecord) -> None:
-        """Store a trial that has been handed out; one that is stored already stays as it is."""
+        """Store a trial that has been handed out; one that is stored already is running again if it was paused."""
         if record.number in self._ids:
+            self._store_decisions(record)
+            self._storage.set_trial_state_values(self._ids[record.number], OptunaState.RUNNING)
             return
         candidate = record.candidate
         trial = create_trial(
@@ -104,9 +106,20 @@ class StudyFile:
                 self._storage.set_trial_intermediate_value(self._ids[record.number], epoch, accuracy)
                 stored[epoch] = accuracy
 
+    def pause(self, record: TrialRecord) -> None:
+        """Store that the trial rests, and why. For Optuna it is waiting."""
+        self._store_decisions(record)
+        self._storage.set_trial_user_attr(self._ids[record.number], "seconds", record.seconds)
+        self._storage.set_trial_state_values(self._ids[record.number], OPTUNA_STATE[TrialState.PAUSED])
+
+    def _store_decisions(self, record: TrialRecord) -> None:
+        if record.decisions:
+            self._storage.set_trial_user_attr(self._ids[record.number], "decisions", record.decisions)
+
     def end(self, record: TrialRecord) -> None:
         """Store how the trial ended."""
         trial_id = self._ids[record.number]
+        self._store_decisions(record)
         ending = {
             "epochs": len(record.curve),
             "seconds": record.seconds,
@@ -154,6 +167,7 @@ class StudyFile:
             attributes.get("seconds", 0.0),
             attributes.get("finished"),
             trial.system_attrs,
+            list(attributes.get("decisions", ())),
         )
 
 

@@ -8,11 +8,21 @@ from typing import Any
 
 from ..space.candidate import Candidate
 
+PREDICTION = "mgnas:prediction"
+"""Key of an unfinished trial's system attributes in Optuna: [mean, standard deviation] of its expected accuracy."""
+
+REPEAT = "mgnas:repeat"
+"""Key there by which a sampler says that it means a configuration to be trained once more, with another seed."""
+
 
 class TrialState(enum.StrEnum):
-    """Where a trial stands; only a COMPLETE one has a final accuracy and may enter a front."""
+    """Where a trial stands; only a COMPLETE one has a final accuracy and may enter a front.
+
+    A PAUSED one rests on its checkpoint and may be RUNNING again.
+    """
 
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     FAILED = "failed"
 
@@ -31,6 +41,7 @@ class TrialRecord:
         seconds: training time so far, summed over its epochs.
         finished: when it ended, in seconds after the search began (its interruptions left out); None before.
         sampler_notes: what the sampler wants to find again on the trial, such as NSGA-II's generation.
+        decisions: when and why it was paused and taken up again, in words.
     """
 
     number: int
@@ -42,6 +53,7 @@ class TrialRecord:
     seconds: float = 0.0
     finished: float | None = None
     sampler_notes: dict[str, Any] = field(default_factory=dict)
+    decisions: list[str] = field(default_factory=list)
 
     @property
     def weights(self) -> int:

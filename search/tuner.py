@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .run_directory import RunDirectory
-from .samplers import make_sampler
+from .searching import make_strategy
 from .strategy import Decision, Strategy
 from .trial_record import TrialRecord, TrialState
 
@@ -113,6 +113,7 @@ class _Driver:
             threads=config.resources.cpus_per_trial,
             gpu=config.resources.gpus_per_trial > 0,
             precision=config.resources.precision,
+            deterministic=config.resources.deterministic,
         )
         return {"task": task, "worker": self.worker}
 
@@ -123,8 +124,12 @@ class _Driver:
             self.strategy.fail(record.number, result["failure"])
         else:
             decision = self.strategy.report(record.number, result["curve"], result["seconds"])
-            if record.state is TrialState.RUNNING:
+            if record.state is not TrialState.FAILED:
                 self.run.study.epoch(record)
+            if decision is Decision.PAUSE:
+                self.run.study.pause(record)
+                self.events(record)
+                return decision
             if decision is Decision.CONTINUE and not result["finished"]:
                 return decision
             if result["finished"]:
@@ -161,8 +166,11 @@ class StrategySearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self._driver = driver
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        return self._driver.ask(trial_id) or Searcher.FINISHED
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        config = self._driver.ask(trial_id)
+        if config is None and self._driver.strategy.finished:
+            return Searcher.FINISHED
+        return config
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         # NOTE: The scheduler hears of errors too, but also of those that are retried.
@@ -224,9 +232,7 @@ def run_search(
     """
     config = run.config
     records = run.load()
-    # A resumed search must not draw the proposals of its beginning once more.
-    sampler = make_sampler(config.search.sampler, config.search.seed + len(records))
-    strategy = Strategy(run.space, sampler, config.search.trials, config.search.seed, records)
+    strategy = make_strategy(config, run.space, records)
     workers = connect(config.resources, address)
     progress = SearchProgress(config.search.trials, strategy.records, workers, run.elapsed)
     driver = _Driver(run, strategy, progress, worker)

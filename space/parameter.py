@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class Parameter:
         """The setting's value behind a label."""
         return self.decoded.get(label, label) if self.decoded else label
 
-    @property
+    @cached_property
     def grid(self) -> tuple[Any, ...] | None:
         """All labels in order; None for a continuous range."""
         d = self.distribution

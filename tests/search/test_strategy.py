@@ -65,7 +65,7 @@ def always(values):
 
 @samplers
 def test_a_small_space_is_exhausted_and_nothing_comes_twice(small_space, sampler):
-    strategy = Strategy(small_space, make_sampler(sampler, 0), trials=1000)
+    strategy = Strategy(small_space, make_sampler(sampler, 0, small_space), trials=1000)
     records = run(strategy)
     assert sorted(ids(records)) == sorted(candidate.id for candidate in small_space.enumerate())
     assert len(records) == 17
@@ -77,14 +77,14 @@ def test_a_small_space_is_exhausted_and_nothing_comes_twice(small_space, sampler
 
 @samplers
 def test_every_candidate_is_valid_and_within_the_limits(small_space, sampler):
-    for record in run(Strategy(small_space, make_sampler(sampler, 1), trials=12)):
+    for record in run(Strategy(small_space, make_sampler(sampler, 1, small_space), trials=12)):
         assert small_space.candidate(record.candidate.values) == record.candidate
         assert record.weights <= 1500
 
 
 @samplers
 def test_a_search_ends_at_its_trials(wide_space, sampler):
-    strategy = Strategy(wide_space, make_sampler(sampler, 0), trials=13, seed=100)
+    strategy = Strategy(wide_space, make_sampler(sampler, 0, wide_space), trials=13, seed=100)
     records = run(strategy)
     assert [record.number for record in records] == list(range(13))
     assert [record.seed for record in records] == list(range(100, 113))
@@ -94,7 +94,7 @@ def test_a_search_ends_at_its_trials(wide_space, sampler):
 
 @samplers
 def test_trials_that_run_at_the_same_time_differ(small_space, sampler):
-    strategy = Strategy(small_space, make_sampler(sampler, 0), trials=1000)
+    strategy = Strategy(small_space, make_sampler(sampler, 0, small_space), trials=1000)
     records = [strategy.ask() for _ in range(17)]
     assert len(set(ids(records))) == 17
     assert strategy.ask() is None
@@ -107,8 +107,8 @@ def test_trials_that_run_at_the_same_time_differ(small_space, sampler):
 
 @samplers
 def test_one_worker_and_a_seed_give_the_same_search(wide_space, sampler):
-    first, again = (Strategy(wide_space, make_sampler(sampler, 5), trials=14, seed=5) for _ in range(2))
-    other = Strategy(wide_space, make_sampler(sampler, 6), trials=14, seed=6)
+    first, again = (Strategy(wide_space, make_sampler(sampler, 5, wide_space), trials=14, seed=5) for _ in range(2))
+    other = Strategy(wide_space, make_sampler(sampler, 6, wide_space), trials=14, seed=6)
     found = ids(run(first))
     assert found == ids(run(again))
     assert found != ids(run(other))
@@ -118,7 +118,7 @@ def test_one_worker_and_a_seed_give_the_same_search(wide_space, sampler):
 def test_a_continuous_setting_is_searched(make_space, sampler):
     parameters = {"learning_rate": {"low": 0.01, "high": 0.1, "log": True}, "smoothing_steps": [1, 2]}
     space = make_space(parameters, fixed={"family": "mgnet", "base_channels": [4]})
-    records = run(Strategy(space, make_sampler(sampler, 0), trials=13))
+    records = run(Strategy(space, make_sampler(sampler, 0, space), trials=13))
     assert len(set(ids(records))) == 13
     rates = [record.candidate.training.learning_rate for record in records]
     assert all(0.01 <= rate <= 0.1 for rate in rates)
@@ -160,14 +160,14 @@ def test_an_invalid_proposal_is_replaced(small_space):
 
 
 def test_the_objectives_are_accuracy_up_and_weights_down(small_space):
-    study = Strategy(small_space, make_sampler("tpe", 0), trials=1)._study
+    study = Strategy(small_space, make_sampler("tpe", 0, small_space), trials=1)._study
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
 @pytest.mark.parametrize(("sampler", "start"), [("tpe", 10), ("gp", 10), ("nsga2", 20)])
 def test_results_steer_the_proposals_behind_the_random_start(wide_space, sampler, start):
     def search(sign: int) -> list[str]:
-        strategy = Strategy(wide_space, make_sampler(sampler, 0), trials=start + 4)
+        strategy = Strategy(wide_space, make_sampler(sampler, 0, wide_space), trials=start + 4)
         while (record := strategy.ask()) is not None:
             strategy.report(record.number, [0.5, 0.5 + sign * accuracy(record) / 2])
             strategy.complete(record.number)
@@ -179,8 +179,8 @@ def test_results_steer_the_proposals_behind_the_random_start(wide_space, sampler
 
 
 def test_results_do_not_steer_the_random_sampler(wide_space):
-    trained = Strategy(wide_space, make_sampler("random", 0), trials=30)
-    failing = Strategy(wide_space, make_sampler("random", 0), trials=30)
+    trained = Strategy(wide_space, make_sampler("random", 0, wide_space), trials=30)
+    failing = Strategy(wide_space, make_sampler("random", 0, wide_space), trials=30)
     run(trained)
     while (record := failing.ask()) is not None:
         failing.fail(record.number, "no reason")
@@ -202,7 +202,7 @@ def test_replaced_proposals_count_in_the_generations_of_nsga2(make_space):
 
 @samplers
 def test_failed_and_half_trained_trials_have_no_result(wide_space, sampler):
-    strategy = Strategy(wide_space, make_sampler(sampler, 0), trials=12)
+    strategy = Strategy(wide_space, make_sampler(sampler, 0, wide_space), trials=12)
     records = [strategy.ask() for _ in range(4)]
     finish(strategy, records[0])
     strategy.report(records[1].number, [0.9, 0.9])
@@ -224,7 +224,7 @@ def test_failed_and_half_trained_trials_have_no_result(wide_space, sampler):
 
 @pytest.fixture
 def strategy(wide_space):
-    return Strategy(wide_space, make_sampler("random", 0), trials=20)
+    return Strategy(wide_space, make_sampler("random", 0, wide_space), trials=20)
 
 
 def assert_failed(strategy, record, reason):
@@ -325,7 +325,7 @@ def test_completing_twice_is_completing_once(strategy):
 
 def interrupted(space, sampler: str, trials: int = 15) -> list:
     """The records of a search that was cut short: 0 and 3 complete, 1 failed, 2, 4 and 5 running."""
-    strategy = Strategy(space, make_sampler(sampler, 0), trials=trials, seed=40)
+    strategy = Strategy(space, make_sampler(sampler, 0, space), trials=trials, seed=40)
     records = [strategy.ask() for _ in range(6)]
     finish(strategy, records[0])
     strategy.fail(records[1].number, "the worker died")
@@ -337,7 +337,9 @@ def interrupted(space, sampler: str, trials: int = 15) -> list:
 @samplers
 def test_a_resumed_search_goes_on_with_its_running_trials_and_then_new_ones(wide_space, sampler):
     before = interrupted(wide_space, sampler)
-    strategy = Strategy(wide_space, make_sampler(sampler, 0), trials=15, seed=40, records=copy.deepcopy(before))
+    strategy = Strategy(
+        wide_space, make_sampler(sampler, 0, wide_space), trials=15, seed=40, records=copy.deepcopy(before)
+    )
     assert strategy.records == before
     again = [strategy.ask() for _ in range(3)]
     assert again == [before[2], before[4], before[5]]
@@ -354,7 +356,7 @@ def test_a_resumed_search_goes_on_with_its_running_trials_and_then_new_ones(wide
 @samplers
 def test_a_resumed_search_exhausts_what_is_left(small_space, sampler):
     before = interrupted(small_space, sampler)
-    strategy = Strategy(small_space, make_sampler(sampler, 0), trials=1000, records=before)
+    strategy = Strategy(small_space, make_sampler(sampler, 0, small_space), trials=1000, records=before)
     run(strategy)
     assert sorted(ids(strategy.records)) == sorted(candidate.id for candidate in small_space.enumerate())
 
@@ -362,26 +364,26 @@ def test_a_resumed_search_exhausts_what_is_left(small_space, sampler):
 @quick_samplers
 def test_a_resumed_search_with_fewer_trials_ends_behind_the_running_ones(wide_space, sampler):
     strategy = Strategy(
-        wide_space, make_sampler(sampler, 0), trials=4, seed=40, records=interrupted(wide_space, sampler)
+        wide_space, make_sampler(sampler, 0, wide_space), trials=4, seed=40, records=interrupted(wide_space, sampler)
     )
     assert [record.number for record in run(strategy)] == [2, 4, 5]
     assert not strategy.exhausted
 
 
 def test_a_finished_search_asks_for_nothing_when_resumed(wide_space):
-    first = Strategy(wide_space, make_sampler("tpe", 0), trials=12)
+    first = Strategy(wide_space, make_sampler("tpe", 0, wide_space), trials=12)
     run(first)
-    assert Strategy(wide_space, make_sampler("tpe", 0), trials=12, records=first.records).ask() is None
+    assert Strategy(wide_space, make_sampler("tpe", 0, wide_space), trials=12, records=first.records).ask() is None
 
 
 def test_a_resumed_search_learns_from_its_first_part(wide_space):
-    first = Strategy(wide_space, make_sampler("tpe", 0), trials=12)
+    first = Strategy(wide_space, make_sampler("tpe", 0, wide_space), trials=12)
     run(first)
     worse = copy.deepcopy(first.records)
     for record in worse:
         record.curve = [0.5, 1 - record.curve[-1]]
     up, down = (
-        ids(run(Strategy(wide_space, make_sampler("tpe", 1), trials=18, records=records)))
+        ids(run(Strategy(wide_space, make_sampler("tpe", 1, wide_space), trials=18, records=records)))
         for records in (first.records, worse)
     )
     assert up != down
@@ -407,7 +409,7 @@ events = st.lists(
 )
 def test_any_order_of_events_keeps_the_books(small_space, sampler, seed, trials, events):
     everything = {candidate.id for candidate in small_space.enumerate()}
-    strategy = Strategy(small_space, make_sampler(sampler, seed), trials, seed)
+    strategy = Strategy(small_space, make_sampler(sampler, seed, small_space), trials, seed)
     held: list[int] = []  # trials that a worker has
     waiting: list[int] = []  # trials whose worker a restart has taken away
     expected: list[tuple[str, TrialState, list[float]]] = []
@@ -432,7 +434,7 @@ def test_any_order_of_events_keeps_the_books(small_space, sampler, seed, trials,
             waiting = sorted(waiting + held)
             held = []
             records = copy.deepcopy(strategy.records)
-            strategy = Strategy(small_space, make_sampler(sampler, seed), trials, seed, records)
+            strategy = Strategy(small_space, make_sampler(sampler, seed, small_space), trials, seed, records)
         elif chosen is not None:
             candidate, _, curve = expected[chosen]
             if event == "report" and len(curve) < 2:

@@ -1,0 +1,286 @@
+"""An Optuna sampler for accuracy against a cost that is known before evaluation: exact EHVI with one Gaussian process.
+
+Usable in any study of two objectives, the first maximised and unknown, the second minimised and computable:
+
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=EHVISampler(cost=weights_of))
+
+Costs enter on a log10 scale: the hypervolume is measured in accuracy x decades of cost.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
+
+from .acquisition import Front, gaps
+from .candidate_pool import CandidatePool, DistributionPool, Point, Pool, stacked
+from .features import FEATURES
+from .gaussian_process import AccuracyModel, ModelFitError
+from .observations import Observations, Snapshot
+from .prior import Prior
+from .spread import spread
+from .trial_record import REPEAT
+
+_FEWEST = 4
+"""Observations below which no model is fitted."""
+_STEPS = 500
+"""Observed points whose posterior means make the staircase; those nearest to it by their raw accuracies."""
+_PREDICTIONS = 3_000_000
+"""Candidates x observations that one ask may predict, a tenth of a second or two."""
+_LEAST_LOOK = 1_000
+"""But so many candidates at least, if there are."""
+_REPEATED = 20
+"""Observed configurations that are considered for a repeat."""
+
+_logger = logging.getLogger(__name__)
+
+
+class EHVISampler(BaseSampler):
+    """Proposes the candidate with the largest expected hypervolume improvement.
+
+    The first proposals are spread over cost and features. With a prior, the first ones instead fill up the front that
+    the prior predicts, since its scale, and so its uncertainty, are still unknown. From then on the accuracy is
+    modelled by a Gaussian process. The staircase that is to be improved consists of the model's posterior means, not
+    of raw accuracies, among which the luckiest would be the threshold. Running trials count with what they are
+    believed to reach, so that proposals asked for in a row differ.
+
+    Args:
+        cost: parameter values -> the second objective, greater than 0; its log10 is taken inside. May be None if
+            `pool` is given, which then knows the costs.
+        search_space: name -> distribution; None: what all complete trials of the study have in common.
+        encode: parameter values -> features of about 0..1 for the model; None: ranges scaled, choices one-hot.
+        pool: the candidates to choose from, in place of `search_space` and `encode`.
+        prior: knowledge of another data set; needs a `CandidatePool`.
+        startup: trials started before the model proposes; without a prior.
+        seed: of all random choices.
+        repeats: how many trainings a configuration may have. More than 1: an observed one near the front is proposed
+            again, marked by the trial's system attribute "mgnas:repeat", when that promises more than a new one. The
+            promise of a training is the hypervolume that is expected to come from the change of the posterior mean
+            that it brings, whose standard deviation is s^2 / sqrt(s^2 + noise^2) for a posterior standard deviation s
+            (Frazier, Powell & Dayanik 2009, "The knowledge-gradient policy"). The best new candidate and the
+            observed ones are compared by it on equal terms.
+        reference: (accuracy, cost) that the hypervolume is measured from; None: the lowest posterior mean so far and
+            the largest cost in the pool. What costs as much as the reference is proposed by the start only.
+
+    Raises:
+        ValueError: neither cost nor pool, or a prior without configurations to apply it to. When proposing: a study
+            with other directions, or a cost that is not greater than 0.
+    """
+
+    def __init__(
+        self,
+        cost: Callable[[dict[str, Any]], float] | None,
+        search_space: dict[str, BaseDistribution] | None = None,
+        *,
+        encode: Callable[[dict[str, Any]], np.ndarray] | None = None,
+        pool: Pool | None = None,
+        prior: Prior | None = None,
+        startup: int = 8,
+        seed: int | None = None,
+        repeats: int = 1,
+        reference: tuple[float, float] | None = None,
+    ) -> None:
+        if cost is None and pool is None:
+            raise ValueError("give cost, a function of the parameter values, or a pool, which knows the costs")
+        if prior is not None and not isinstance(pool, CandidatePool):
+            raise ValueError("a prior predicts architectures: give a CandidatePool with it")
+        self._cost, self._encode, self._seed = cost, encode, seed
+        self._given_pool, self._search_space = pool, search_space
+        self._prior, self._startup, self._repeats, self._reference = prior, startup, repeats, reference
+        self._rng = np.random.default_rng(seed)
+        self._shift = self._rng.random()
+        self._independent = RandomSampler(seed)
+        self._lock = threading.Lock()
+        self._study: tuple[Any, int] | None = None
+        self._pool: Pool | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy reads its study anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {"_study": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def reseed_rng(self) -> None:
+        """Forget the seed, as Optuna asks for in each of several parallel workers."""
+        self._seed, self._rng = None, np.random.default_rng()
+        self._shift = self._rng.random()
+        self._independent.reseed_rng()
+        for pool in filter(None, (self._given_pool, self._pool)):
+            pool.rng = np.random.default_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if study.directions != [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]:
+            found = [direction.name.lower() for direction in study.directions]
+            raise ValueError(f"EHVISampler needs the directions ['maximize', 'minimize'], the study has {found}")
+        with self._lock:
+            self._enter(study)
+            if self._given_pool is not None:
+                return self._given_pool.distributions
+            if self._search_space is not None:
+                return self._search_space
+            return self._common.calculate(study)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The proposal; {} when there is nothing new left or the parameters are fixed by `enqueue_trial`."""
+        if not search_space or "fixed_params" in trial.system_attrs:
+            return {}
+        with self._lock:
+            self._use(search_space)
+            snapshot = self._observations.read(study.get_trials(deepcopy=False), trial.number)
+            point = self._propose(snapshot)
+            if point is None:
+                return {}
+            self._observations.announce(trial.number, point)
+        if point.id in snapshot.seen:
+            study._storage.set_trial_system_attr(trial._trial_id, REPEAT, True)
+        return dict(point.values)
+
+    def _enter(self, study: Study) -> None:
+        """Forget another study's trials."""
+        if self._study is None or self._study[0] is not study._storage or self._study[1] != study._study_id:
+            self._study = (study._storage, study._study_id)
+            self._common = IntersectionSearchSpace()
+            self._pool = None
+
+    def _use(self, search_space: dict[str, BaseDistribution]) -> None:
+        """Make the pool ready for the search space, which may have changed if it is inferred."""
+        if self._pool is not None and self._pool.distributions == search_space:
+            return
+        self._pool = self._given_pool or DistributionPool(search_space, self._cost, self._encode, self._seed)
+        self._pool.refresh()
+        self._observations = Observations(self._pool)
+        self._model = AccuracyModel()
+        self._predicted: dict[str, float] = {}
+        self._warned = False
+
+    def _propose(self, snapshot: Snapshot) -> Point | None:
+        observed, pending = len(snapshot.observed), len(snapshot.pending)
+        if observed < _FEWEST or (self._prior is None and observed + pending < self._startup):
+            return self._spread(snapshot) if self._prior is None else self._by_prior(snapshot)
+        try:
+            return self._by_model(snapshot)
+        except ModelFitError as error:
+            if not self._warned:
+                _logger.warning("no model could be fitted (%s); proposals are spread over the space instead", error)
+                self._warned = True
+            return self._spread(snapshot)
+
+    def _spread(self, snapshot: Snapshot) -> Point | None:
+        return spread(self._pool, snapshot, self._shift, self._rng)
+
+    def _by_prior(self, snapshot: Snapshot) -> Point | None:
+        """The candidate that adds most to the front that the prior predicts for what was proposed before."""
+        pool, taken = self._pool, snapshot.points
+        means = self._prior_means(taken)
+        if taken:
+            pool.refresh(_on_front(taken, means), snapshot.seen)
+        rows = np.flatnonzero(pool.unseen(snapshot.seen))
+        if not len(rows):
+            return None
+        mean = self._prior_means(pool.points)
+        # NOTE: Without a spread: with one, networks that a prior cannot tell apart would follow each other.
+        front = Front(_costs(taken), means, self._reference_cost, mean.min())
+        scores = front.improvement(mean[rows], np.zeros(len(rows)), pool.log_cost[rows])
+        pool.rate(rows, scores)
+        return pool.points[rows[np.argmax(scores)]] if scores.max() > 0 else self._spread(snapshot)
+
+    def _by_model(self, snapshot: Snapshot) -> Point | None:
+        """The candidate, or the repeat, with the largest expected hypervolume improvement.
+
+        Raises:
+            ModelFitError: from the model.
+        """
+        pool, model = self._pool, self._model
+        accuracy = np.array(snapshot.accuracy)
+        features, prior = self._inputs(snapshot.observed)
+        model.fit(features, accuracy, np.array(snapshot.variance), prior)
+        if snapshot.pending:
+            model.believe(*self._inputs(snapshot.pending))
+        near = np.argsort(gaps(_costs(snapshot.observed), accuracy), kind="stable")[:_STEPS]
+        steps = [snapshot.observed[row] for row in np.sort(near)] + snapshot.pending
+        steps = list({point.id: point for point in steps}.values())
+        means = model.mean(*self._inputs(steps))
+        pool.refresh(_on_front(steps, means), snapshot.seen)
+        lowest = means.min() if self._reference is None else self._reference[0]
+        front = Front(_costs(steps), means, self._reference_cost, lowest)
+        rows = pool.look(snapshot.seen, max(_PREDICTIONS // len(accuracy), _LEAST_LOOK))
+        best, gain = None, 0.0
+        if len(rows):
+            mean, std = model.predict(*self._inputs([pool.points[row] for row in rows]))
+            scores = front.improvement(mean, std, pool.log_cost[rows])
+            pool.rate(rows, scores)
+            at = [int(np.argmax(scores))]
+            if scores[at[0]] > 0:
+                best = pool.points[rows[at[0]]]
+                gain = front.improvement(mean[at], _learned(std[at], model.noise), pool.log_cost[rows[at]])[0]
+        return self._repeat(snapshot, steps, front, gain) or best or self._spread(snapshot)
+
+    def _repeat(self, snapshot: Snapshot, steps: list[Point], front: Front, gain: float) -> Point | None:
+        """The observed configuration whose repeated training promises most, if that is more than `gain`.
+
+        Its own point is taken out of the front. What its training then adds in expectation, more than it has already,
+        is the value of knowing it better; positive by Jensen's inequality, since a disappointment leaves the others
+        standing.
+        """
+        finished = {point.id for point, v in zip(snapshot.observed, snapshot.variance, strict=True) if v == 0}
+        again = {name for name in finished - snapshot.failed if snapshot.trainings[name] < self._repeats}
+        rows = [row for row in np.argsort(front.gaps(), kind="stable") if steps[row].id in again][:_REPEATED]
+        best = None
+        if not rows:
+            return best
+        _, std = self._model.predict(*self._inputs([steps[row] for row in rows]))
+        for row, learned in zip(rows, _learned(std, self._model.noise), strict=True):
+            mean, cost = np.full(2, front.accuracy[row]), np.full(2, front.cost[row])
+            known_better, now = front.without(row).improvement(mean, np.array([learned, 0.0]), cost)
+            if known_better - now > gain:
+                best, gain = steps[row], known_better - now
+        return best
+
+    @property
+    def _reference_cost(self) -> float:
+        return self._pool.largest_cost if self._reference is None else math.log10(self._reference[1])
+
+    def _inputs(self, points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features and, with a prior, its predictions: what the model takes."""
+        return stacked(points), None if self._prior is None else self._prior_means(points)
+
+    def _prior_means(self, points: Sequence[Point]) -> np.ndarray:
+        """What the prior predicts, n; asked once for each point."""
+        new = [point for point in points if point.id not in self._predicted]
+        if new:
+            means = self._prior.mean_of_features(stacked(new)[:, : len(FEATURES)])
+            self._predicted.update(zip((point.id for point in new), means.tolist(), strict=True))
+        return np.array([self._predicted[point.id] for point in points])
+
+
+def _costs(points: Sequence[Point]) -> np.ndarray:
+    return np.array([point.log_cost for point in points])
+
+
+def _on_front(points: Sequence[Point], accuracy: np.ndarray) -> list[dict[str, Any]]:
+    """The values of those points that make the staircase."""
+    return [points[row].values for row in np.flatnonzero(gaps(_costs(points), accuracy) == 0)]
+
+
+def _learned(std: np.ndarray, noise: float) -> np.ndarray:
+    """Standard deviation of the change of a posterior mean when one noisy observation is added there."""
+    return std**2 / np.sqrt(std**2 + noise**2)

@@ -1,0 +1,84 @@
+"""What other trainings say about an architecture: finished runs and tables as priors of a new search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..models.config import ArchitectureConfig
+from ..models.errors import UserError
+from .features import FEATURES, architecture_features
+from .gaussian_process import AccuracyModel, ModelFitError
+from .trial_record import TrialRecord, TrialState
+
+LEAST_TRAININGS = 8
+"""Fewer finished trainings say too little about 16 features."""
+
+
+class Prior:
+    """The accuracy of architectures on other data, predicted from those that were trained there.
+
+    Made by `from_accuracies` or `from_records`.
+
+    Args:
+        x: features of the trained architectures, n x len(FEATURES); architectures may repeat.
+        accuracies: their final accuracies, n, as fractions.
+
+    Raises:
+        UserError: fewer than LEAST_TRAININGS, or nothing can be learned from them.
+    """
+
+    def __init__(self, x: np.ndarray, accuracies: np.ndarray) -> None:
+        if len(x) < LEAST_TRAININGS:
+            raise UserError(f"a prior needs at least {LEAST_TRAININGS} finished trainings; this one has {len(x)}")
+        self._x, self._accuracies = x, accuracies
+        self._model = AccuracyModel()
+        try:
+            self._model.fit(x, accuracies, np.zeros(len(x)))
+        except ModelFitError as error:
+            raise UserError(f"nothing can be learned from this prior: {error}") from error
+
+    @classmethod
+    def from_accuracies(cls, configs: Sequence[ArchitectureConfig], accuracies: Sequence[float]) -> Prior:
+        """From trained architectures, one accuracy for each; an architecture that was trained twice stands there twice.
+
+        Raises:
+            UserError: too few.
+        """
+        if len(configs) != len(accuracies):
+            raise ValueError(f"{len(configs)} configs, but {len(accuracies)} accuracies")
+        return cls(_features(configs), np.asarray(accuracies, dtype=np.float64))
+
+    @classmethod
+    def from_records(cls, records: Sequence[TrialRecord]) -> Prior:
+        """From the complete trials of a run.
+
+        Raises:
+            UserError: too few of them are complete.
+        """
+        complete = [record for record in records if record.state is TrialState.COMPLETE]
+        return cls.from_accuracies(
+            [record.candidate.architecture for record in complete], [record.accuracy for record in complete]
+        )
+
+    def mean(self, configs: Sequence[ArchitectureConfig]) -> np.ndarray:
+        """Predicted accuracies on the prior's data, len(configs), as fractions."""
+        return self.mean_of_features(_features(configs))
+
+    def mean_of_features(self, x: np.ndarray) -> np.ndarray:
+        """Predicted accuracies, m, of architectures with features x, m x len(FEATURES)."""
+        return self._model.mean(x)
+
+    def shuffled(self, seed: int) -> Prior:
+        """A prior that is wrong: the same accuracies, but permuted among the architectures.
+
+        The trainings of one architecture stay together, so that it is as sure of itself as this one.
+        """
+        distinct, which = np.unique(self._x, axis=0, return_inverse=True)
+        permuted = np.random.default_rng(seed).permutation(distinct)
+        return Prior(permuted[which.reshape(-1)], self._accuracies)
+
+
+def _features(configs: Sequence[ArchitectureConfig]) -> np.ndarray:
+    return np.array([architecture_features(config) for config in configs]).reshape(-1, len(FEATURES))

@@ -1,0 +1,155 @@
+"""Many replays at a time, of strategies by their name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import optuna
+
+from ..models.errors import UserError
+from ..space.search_space import SearchSpace
+from .samplers import SAMPLERS, make_sampler
+from .simulate import Replay, Search, simulate
+from .stopping import make_stopping
+from .strategy import Strategy
+from .table import Table
+from .trainings import Trainings
+
+if TYPE_CHECKING:
+    from .prior import Prior
+
+StrategyFactory = Callable[[Table, SearchSpace, int], Search]
+"""(table, its space, seed) -> a new search of it; importable by its name, as it is sent to other processes."""
+
+
+def sampled(
+    sampler: str, table: Table, space: SearchSpace, seed: int, *, stopping: str = "none", prior: str = "none"
+) -> Strategy:
+    """A search as its config would describe it, which may train each of the table's architectures.
+
+    Args:
+        sampler, stopping, prior: as in a config's `search` section.
+        table: to search in.
+        space: its space.
+        seed: of the sampler.
+    """
+    trainings, model = (None, None) if prior == "none" else _prior(prior)
+    rule = make_stopping(stopping, space.training.epochs, trainings.curves if trainings else ())
+    return Strategy(space, make_sampler(sampler, seed, space, model), trials=len(table.by_id), seed=seed, stopping=rule)
+
+
+@lru_cache
+def _prior(source: str) -> tuple[Trainings, Prior]:
+    """Read and fitted once in a process, not for every replay."""
+    trainings = Trainings.load(source)
+    return trainings, trainings.prior()
+
+
+STRATEGIES: dict[str, StrategyFactory] = {
+    **{name: partial(sampled, name) for name in SAMPLERS},
+    "ehvi+pausing": partial(sampled, "ehvi", stopping="pareto"),
+    "ehvi+mo-asha": partial(sampled, "ehvi", stopping="mo-asha"),
+}
+"""What can be replayed by name; benchmarks add their own."""
+
+
+def find_strategies(names: Sequence[str]) -> dict[str, StrategyFactory]:
+    """The strategies of these names, in this order.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    for name in names:
+        if name not in STRATEGIES:
+            raise UserError(f"--strategy: there is no {name!r}; known are {', '.join(STRATEGIES)}")
+    return {name: STRATEGIES[name] for name in names}
+
+
+def replay_all(
+    tables: Sequence[Table],
+    strategies: Mapping[str, StrategyFactory],
+    seeds: int,
+    workers: int = 1,
+    until: int | None = None,
+    jobs: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> list[dict[str, list[Replay]]]:
+    """Replay every strategy on every table with the seeds 0, 1, ..., in a pool of processes of one thread each.
+
+    Args:
+        tables: to search in.
+        strategies: by name.
+        seeds: how many searches of each strategy and table.
+        workers, until: of `simulate`.
+        jobs: processes; the result does not depend on their number.
+        progress: called after each replay.
+
+    Returns:
+        for each table: name -> the replays in the order of their seeds.
+
+    Raises:
+        UserError: a table cannot be searched in.
+    """
+    for table in tables:
+        table.space()  # What is wrong with a table is to be said here, not in a worker's initialisation.
+    with (
+        _single_threaded(),
+        ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare, initargs=(tables,)) as pool,
+    ):
+        futures = [
+            {
+                name: [pool.submit(_replay, place, factory, seed, workers, until) for seed in range(seeds)]
+                for name, factory in strategies.items()
+            }
+            for place in range(len(tables))
+        ]
+        try:
+            found = []
+            for of_table in futures:
+                found.append({})
+                for name, waiting in of_table.items():
+                    found[-1][name] = []
+                    for future in waiting:
+                        found[-1][name].append(future.result())
+                        progress()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Processes started inside compute with one thread; numerical libraries read this when they are loaded."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+_searched: list[tuple[Table, SearchSpace]] = []
+"""In a process of the pool: the tables, with their spaces, which remember the candidates made."""
+
+
+def _prepare(tables: Sequence[Table]) -> None:
+    # Ctrl-C ends a process of the pool without a word; the parent says what there is to say.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _searched.extend((table, table.space()) for table in tables)
+
+
+def _replay(place: int, factory: StrategyFactory, seed: int, workers: int, until: int | None) -> Replay:
+    table, space = _searched[place]
+    return simulate(table, factory(table, space, seed), workers, seed, until)

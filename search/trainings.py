@@ -1,0 +1,78 @@
+"""Finished trainings of an earlier search or a table: what a new search's prior and its curve model learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..models.config import ArchitectureConfig
+from ..models.errors import UserError
+from .table import SHIPPED, Table
+from .trial_record import TrialState
+
+if TYPE_CHECKING:
+    from .prior import Prior
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Trained architectures.
+
+    Args:
+        source: where they come from, for messages.
+        configs: one for each training.
+        curves: validation accuracy after each epoch, as fractions.
+    """
+
+    source: str
+    configs: Sequence[ArchitectureConfig]
+    curves: Sequence[Sequence[float]]
+
+    @classmethod
+    def from_table(cls, table: Table, source: str) -> Trainings:
+        return cls(source, [row.config for row in table.rows], [row.curve for row in table.rows])
+
+    @classmethod
+    def load(cls, source: str) -> Trainings:
+        """Read them.
+
+        Args:
+            source: the name of a shipped table, a table's file, or a run directory.
+
+        Raises:
+            UserError: it is none of these, or damaged.
+        """
+        shipped = shipped_tables()
+        path = shipped.get(source, Path(source))
+        if path.is_file():
+            return cls.from_table(Table.load(path), source)
+        if not path.is_dir():
+            known = ", ".join(sorted(shipped))
+            raise UserError(f"prior {source}: no such run directory, table file or shipped table (those are {known})")
+        from .run_directory import RunDirectory
+
+        run = RunDirectory(path)
+        complete = [record for record in run.load() if record.state is TrialState.COMPLETE]
+        run.study.close()
+        configs = [record.candidate.architecture for record in complete]
+        return cls(source, configs, [record.curve for record in complete])
+
+    def prior(self) -> Prior:
+        """The model that these trainings give a new search.
+
+        Raises:
+            UserError: they are too few.
+        """
+        from .prior import Prior
+
+        try:
+            return Prior.from_accuracies(self.configs, [curve[-1] for curve in self.curves])
+        except UserError as error:
+            raise UserError(f"prior {self.source}: {error}") from None
+
+
+def shipped_tables() -> dict[str, Path]:
+    """Name -> file of every table that is installed with mgnas."""
+    return {path.name.removesuffix(".json.gz"): path for path in sorted(SHIPPED.glob("*.json.gz"))}
