@@ -53,7 +53,8 @@ def simulate(
     judges = [Judge(table) for table in loaded]
     count = len(loaded) * len(chosen) * seeds
     with click.progressbar(length=count, label="Replaying", file=sys.stderr) as bar:
-        found = replay_all(loaded, chosen, seeds, workers, epochs, jobs or os.cpu_count() or 1, lambda: bar.update(1))
+        processes = jobs or os.cpu_count() or 1
+        found = replay_all(loaded, chosen, range(seeds), workers, epochs, processes, lambda: bar.update(1))
     results = [TableResult.of(judge, replays) for judge, replays in zip(judges, found, strict=True)]
     for result in results:
         click.echo(as_text(result) + "\n")

@@ -19,11 +19,26 @@ from ..search.simulate import Replay
 from ..search.table import Table
 
 _ROUNDING = 1e-12
+_MARGIN = 0.1
 
 
 def reference(table: Table) -> tuple[float, float]:
-    """(log10 weights, accuracy) that hypervolumes are measured from: the heaviest network, the lowest true accuracy."""
-    return math.log10(max(row.weights for row in table.rows)), min(table.truth().values())
+    """(log10 weights, accuracy) that hypervolumes are measured from.
+
+    The nadir of the table's true front, moved out by a tenth of the front's extent on either axis (the usual choice:
+    Ishibuchi et al., How to Specify a Reference Point in Hypervolume Calculation, 2018). From the worst network of the
+    table instead, which may have failed to learn, the first decent network would dominate most of the volume.
+
+    Raises:
+        UserError: the front is a single network, so that there is no trade-off to find.
+    """
+    truth = table.truth()
+    costs = np.array([[math.log10(rows[0].weights), -truth[key]] for key, rows in table.by_id.items()])
+    front = costs[moocore.is_nondominated(costs)]
+    if len(front) < 2:
+        raise UserError(f"{table.name}: one network dominates all others; there is no front to search for")
+    weights, accuracy = front.max(axis=0) + _MARGIN * np.ptp(front, axis=0)
+    return float(weights), float(-accuracy)
 
 
 @dataclass(frozen=True)
@@ -57,13 +72,17 @@ class Trace:
 class Judge:
     """Scores replays on one table by its truth.
 
+    Args:
+        table: the table.
+        measured_from: (log10 weights, accuracy) of the reference point; None: that of `reference`.
+
     Raises:
         UserError: no architecture of the table dominates the reference point, so that there is nothing to find.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, measured_from: tuple[float, float] | None = None) -> None:
         self.table = table
-        self.reference = reference(table)
+        self.reference = measured_from or reference(table)
         weights = {key: math.log10(rows[0].weights) for key, rows in table.by_id.items()}
         self.points = {key: (weights[key], accuracy) for key, accuracy in table.truth().items()}
         front = _Front(self.reference)
@@ -71,7 +90,7 @@ class Judge:
             front.add(point)
         self.front, self.hypervolume = front.points, front.hypervolume()
         if not self.hypervolume > 0:
-            raise UserError(f"{table.name}: no network is lighter than the heaviest and better than the worst one")
+            raise UserError(f"{table.name}: no network dominates the reference point; there is nothing to find")
 
     @property
     def surrogate(self) -> bool:

@@ -23,6 +23,7 @@ approximated, and p need not be modelled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +61,7 @@ def expected_hypervolume_improvement(
     front_accuracy: np.ndarray,
     reference_cost: float,
     reference_accuracy: float,
+    improvement: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = expected_improvement,
 ) -> np.ndarray:
     """Exact expected hypervolume improvement of n candidates of known cost, in O(n m); n values >= 0.
 
@@ -69,12 +71,14 @@ def expected_hypervolume_improvement(
         front_cost, front_accuracy: m points each, in any order; dominated ones change nothing, m may be 0.
         reference_cost: the upper end of the cost axis; what costs as much or more improves nothing.
         reference_accuracy: the lower end of the accuracy axis.
+        improvement: (mean, std, threshold) -> E[max(0, y - threshold)], where y is not normal but some increasing
+            function of a normal variable (scales.py); mean, std, front and reference are then that variable's.
     """
     edges, levels = staircase(front_cost, front_accuracy, reference_cost, reference_accuracy)
     cost = np.asarray(cost, dtype=float)[:, None]
     # NOTE: n x slabs. The first slab reaches left without end: it is cut off at each candidate's own cost.
     widths = np.clip(edges[1:] - np.maximum(edges[:-1], cost), 0.0, None)
-    gains = expected_improvement(np.asarray(mean)[:, None], np.asarray(std)[:, None], levels)
+    gains = improvement(np.asarray(mean)[:, None], np.asarray(std)[:, None], levels)
     return np.sum(widths * gains, axis=1)
 
 
@@ -100,18 +104,19 @@ def staircase(
 class Front:
     """What has been reached, as the sum above takes it.
 
-    Args: m points and the reference, as for `expected_hypervolume_improvement`.
+    Args: m points, the reference and `gain`, its `improvement`, as for `expected_hypervolume_improvement`.
     """
 
     cost: np.ndarray
     accuracy: np.ndarray
     reference_cost: float
     reference_accuracy: float
+    gain: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = expected_improvement
 
     def improvement(self, mean: np.ndarray, std: np.ndarray, cost: np.ndarray) -> np.ndarray:
         """Expected hypervolume improvement of n candidates."""
         return expected_hypervolume_improvement(
-            mean, std, cost, self.cost, self.accuracy, self.reference_cost, self.reference_accuracy
+            mean, std, cost, self.cost, self.accuracy, self.reference_cost, self.reference_accuracy, self.gain
         )
 
     def without(self, row: int) -> Front:

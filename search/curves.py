@@ -1,13 +1,18 @@
 """What a learning curve will end at, from its first epochs, with an honest uncertainty.
 
-For every epoch t a Bayesian linear regression over finished curves predicts what is still to come:
+Accuracies are taken on the scale of the logarithm of the error (scales.py), on which a network that failed to learn is
+no outlier that spoils the rest. For every epoch t a Bayesian linear regression over finished curves predicts what is
+still to come:
 
-    y_T - y_t = w . (1, y_t - m_t, y_t - y_{t-1}, d_t) + e,        e ~ N(0, s^2)
+    z_T - z_t = w . (1, z_t - m_t, z_t - z_{t-1}, d_t) + e,        e ~ N(0, s^2)
 
-with m_t the mean accuracy after epoch t, and d_t the mean of the epochs so far less their own mean. Weights and noise
-have a normal-inverse-gamma prior (Bishop, Pattern Recognition and Machine Learning, 2006, section 3.3; Gelman et al.,
-Bayesian Data Analysis, section 14.8), so the prediction is a Student t distribution whose scale already holds what few
-curves leave open. Curves of an earlier search on other data enter with a small weight, stretched to the same epochs.
+with m_t the mean of z after epoch t, and d_t the mean of the epochs so far less z_t. Weights and noise have a
+normal-inverse-gamma prior (Bishop, Pattern Recognition and Machine Learning, 2006, section 3.3; Gelman et al., Bayesian
+Data Analysis, section 14.8), so the prediction is a Student t distribution whose scale already holds what few curves
+leave open. Curves of an earlier search on other data enter with a small weight, stretched to the same epochs.
+
+Where more is known of a network than that it is one of many, such as what a sampler expects of it, the curve's own
+evidence is taken instead: the prediction with the distribution of all final accuracies divided out.
 """
 
 from __future__ import annotations
@@ -18,11 +23,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .scales import ErrorScale
+
+SCALE = ErrorScale()
 _LEAST_CURVES = 6
 """Of this search. With fewer, nothing is predicted."""
 _RIDGE = 1e-2
 _OTHER_WEIGHT = 0.2
 """A curve on other data counts as so many of this search's."""
+_LEAST_NEWS = 1.05
+"""A curve that sharpens what is known of all networks by less than this factor says nothing."""
 _OTHER_MOST = 8.0
 """All of them together count as at most so many."""
 
@@ -32,16 +42,26 @@ class Prediction:
     """The final accuracy that a curve is expected to reach.
 
     Args:
-        mean: of it.
-        std: standard deviation, of the noise between seeds too.
+        z: mean of it on the scale of the logarithm of the error.
+        z_std: standard deviation there, of the noise between seeds too.
     """
 
-    mean: float
-    std: float
+    z: float
+    z_std: float
 
     def quantile(self, deviations: float) -> float:
-        """The accuracy so many standard deviations above the mean."""
-        return self.mean + deviations * self.std
+        """The accuracy so many standard deviations above the median, on the model's scale."""
+        return float(SCALE.from_model(self.z + deviations * self.z_std))
+
+    @property
+    def mean(self) -> float:
+        """The median, which is the mean to first order."""
+        return self.quantile(0)
+
+    @property
+    def std(self) -> float:
+        """Half of the range that holds two thirds."""
+        return (self.quantile(1) - self.quantile(-1)) / 2
 
 
 class CurveModel:
@@ -54,26 +74,57 @@ class CurveModel:
 
     def __init__(self, epochs: int, others: Sequence[Sequence[float]] = ()) -> None:
         self.epochs = epochs
-        self._others = np.array([_stretched(curve, epochs) for curve in others]).reshape(len(others), epochs)
-        self._curves: list[Sequence[float]] = []
+        stretched = np.array([_stretched(curve, epochs) for curve in others]).reshape(len(others), epochs)
+        self._others = SCALE.to_model(stretched)
+        self._curves: list[np.ndarray] = []
         self._fits: dict[int, _Regression] = {}
 
     def add(self, curve: Sequence[float]) -> None:
         """A training has ended with this curve."""
         if len(curve) == self.epochs:
-            self._curves.append(curve)
+            self._curves.append(SCALE.to_model(curve))
             self._fits.clear()
 
-    def predict(self, curve: Sequence[float]) -> Prediction | None:
-        """Of an unfinished curve; None while too few have ended, or it has not begun."""
+    def predict(self, curve: Sequence[float], belief: Prediction | None = None) -> Prediction | None:
+        """Of an unfinished curve; None while too few have ended, or it has not begun.
+
+        Args:
+            curve: validation accuracy after each epoch so far.
+            belief: what was expected of this network before its training; None: that it is one like all others.
+        """
         epoch = len(curve)
         if not epoch or len(self._curves) < _LEAST_CURVES:
             return None
         if epoch >= self.epochs:
-            return Prediction(curve[-1], 0.0)
+            return Prediction(float(SCALE.to_model(curve[-1])), 0.0)
+        if belief is None:
+            return self._regression(epoch).predict(SCALE.to_model(curve))
+        said = self.evidence(curve)
+        if said is None:
+            return belief
+        precision, other = belief.z_std**-2, said.z_std**-2
+        return Prediction((precision * belief.z + other * said.z) / (precision + other), (precision + other) ** -0.5)
+
+    def evidence(self, curve: Sequence[float]) -> Prediction | None:
+        """What the curve alone says of its end, without what is known of all networks: the likelihood.
+
+        The prediction for a network like all others is the product of this and of their distribution N(m, s^2), so it
+        is what is left when that is divided out. None where the curve says nothing.
+        """
+        expected = self.predict(curve)
+        if expected is None or not expected.z_std:
+            return expected
+        ends = np.array(self._curves)[:, -1]
+        precision, before = expected.z_std**-2, ends.std(ddof=1) ** -2
+        if precision <= _LEAST_NEWS * before:
+            return None
+        rest = precision - before
+        return Prediction((precision * expected.z - before * ends.mean()) / rest, rest**-0.5)
+
+    def _regression(self, epoch: int) -> _Regression:
         if epoch not in self._fits:
             self._fits[epoch] = _Regression(epoch, np.array(self._curves), self._others)
-        return self._fits[epoch].predict(curve)
+        return self._fits[epoch]
 
 
 class _Regression:
@@ -101,19 +152,21 @@ class _Regression:
         residuals = y - x @ self.coefficients
         # The inverse gamma prior is vague: two observations' worth of the spread of what is still to come.
         shape, rate = 1.0, float(np.average((y - y.mean()) ** 2, weights=weight))
-        self.freedom = 2 * shape + weight.sum()
+        # Without what the coefficients have used up, few curves would look as if the line through them were sure.
+        used = float(np.trace(np.linalg.solve(self.precision, (x * weight[:, None]).T @ x)))
+        self.freedom = 2 * shape + weight.sum() - used
         self.variance = (2 * rate + float((weight * residuals**2).sum())) / self.freedom
 
-    def predict(self, curve: Sequence[float]) -> Prediction:
-        (x,) = self._features(np.array([curve[: self.epoch]]), self.centre)
+    def predict(self, curve: np.ndarray) -> Prediction:
+        (x,) = self._features(curve[None, : self.epoch], self.centre)
         scale = self.variance * (1 + float(x @ np.linalg.solve(self.precision, x)))
-        # The variance of Student's t; finite, because there are at least 6 curves.
+        # The variance of Student's t; finite, because there are at least 6 curves for the 4 coefficients.
         std = math.sqrt(scale * self.freedom / (self.freedom - 2))
         return Prediction(float(curve[-1] + x @ self.coefficients), std)
 
     @staticmethod
     def _features(curves: np.ndarray, centre: float) -> np.ndarray:
-        """n x t accuracies -> n x 4."""
+        """Curves, n x t -> n x 4."""
         last, before = curves[:, -1], curves[:, -2] if curves.shape[1] > 1 else curves[:, -1]
         return np.column_stack([np.ones(len(curves)), last - centre, last - before, curves.mean(axis=1) - last])
 

@@ -28,8 +28,9 @@ from .features import FEATURES
 from .gaussian_process import AccuracyModel, ModelFitError
 from .observations import Observations, Snapshot
 from .prior import Prior
+from .scales import ErrorScale, LinearScale, Scale
 from .spread import spread
-from .trial_record import REPEAT
+from .trial_record import BELIEF, REPEAT
 
 _FEWEST = 4
 """Observations below which no model is fitted."""
@@ -39,6 +40,8 @@ _PREDICTIONS = 3_000_000
 """Candidates x observations that one ask may predict, a tenth of a second or two."""
 _LEAST_LOOK = 1_000
 """But so many candidates at least, if there are."""
+_LEAST_TRUST = 0.3
+"""A prior that knows its own trainings no better is not used."""
 _REPEATED = 20
 """Observed configurations that are considered for a repeat."""
 
@@ -69,6 +72,7 @@ class EHVISampler(BaseSampler):
             that it brings, whose standard deviation is s^2 / sqrt(s^2 + noise^2) for a posterior standard deviation s
             (Frazier, Powell & Dayanik 2009, "The knowledge-gradient policy"). The best new candidate and the
             observed ones are compared by it on equal terms.
+        scale: on which the first objective is modelled: ErrorScale() for accuracies as fractions. None: as it is.
         reference: (accuracy, cost) that the hypervolume is measured from; None: the lowest posterior mean so far and
             the largest cost in the pool. What costs as much as the reference is proposed by the start only.
 
@@ -85,9 +89,10 @@ class EHVISampler(BaseSampler):
         encode: Callable[[dict[str, Any]], np.ndarray] | None = None,
         pool: Pool | None = None,
         prior: Prior | None = None,
-        startup: int = 8,
+        startup: int = 6,
         seed: int | None = None,
         repeats: int = 1,
+        scale: Scale | None = None,
         reference: tuple[float, float] | None = None,
     ) -> None:
         if cost is None and pool is None:
@@ -95,8 +100,12 @@ class EHVISampler(BaseSampler):
         if prior is not None and not isinstance(pool, CandidatePool):
             raise ValueError("a prior predicts architectures: give a CandidatePool with it")
         self._cost, self._encode, self._seed = cost, encode, seed
+        if prior is not None and prior.trust < _LEAST_TRUST:
+            _logger.warning("the prior cannot predict its own trainings (correlation %.2f): left out", prior.trust)
+            prior = None
         self._given_pool, self._search_space = pool, search_space
         self._prior, self._startup, self._repeats, self._reference = prior, startup, repeats, reference
+        self._scale = scale or LinearScale()
         self._rng = np.random.default_rng(seed)
         self._shift = self._rng.random()
         self._independent = RandomSampler(seed)
@@ -152,6 +161,8 @@ class EHVISampler(BaseSampler):
             self._observations.announce(trial.number, point)
         if point.id in snapshot.seen:
             study._storage.set_trial_system_attr(trial._trial_id, REPEAT, True)
+        if self._expected is not None and isinstance(self._scale, ErrorScale):
+            study._storage.set_trial_system_attr(trial._trial_id, BELIEF, self._expected)
         return dict(point.values)
 
     def _enter(self, study: Study) -> None:
@@ -168,11 +179,12 @@ class EHVISampler(BaseSampler):
         self._pool = self._given_pool or DistributionPool(search_space, self._cost, self._encode, self._seed)
         self._pool.refresh()
         self._observations = Observations(self._pool)
-        self._model = AccuracyModel()
+        self._model = AccuracyModel(self._prior.trust if self._prior else 1.0)
         self._predicted: dict[str, float] = {}
         self._warned = False
 
     def _propose(self, snapshot: Snapshot) -> Point | None:
+        self._expected = None
         observed, pending = len(snapshot.observed), len(snapshot.pending)
         if observed < _FEWEST or (self._prior is None and observed + pending < self._startup):
             return self._spread(snapshot) if self._prior is None else self._by_prior(snapshot)
@@ -198,7 +210,7 @@ class EHVISampler(BaseSampler):
             return None
         mean = self._prior_means(pool.points)
         # NOTE: Without a spread: with one, networks that a prior cannot tell apart would follow each other.
-        front = Front(_costs(taken), means, self._reference_cost, mean.min())
+        front = self._front(taken, means, mean.min())
         scores = front.improvement(mean[rows], np.zeros(len(rows)), pool.log_cost[rows])
         pool.rate(rows, scores)
         return pool.points[rows[np.argmax(scores)]] if scores.max() > 0 else self._spread(snapshot)
@@ -210,9 +222,9 @@ class EHVISampler(BaseSampler):
             ModelFitError: from the model.
         """
         pool, model = self._pool, self._model
-        accuracy = np.array(snapshot.accuracy)
+        accuracy = self._scale.to_model(snapshot.accuracy)
         features, prior = self._inputs(snapshot.observed)
-        model.fit(features, accuracy, np.array(snapshot.variance), prior)
+        model.fit(features, accuracy, self._scale.model_variance(snapshot.accuracy, snapshot.variance), prior)
         if snapshot.pending:
             model.believe(*self._inputs(snapshot.pending))
         near = np.argsort(gaps(_costs(snapshot.observed), accuracy), kind="stable")[:_STEPS]
@@ -220,8 +232,7 @@ class EHVISampler(BaseSampler):
         steps = list({point.id: point for point in steps}.values())
         means = model.mean(*self._inputs(steps))
         pool.refresh(_on_front(steps, means), snapshot.seen)
-        lowest = means.min() if self._reference is None else self._reference[0]
-        front = Front(_costs(steps), means, self._reference_cost, lowest)
+        front = self._front(steps, means, means.min())
         rows = pool.look(snapshot.seen, max(_PREDICTIONS // len(accuracy), _LEAST_LOOK))
         best, gain = None, 0.0
         if len(rows):
@@ -231,8 +242,12 @@ class EHVISampler(BaseSampler):
             at = [int(np.argmax(scores))]
             if scores[at[0]] > 0:
                 best = pool.points[rows[at[0]]]
+                self._expected = [float(mean[at[0]]), math.hypot(std[at[0]], model.noise)]
                 gain = front.improvement(mean[at], _learned(std[at], model.noise), pool.log_cost[rows[at]])[0]
-        return self._repeat(snapshot, steps, front, gain) or best or self._spread(snapshot)
+        again = self._repeat(snapshot, steps, front, gain)
+        if again is not None or best is None:
+            self._expected = None
+        return again or best or self._spread(snapshot)
 
     def _repeat(self, snapshot: Snapshot, steps: list[Point], front: Front, gain: float) -> Point | None:
         """The observed configuration whose repeated training promises most, if that is more than `gain`.
@@ -255,21 +270,24 @@ class EHVISampler(BaseSampler):
                 best, gain = steps[row], known_better - now
         return best
 
-    @property
-    def _reference_cost(self) -> float:
-        return self._pool.largest_cost if self._reference is None else math.log10(self._reference[1])
+    def _front(self, points: Sequence[Point], means: np.ndarray, lowest: float) -> Front:
+        """Of points with these means on the model's scale; measured from `lowest` unless a reference is given."""
+        cost = self._pool.largest_cost
+        if self._reference is not None:
+            lowest, cost = float(self._scale.to_model(self._reference[0])), math.log10(self._reference[1])
+        return Front(_costs(points), means, cost, lowest, self._scale.improvement)
 
     def _inputs(self, points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray | None]:
         """Features and, with a prior, its predictions: what the model takes."""
         return stacked(points), None if self._prior is None else self._prior_means(points)
 
     def _prior_means(self, points: Sequence[Point]) -> np.ndarray:
-        """What the prior predicts, n; asked once for each point."""
+        """What the prior predicts, n, on the model's scale; asked once for each point."""
         new = [point for point in points if point.id not in self._predicted]
         if new:
             means = self._prior.mean_of_features(stacked(new)[:, : len(FEATURES)])
             self._predicted.update(zip((point.id for point in new), means.tolist(), strict=True))
-        return np.array([self._predicted[point.id] for point in points])
+        return self._scale.to_model([self._predicted[point.id] for point in points])
 
 
 def _costs(points: Sequence[Point]) -> np.ndarray:

@@ -16,7 +16,7 @@ here from a Cholesky factorisation (Rasmussen & Williams, algorithm 2.1).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,9 +28,14 @@ _CHUNK = 2048
 
 
 class AccuracyModel:
-    """Predicts the accuracy of networks from those that were trained; deterministic, on one thread, in float64."""
+    """Predicts the accuracy of networks from those that were trained; deterministic, on one thread, in float64.
 
-    def __init__(self) -> None:
+    Args:
+        prior_trust: 0 to 1, the correlation with the accuracies that a prior given to `fit` is expected to have.
+    """
+
+    def __init__(self, prior_trust: float = 1.0) -> None:
+        self._prior_trust = prior_trust
         self.hyperparameters: Hyperparameters | None = None
         self._learned_from = (0, 0)
         self._with_prior = False
@@ -71,7 +76,7 @@ class AccuracyModel:
         learned = self.hyperparameters
         with _one_thread():
             if self._is_due(size, x.shape[1], prior is not None):
-                learned = learn(x, accuracy, variance, prior, learned)
+                learned = learn(x, accuracy, variance, prior, self._prior_trust, learned)
             self._condition(learned, x, accuracy, variance, prior)
         if learned is not self.hyperparameters:
             self.hyperparameters, self._learned_from = learned, size
@@ -95,7 +100,7 @@ class AccuracyModel:
         if failed:
             raise ModelFitError("the observations' covariance matrix is not positive definite")
         residual = torch.from_numpy((accuracy - learned.centre) / learned.spread) - mean
-        self._points, self._trend, self._factor = points, trend, factor
+        self._points, self._trend, self._factor, self._observed = points, trend, factor, accuracy
         self._coefficients = torch.cholesky_solve(residual[:, None], factor)[:, 0]
 
     def predict(self, x: np.ndarray, prior: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +133,24 @@ class AccuracyModel:
                 cross = _covariance(self.hyperparameters, self._points, self._trend, points, trend)
                 means.append(offset + self._coefficients @ cross)
         return self.hyperparameters.centre + self.hyperparameters.spread * torch.cat(means).numpy()
+
+    def leave_out(self, groups: Sequence[int]) -> np.ndarray:
+        """The mean at each observed point, n, given the points of all other groups alone.
+
+        In closed form (Rasmussen & Williams 2006, section 5.4.2, for groups): with P = K^-1 and r the residuals, the
+        residuals without group I are P_II^-1 (P r)_I.
+
+        Args:
+            groups: of each observed point, n.
+        """
+        groups = np.asarray(groups)
+        with _one_thread():
+            precision = torch.cholesky_inverse(self._factor)
+            left = torch.empty_like(self._coefficients)
+            for group in np.unique(groups):
+                rows = torch.from_numpy(np.flatnonzero(groups == group))
+                left[rows] = torch.linalg.solve(precision[rows][:, rows], self._coefficients[rows])
+        return self._observed - self.hyperparameters.spread * left.numpy()
 
     def believe(self, x: np.ndarray, prior: np.ndarray | None = None) -> None:
         """Take pending points for observed at their predicted means, until the next `fit`.

@@ -59,7 +59,7 @@ class Hyperparameters:
         return torch.cat([shift, SLOPE * q[:, None]], dim=1), q
 
 
-def learn(x, accuracy, variance, prior, start: Hyperparameters | None) -> Hyperparameters:
+def learn(x, accuracy, variance, prior, trust: float, start: Hyperparameters | None) -> Hyperparameters:
     """Standardise the data and learn the kernel's hyperparameters, beginning at those of the last time."""
     if len(x) > LEARNING_POINTS:
         chosen = np.sort(np.random.default_rng(0).choice(len(x), LEARNING_POINTS, replace=False))
@@ -76,7 +76,7 @@ def learn(x, accuracy, variance, prior, start: Hyperparameters | None) -> Hyperp
         # takes for equal would stretch it beyond all bounds.
         known = max(share.sum() / share.max() - 2, 0)
         ratio = spread / prior_deviation if min(deviation, prior_deviation) > 1e-12 else 1.0
-        prior_scale = ratio ** (known / (known + 2)) / spread
+        prior_scale = trust * ratio ** (known / (known + 2)) / spread
     scales = Hyperparameters(centre, spread, prior_centre, prior_scale, np.ones(x.shape[1]), 1.0, 1.0)
     trend, mean = scales.trend(len(x), prior)
     residual = torch.from_numpy((accuracy - centre) / spread) - mean

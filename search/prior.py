@@ -10,8 +10,10 @@ from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from .features import FEATURES, architecture_features
 from .gaussian_process import AccuracyModel, ModelFitError
+from .scales import ErrorScale
 from .trial_record import TrialRecord, TrialState
 
+_SCALE = ErrorScale()
 LEAST_TRAININGS = 8
 """Fewer finished trainings say too little about 16 features."""
 
@@ -25,6 +27,9 @@ class Prior:
         x: features of the trained architectures, n x len(FEATURES); architectures may repeat.
         accuracies: their final accuracies, n, as fractions.
 
+    Attributes:
+        trust: 0 to 1, how well it predicts its own architectures, each from the others.
+
     Raises:
         UserError: fewer than LEAST_TRAININGS, or nothing can be learned from them.
     """
@@ -35,9 +40,19 @@ class Prior:
         self._x, self._accuracies = x, accuracies
         self._model = AccuracyModel()
         try:
-            self._model.fit(x, accuracies, np.zeros(len(x)))
+            self._model.fit(x, _SCALE.to_model(accuracies), np.zeros(len(x)))
         except ModelFitError as error:
             raise UserError(f"nothing can be learned from this prior: {error}") from error
+        self.trust = self._own_correlation()
+
+    def _own_correlation(self) -> float:
+        """How well it predicts its own architectures, each from the others: their correlation, 0 if it is negative."""
+        _, architectures = np.unique(self._x, axis=0, return_inverse=True)
+        predicted = self._model.leave_out(architectures.reshape(-1))
+        observed = _SCALE.to_model(self._accuracies)
+        if not (np.ptp(predicted) > 0 and np.ptp(observed) > 0):
+            return 0.0
+        return max(float(np.corrcoef(predicted, observed)[0, 1]), 0.0)
 
     @classmethod
     def from_accuracies(cls, configs: Sequence[ArchitectureConfig], accuracies: Sequence[float]) -> Prior:
@@ -68,7 +83,7 @@ class Prior:
 
     def mean_of_features(self, x: np.ndarray) -> np.ndarray:
         """Predicted accuracies, m, of architectures with features x, m x len(FEATURES)."""
-        return self._model.mean(x)
+        return _SCALE.from_model(self._model.mean(x))
 
     def shuffled(self, seed: int) -> Prior:
         """A prior that is wrong: the same accuracies, but permuted among the architectures.

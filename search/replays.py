@@ -75,18 +75,18 @@ def find_strategies(names: Sequence[str]) -> dict[str, StrategyFactory]:
 def replay_all(
     tables: Sequence[Table],
     strategies: Mapping[str, StrategyFactory],
-    seeds: int,
+    seeds: Sequence[int],
     workers: int = 1,
     until: int | None = None,
     jobs: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> list[dict[str, list[Replay]]]:
-    """Replay every strategy on every table with the seeds 0, 1, ..., in a pool of processes of one thread each.
+    """Replay every strategy on every table with every seed, in a pool of processes of one thread each.
 
     Args:
         tables: to search in.
         strategies: by name.
-        seeds: how many searches of each strategy and table.
+        seeds: of the searches of each strategy and table.
         workers, until: of `simulate`.
         jobs: processes; the result does not depend on their number.
         progress: called after each replay.
@@ -105,7 +105,7 @@ def replay_all(
     ):
         futures = [
             {
-                name: [pool.submit(_replay, place, factory, seed, workers, until) for seed in range(seeds)]
+                name: [pool.submit(_replay, place, factory, seed, workers, until) for seed in seeds]
                 for name, factory in strategies.items()
             }
             for place in range(len(tables))

@@ -19,10 +19,9 @@ def _ehvi(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSamp
     # Behind this name only: it brings GPyTorch and BoTorch, whose import takes seconds.
     from .candidate_pool import CandidatePool
     from .ehvi_sampler import EHVISampler
+    from .scales import ErrorScale
 
-    distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
-    pool = CandidatePool(space, seed)
-    return EHVISampler(lambda values: space.build(values).weights, distributions, pool=pool, prior=prior, seed=seed)
+    return EHVISampler(None, pool=CandidatePool(space, seed), prior=prior, seed=seed, scale=ErrorScale())
 
 
 def _tpe(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:

@@ -14,7 +14,7 @@ import moocore
 import numpy as np
 
 from .curves import CurveModel, Prediction
-from .trial_record import TrialRecord, TrialState
+from .trial_record import BELIEF, TrialRecord, TrialState
 
 
 class StoppingRule(ABC):
@@ -23,8 +23,8 @@ class StoppingRule(ABC):
     def complete(self, record: TrialRecord) -> None:  # noqa: B027 - not every rule learns from curves
         """A trial has run all its epochs."""
 
-    def predict(self, record: TrialRecord) -> Prediction | None:
-        """The expected final accuracy of an unfinished trial, as evidence for the sampler."""
+    def evidence(self, record: TrialRecord) -> Prediction | None:
+        """What an unfinished trial's curve says of its final accuracy, for the sampler; None: nothing yet."""
         return None
 
     @abstractmethod
@@ -64,8 +64,13 @@ class ParetoPausing(StoppingRule):
     def complete(self, record: TrialRecord) -> None:
         self.model.add(record.curve)
 
+    def evidence(self, record: TrialRecord) -> Prediction | None:
+        return self.model.evidence(record.curve)
+
     def predict(self, record: TrialRecord) -> Prediction | None:
-        return self.model.predict(record.curve)
+        """The final accuracy expected of it, by its curve and by what the sampler expected of its network."""
+        belief = record.sampler_notes.get(BELIEF)
+        return self.model.predict(record.curve, belief and Prediction(*belief))
 
     def pause(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str | None:
         expected, rival = self.predict(record), best_rival(record, records)

@@ -156,7 +156,7 @@ class Strategy:
         for record in self.records:
             if record.state not in (TrialState.RUNNING, TrialState.PAUSED):
                 continue
-            expected = self._stopping.predict(record)
+            expected = self._stopping.evidence(record)
             if expected is not None:
                 trial_id = trials[self._sampler_trials[record.number]]._trial_id
                 value = [expected.mean, expected.std]

@@ -9,7 +9,11 @@ from typing import Any
 from ..space.candidate import Candidate
 
 PREDICTION = "mgnas:prediction"
-"""Key of an unfinished trial's system attributes in Optuna: [mean, standard deviation] of its expected accuracy."""
+"""Key of an unfinished trial's system attributes in Optuna: [accuracy, standard deviation] that its curve points to."""
+
+BELIEF = "mgnas:belief"
+"""Key there by which a sampler says what it expects of a network before its training: [mean, standard deviation] of the
+final accuracy on the scale of ErrorScale."""
 
 REPEAT = "mgnas:repeat"
 """Key there by which a sampler says that it means a configuration to be trained once more, with another seed."""

@@ -32,6 +32,11 @@ def table(*points: tuple, **meta) -> Table:
     return Table({"name": "toy"} | meta, tuple(rows))
 
 
+def judged(made: Table) -> Judge:
+    """Measured from the corner of the heaviest network and the lowest mean accuracy."""
+    return Judge(made, (math.log10(max(row.weights for row in made.rows)), min(made.truth().values())))
+
+
 def replay(*numbers: int, every: int = EPOCHS, total: int | None = None) -> Replay:
     """The networks of these numbers, one completed after every so many epochs."""
     completions = tuple(
@@ -57,7 +62,7 @@ def judges(draw) -> Judge:
     made = table(*[(weights, accuracy / 12) for weights, accuracy in draw(points)])
     weights, accuracy = max(row.weights for row in made.rows), min(made.truth().values())
     assume(any(row.weights < weights and row.curve[-1] > accuracy for row in made.rows))
-    return Judge(made)
+    return judged(made)
 
 
 def area(judge: Judge, chosen) -> float:
@@ -71,13 +76,21 @@ def area(judge: Judge, chosen) -> float:
 # ------------------------------------------------------------------------------------------------------------ the score
 
 
-def test_the_reference_is_the_heaviest_network_and_the_lowest_mean_accuracy(toy):
-    assert reference(toy) == (3.0, 0.5)
-    assert reference(table((10, 0.2, 0.8), (100, 0.45))) == (2.0, 0.45)
+def test_the_reference_lies_a_tenth_of_the_front_beyond_its_worst_values(toy):
+    """The front is 10 weights at 60 % and 100 at 90 %; the networks that it dominates, however bad, have no say."""
+    weights, accuracy = reference(toy)
+    assert (weights, accuracy) == (pytest.approx(2 + 0.1 * 1), pytest.approx(0.6 - 0.1 * 0.3))
+    assert Judge(toy).reference == (weights, accuracy)
+    assert Judge(toy).hypervolume == pytest.approx(1.1 * 0.03 + 0.1 * 0.3)
+
+
+def test_a_single_best_network_leaves_nothing_to_trade():
+    with pytest.raises(UserError, match="toy: one network dominates all others"):
+        Judge(table((10, 0.9), (100, 0.8)))
 
 
 def test_the_share_grows_as_the_staircase_does(toy):
-    trace = Judge(toy).trace(replay(3, 0, 2, 1, total=20))
+    trace = judged(toy).trace(replay(3, 0, 2, 1, total=20))
     # Network 3: 1 x 0.2 of 0.5. With network 0: 0.1 more on the slab before. Network 2 is the reference itself.
     assert trace.epochs.tolist() == [3, 6, 12]
     assert trace.shares.tolist() == pytest.approx([0.4, 0.6, 1.0])
@@ -87,14 +100,14 @@ def test_the_share_grows_as_the_staircase_does(toy):
 
 
 def test_what_was_not_reached_has_no_epochs(toy):
-    trace = Judge(toy).trace(replay(0))
+    trace = judged(toy).trace(replay(0))
     assert (trace.final, trace.epochs_until(0.9)) == (pytest.approx(0.4), None)
-    nothing = Judge(toy).trace(replay(2))
+    nothing = judged(toy).trace(replay(2))
     assert (nothing.final, nothing.epochs_until(0.9), nothing.at(np.array([9])).tolist()) == (0.0, None, [0.0])
 
 
 def test_the_truth_is_the_mean_over_seeds_whatever_a_search_saw():
-    judge = Judge(table((10, 0.4, 0.8), (100, 0.9), (1000, 0.5)))
+    judge = judged(table((10, 0.4, 0.8), (100, 0.9), (1000, 0.5)))
     assert judge.trace(replay(0)).final == pytest.approx(0.4)
 
 
@@ -111,15 +124,15 @@ def test_shares_only_grow_and_end_at_everything(judge, data):
 
 @pytest.mark.parametrize("rows", [[(10, 0.5)], [(10, 0.5), (100, 0.9)], [(10, 0.5), (10, 0.9)]])
 def test_a_table_in_which_there_is_nothing_to_find_is_refused(rows):
-    with pytest.raises(UserError, match="toy: no network is lighter than the heaviest and better than the worst one"):
-        Judge(table(*rows))
+    with pytest.raises(UserError, match="toy: no network dominates the reference point"):
+        judged(table(*rows))
 
 
 # ----------------------------------------------------------------------------------------------------------- the oracle
 
 
 def test_the_oracle_trains_the_best_ones_first(toy):
-    oracle = Judge(toy).oracle()
+    oracle = judged(toy).oracle()
     assert oracle.epochs.tolist() == [3, 6]
     assert oracle.shares.tolist() == pytest.approx([0.8, 1.0])
     assert [oracle.epochs_until(share) for share in (0.5, 0.9, 1.0)] == [3, 6, 6]
@@ -127,7 +140,7 @@ def test_the_oracle_trains_the_best_ones_first(toy):
 
 def test_the_oracle_is_better_than_the_greedy_choice():
     """Greedily the middle network, the best one alone, would be the first of every pair."""
-    judge = Judge(table((10, 0.26), (100, 0.4), (1000, 0.7), (10_000, 0.0)))
+    judge = judged(table((10, 0.26), (100, 0.4), (1000, 0.7), (10_000, 0.0)))
     # Reference 10,000 at 0. One: 3 x 0.26, 2 x 0.4, 0.7. Two: 2 x 0.26 + 0.7, with the middle 0.26 + 0.8 or 0.4 + 0.7.
     assert (judge.oracle().shares * judge.hypervolume).tolist() == pytest.approx([0.8, 1.22, 1.36])
 
@@ -168,7 +181,7 @@ def test_quartiles_next_to_what_was_not_reached_are_not_reached():
 def result(toy) -> TableResult:
     """Two searches that find everything, after 6 and 12 epochs; two that never find the light network."""
     good = [replay(1, 0), replay(2, 3, 1, 0)]
-    return TableResult.of(Judge(toy), {"good": good, "poor": [replay(3, 1), replay(1, 3)]})
+    return TableResult.of(judged(toy), {"good": good, "poor": [replay(3, 1), replay(1, 3)]})
 
 
 def test_the_table_for_the_terminal(result):
@@ -183,7 +196,7 @@ def test_the_table_for_the_terminal(result):
 
 def test_a_median_is_a_dash_where_too_few_searches_arrived(toy):
     searches = [replay(1, 0), replay(1), replay(1), replay(1, 0)]
-    text = as_text(TableResult.of(Judge(toy), {"half": searches}))
+    text = as_text(TableResult.of(judged(toy), {"half": searches}))
     assert "half       - (6 to -)          2 " in text
 
 
@@ -213,7 +226,7 @@ def test_the_figure_has_a_panel_for_each_table(result):
 
 def test_a_surrogate_is_called_one_everywhere(toy, tmp_path):
     surrogate = Table(dict(toy.meta) | {"name": "toy-surrogate", "surrogate": True}, toy.rows)
-    result = TableResult.of(Judge(surrogate), {"good": [replay(1, 0)]})
+    result = TableResult.of(judged(surrogate), {"good": [replay(1, 0)]})
     assert as_text(result).startswith("toy-surrogate: 4 architectures (surrogate: most accuracies predicted)")
     assert "surrogate" in efficiency_figure([result]).axes[0].get_title(loc="left")
     assert json.loads(as_json([result], {}))["tables"][0]["surrogate"] is True

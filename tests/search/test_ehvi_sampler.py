@@ -310,6 +310,21 @@ def make_prior(wide_space, truth_of):
     return make
 
 
+def test_a_prior_that_cannot_predict_its_own_trainings_is_left_out(wide_space, make_prior, caplog):
+    """Then the search starts as one without it does."""
+    wrong = min((make_prior().shuffled(seed) for seed in range(6)), key=lambda prior: prior.trust)
+    assert wrong.trust < 0.3
+
+    def first_proposals(prior) -> list[dict]:
+        pool = CandidatePool(wide_space, seed=0)
+        study = new_study(EHVISampler(None, pool=pool, prior=prior, seed=0))
+        return [study.ask(pool.distributions).params for _ in range(4)]
+
+    assert first_proposals(wrong) == first_proposals(None)
+    assert "the prior cannot predict its own trainings" in caplog.text
+    assert first_proposals(make_prior()) != first_proposals(None)
+
+
 def test_a_prior_proposes_its_front_from_the_first_ask(wide_space, truth_of, make_prior):
     prior = make_prior()
     pool = CandidatePool(wide_space, seed=0)

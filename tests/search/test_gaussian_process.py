@@ -302,3 +302,20 @@ def test_it_is_silent_deterministic_and_leaves_the_threads_alone():
 def test_importing_it_does_not_import_botorch():
     code = "import sys, mgnas.search.gaussian_process; sys.exit('botorch' in sys.modules or 'gpytorch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_leaving_out_a_group_is_conditioning_on_the_others():
+    """Against the textbook's formula with the same hyperparameters, the groups' points taken away."""
+    rng = np.random.default_rng(0)
+    x, groups = rng.random((12, 2)), np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7])
+    y = np.sin(3 * x[:, 0]) + 0.1 * rng.normal(size=12)
+    model = AccuracyModel()
+    model.fit(x, y, np.zeros(12))
+    left_out = model.leave_out(groups)
+    learned = model.hyperparameters
+    for group in np.unique(groups):
+        others, own = groups != group, groups == group
+        part = AccuracyModel()
+        part.hyperparameters = learned
+        part._condition(learned, x[others], y[others], np.zeros(others.sum()), None)
+        assert left_out[own] == pytest.approx(part.mean(x[own]), abs=1e-8)

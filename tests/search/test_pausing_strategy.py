@@ -21,8 +21,8 @@ class Pauses(StoppingRule):
     def complete(self, record):
         self.ended.append(record.number)
 
-    def predict(self, record):
-        return Prediction(0.75, 0.02) if record.curve else None
+    def evidence(self, record):
+        return Prediction(0.0, 0.1) if record.curve else None
 
     def pause(self, record, records):
         return "told to" if record.number in self.numbers and len(record.curve) == 1 else None
@@ -109,7 +109,8 @@ def test_the_sampler_learns_what_is_expected_of_unfinished_trials(strategy_with)
     strategy.ask()
     trials = strategy._study.get_trials()
     told = [trial for trial in trials if PREDICTION in trial.system_attrs]
-    assert [trial.system_attrs[PREDICTION] for trial in told] == [[0.75, 0.02]]
+    expected = Prediction(0.0, 0.1)
+    assert [trial.system_attrs[PREDICTION] for trial in told] == [[expected.mean, expected.std]]
     assert told[0].state is optuna.trial.TrialState.RUNNING
     assert told[0].params == first.candidate.values
 

@@ -76,3 +76,12 @@ def test_nothing_is_learned_from_a_broken_accuracy(trained):
     _, configs, truth = trained
     with pytest.raises(UserError, match="nothing can be learned"):
         Prior.from_accuracies(configs[:10], [*truth[:9], float("nan")])
+
+
+def test_a_prior_is_trusted_as_far_as_it_predicts_its_own_architectures(trained):
+    """Those of a rule are predicted from each other, with several seeds each too; shuffled ones are not."""
+    _, configs, truth = trained
+    right = Prior.from_accuracies([*configs, *configs], [*seeded(truth), *truth])
+    assert right.trust > 0.95
+    assert np.mean([right.shuffled(seed).trust for seed in range(4)]) < 0.3
+    assert Prior.from_accuracies(configs, [0.7] * len(configs)).trust == 0

@@ -282,7 +282,7 @@ def test_a_pool_gives_what_one_process_gives():
     found = replay_all(
         [wide, small],
         find_strategies(["tpe", "random"]),
-        seeds=2,
+        seeds=range(2),
         workers=2,
         until=40,
         jobs=2,
@@ -298,4 +298,4 @@ def test_a_pool_gives_what_one_process_gives():
 def test_a_table_without_a_space_is_refused_before_anything_starts():
     table = Table({"name": "bare"}, (trained(0, 0.3),))
     with pytest.raises(UserError, match="bare: meta needs space"):
-        replay_all([table], find_strategies(["random"]), seeds=1)
+        replay_all([table], find_strategies(["random"]), seeds=[0])
