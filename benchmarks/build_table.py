@@ -167,9 +167,9 @@ def main() -> None:
     chosen = chosen_candidates(candidates, options.architectures, options.seed)
     print(f"{len(chosen)} of {len(candidates)} architectures, {len(book.rows)} trainings done already", flush=True)
     jobs = [(candidate.architecture, 0) for candidate in chosen if (candidate.id, 0) not in book.done]
-    while jobs:
+    while jobs := jobs or list(missing_seeds(book, options)):
         run_all(jobs, book, search, options.workers)
-        jobs = list(missing_seeds(book, options))
+        jobs = []
     rows = tuple(sorted(book.rows, key=lambda row: (row.weights, row.config.id, row.seed)))
     options.table.parent.mkdir(parents=True, exist_ok=True)
     Table(meta(search, options, len(candidates)), rows).save(options.table)

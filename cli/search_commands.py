@@ -61,8 +61,9 @@ def search(
         check_reachable(address)
     # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
     load_dataset(wanted.data)
+    wanted.search_space()
     if wanted.search.prior != "none":
-        Trainings.load(wanted.search.prior).prior()
+        Trainings.load(wanted.search.prior)
     run = RunDirectory.create(wanted, runs, name)
     click.echo(f"Searching in {run.path}")
     return _run(run, address)

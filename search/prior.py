@@ -11,11 +11,10 @@ from ..models.errors import UserError
 from .features import FEATURES, architecture_features
 from .gaussian_process import AccuracyModel, ModelFitError
 from .scales import ErrorScale
+from .trainings import LEAST_TRAININGS
 from .trial_record import TrialRecord, TrialState
 
 _SCALE = ErrorScale()
-LEAST_TRAININGS = 8
-"""Fewer finished trainings say too little about 16 features."""
 
 
 class Prior:

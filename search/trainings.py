@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .prior import Prior
 
 
+LEAST_TRAININGS = 8
+"""Fewer finished trainings say too little about an architecture's 16 features."""
+
+
 @dataclass(frozen=True)
 class Trainings:
     """Trained architectures.
@@ -42,12 +46,12 @@ class Trainings:
             source: the name of a shipped table, a table's file, or a run directory.
 
         Raises:
-            UserError: it is none of these, or damaged.
+            UserError: it is none of these, damaged, or has too few of them.
         """
         shipped = shipped_tables()
         path = shipped.get(source, Path(source))
         if path.is_file():
-            return cls.from_table(Table.load(path), source)
+            return cls.from_table(Table.load(path), source)._checked()
         if not path.is_dir():
             known = ", ".join(sorted(shipped))
             raise UserError(f"prior {source}: no such run directory, table file or shipped table (those are {known})")
@@ -57,13 +61,19 @@ class Trainings:
         complete = [record for record in run.load() if record.state is TrialState.COMPLETE]
         run.study.close()
         configs = [record.candidate.architecture for record in complete]
-        return cls(source, configs, [record.curve for record in complete])
+        return cls(source, configs, [record.curve for record in complete])._checked()
+
+    def _checked(self) -> Trainings:
+        if len(self.configs) < LEAST_TRAININGS:
+            needed = f"a prior needs at least {LEAST_TRAININGS} finished trainings"
+            raise UserError(f"prior {self.source}: {needed}; this one has {len(self.configs)}")
+        return self
 
     def prior(self) -> Prior:
-        """The model that these trainings give a new search.
+        """The model that these trainings give a new search; it takes seconds to fit.
 
         Raises:
-            UserError: they are too few.
+            UserError: nothing can be learned from them.
         """
         from .prior import Prior
 

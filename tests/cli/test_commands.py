@@ -111,7 +111,7 @@ def test_shipped_space_is_described_from_a_sample(command):
 def test_status_select_report_of_a_run(command, run, tmp_path):
     code, out, _ = command("status", run.path)
     assert code == 0
-    assert "5 of 8 trials complete, 1 running, 1 failed, 1:15 searched" in out
+    assert "5 of 8 trials complete, 1 running, 0 paused, 1 failed, 1:15 searched" in out
     assert "trial 5 failed: <b>& loss became nan" in out
     assert f"mgnas resume {run.path}" in out
     output = tmp_path / "chosen.yaml"
@@ -244,6 +244,12 @@ def test_unwritable_places(command, run, tmp_path):
         (["search", CONFIGS / "digits.yaml", "--trials", "many"], ["--trials"]),
         (["search", CONFIGS / "digits.yaml", "--trials", "0"], ["--trials"]),
         (["search", CONFIGS / "digits.yaml", "--sampler", "best"], ["search.sampler", "'tpe'"]),
+        (["search", CONFIGS / "digits.yaml", "--stopping", "asha"], ["search.stopping", "'pareto'"]),
+        (["search", CONFIGS / "digits.yaml", "--prior", "mnist"], ["prior mnist", "shipped table", "cifar10"]),
+        (
+            ["search", CONFIGS / "digits.yaml", "--prior", CONFIGS / "digits.yaml"],
+            ["digits.yaml: not a readable table"],
+        ),
         (["search", CONFIGS / "digits.yaml", "--name", "a/b"], ["--name", "plain folder name"]),
         (["search", CONFIGS / "digits.yaml", "--data", "x.npz"], ["data.path", "digits"]),
         (["search", CONFIGS / "cifar10.yaml", "--data", "none.npz"], ["none.npz: no such file"]),

@@ -95,4 +95,4 @@ def test_output_to_a_file_is_plain_lines(tmp_path):
     assert process.returncode == 0, output
     assert "\x1b" not in output
     assert re.search(r"^\[2/2.*\] trial \d: +\d+\.\d\d %", output, re.MULTILINE)
-    assert "2 of 2 trials complete, 0 running, 0 failed" in output
+    assert "2 of 2 trials complete, 0 running, 0 paused, 0 failed" in output

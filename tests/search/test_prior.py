@@ -5,7 +5,8 @@ import pytest
 
 from mgnas.models import UserError
 from mgnas.search.features import architecture_features
-from mgnas.search.prior import LEAST_TRAININGS, Prior
+from mgnas.search.prior import Prior
+from mgnas.search.trainings import LEAST_TRAININGS
 from mgnas.search.trial_record import TrialRecord, TrialState
 
 

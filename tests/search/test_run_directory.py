@@ -77,7 +77,8 @@ def test_the_config_is_read_back_equal(runs, search_file):
 
 def test_the_written_config_names_every_default(run):
     content = read_yaml(run.path / "config.yaml")
-    assert content["search"] == {"sampler": "random", "trials": 3, "seed": 0}
+    defaults = {"seed": 0, "prior": "none", "stopping": "none"}
+    assert content["search"] == {"sampler": "random", "trials": 3} | defaults
     assert content["training"]["momentum"] == 0.9
     assert content["data"]["validation_fraction"] == 0.2
 
