@@ -7,6 +7,7 @@ steps of either. The plain recipe loads with as many processes as are fastest fo
     python benchmarks/throughput.py [--cases mgiad-g8 digits-mgic] [--device cuda] [--output throughput]
     python benchmarks/throughput.py --accuracy            do both recipes learn as much in as many epochs?
     python benchmarks/throughput.py --threads-per-trial   how many threads per trial give the most trials per hour?
+    python benchmarks/throughput.py --profile             which operations does mgnas's time go to?
 """
 
 from __future__ import annotations
@@ -190,6 +191,38 @@ def measure_accuracy(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+# Parts of the names under which PyTorch's profiler lists its operations; the first that fits counts.
+_OPERATIONS = {
+    "convolution": ("conv",),
+    "batch norm": ("batch_norm",),
+    "ReLU": ("relu", "threshold", "clamp_min"),
+    "addition": ("add", "sub"),
+    "copy": ("copy", "_to_copy", "cat", "fill", "zero", "contiguous"),
+    "optimizer": ("sgd", "norm", "foreach", "mul"),
+}
+
+
+def measure_profile(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Shares of an epoch's time in the operations themselves: what a faster recipe around them could not save."""
+    case = case_for(name, options)
+    train = random_images(case, case.settings.batch_size * steps_for(case, options))
+    run = TrainingRun(case.architecture, case.settings, train, None, 0, options.device, options.precision)
+    timed(run)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if options.device == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        run.run_epoch()
+    attribute = "self_device_time_total" if options.device == "cuda" else "self_cpu_time_total"
+    spent = dict.fromkeys([*_OPERATIONS, "others"], 0.0)
+    for event in profile.key_averages():
+        fitting = (kind for kind, parts in _OPERATIONS.items() if any(part in event.key for part in parts))
+        spent[next(fitting, "others")] += getattr(event, attribute)
+    total = sum(spent.values())
+    shares = {f"{kind} %": round(100 * value / total, 1) for kind, value in spent.items()}
+    return {"case": name, "mgnas computes in": precision_name(run), **shares}
+
+
 def _trial(name: str, options: argparse.Namespace, threads: int, barrier: Any, seconds: Any) -> None:
     """One process of `measure_trials`: build, warm up, wait for the others, train."""
     torch.set_num_threads(threads)
@@ -260,7 +293,9 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
 
 def measured_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One measurement after the other, each printed when it is there."""
-    if options.accuracy:
+    if options.profile:
+        jobs = [(measure_profile, name) for name in options.cases]
+    elif options.accuracy:
         jobs = [(measure_accuracy, name) for name in options.cases]
     elif options.threads_per_trial:
         counts = [count for count in range(1, options.threads + 1) if options.threads % count == 0]
@@ -287,6 +322,7 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--loader-workers", type=int, nargs="+", help="default 0 2, on a GPU also 8")
     parser.add_argument("--accuracy", action="store_true", help="accuracies on digits instead of speed")
     parser.add_argument("--threads-per-trial", action="store_true", help="trials per hour instead of speed")
+    parser.add_argument("--profile", action="store_true", help="shares of the time per operation instead of speed")
     parser.add_argument("--epochs", type=int, default=20, help="of --accuracy and of a trial")
     parser.add_argument("--seeds", type=int, default=5, help="of --accuracy")
     parser.add_argument("--output", type=Path, help="writes OUTPUT.json and OUTPUT.md; default: print only")
