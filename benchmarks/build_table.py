@@ -113,6 +113,8 @@ def missing_seeds(book: Workbook, options: argparse.Namespace) -> Iterator[tuple
 
 
 def run_all(jobs: list[tuple[ArchitectureConfig, int]], book: Workbook, search: SearchConfig, workers: int) -> None:
+    if not jobs:
+        return
     start = time.monotonic()
     # A fresh process for each worker: threads and memory of torch do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -126,7 +128,7 @@ def run_all(jobs: list[tuple[ArchitectureConfig, int]], book: Workbook, search: 
             print(f"{number}/{len(jobs)}  {accuracy}  {row.config.describe()}  ({left / 60:.0f} min left)", flush=True)
 
 
-def meta(search: SearchConfig, options: argparse.Namespace, architectures: int) -> dict:
+def meta(search: SearchConfig, options: argparse.Namespace, architectures: int, lacking: int) -> dict:
     """What the table says of itself; no path of the machine it was made on."""
     return {
         "name": search.name,
@@ -138,6 +140,7 @@ def meta(search: SearchConfig, options: argparse.Namespace, architectures: int) 
         "drawn with seed": options.seed,
         "seeds near the front": options.seeds,
         "near": f"at most {options.margin:g} below the best accuracy with no more weights",
+        "near the front with fewer seeds": lacking,
         "command": f"python benchmarks/build_table.py benchmarks/tables/{Path(options.config).name}",
         "machine": f"{platform.machine()}, {options.workers} trainings at a time, 1 thread each",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -152,6 +155,7 @@ def main() -> None:
     parser.add_argument("--architectures", type=int, default=320)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each architecture near the front")
     parser.add_argument("--margin", type=float, default=0.01, help="accuracy below the front that is still near")
+    parser.add_argument("--rounds", type=int, default=10, help="of further seeds; each may bring others near the front")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of architectures")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, help="JSON lines; default: runs/tables/NAME.jsonl")
@@ -167,12 +171,14 @@ def main() -> None:
     chosen = chosen_candidates(candidates, options.architectures, options.seed)
     print(f"{len(chosen)} of {len(candidates)} architectures, {len(book.rows)} trainings done already", flush=True)
     jobs = [(candidate.architecture, 0) for candidate in chosen if (candidate.id, 0) not in book.done]
-    while jobs := jobs or list(missing_seeds(book, options)):
-        run_all(jobs, book, search, options.workers)
-        jobs = []
+    run_all(jobs, book, search, options.workers)
+    for _ in range(options.rounds):
+        # Further seeds change means, and so who is near the front.
+        run_all(list(missing_seeds(book, options)), book, search, options.workers)
     rows = tuple(sorted(book.rows, key=lambda row: (row.weights, row.config.id, row.seed)))
     options.table.parent.mkdir(parents=True, exist_ok=True)
-    Table(meta(search, options, len(candidates)), rows).save(options.table)
+    lacking = len({config.id for config, _ in missing_seeds(book, options)})
+    Table(meta(search, options, len(candidates), lacking), rows).save(options.table)
     print(f"{options.table}: {len(rows)} trainings of {len({row.config.id for row in rows})} architectures")
 
 

@@ -93,7 +93,7 @@ def test_a_table_with_nothing_to_find_is_refused(command, table_file, tmp_path):
     Table(META, first).save(tmp_path / "one.json")
     code, _, err = command("simulate", tmp_path / "one.json")
     assert code == 2
-    assert "toy: no network is lighter" in err
+    assert "toy: one network dominates all others" in err
 
 
 def test_the_help_names_the_command(command):
