@@ -95,7 +95,7 @@ def run_missing(known: dict[str, Any], tables: Iterable[Table], options: argpars
             searches = known.setdefault(table.name, {}).setdefault(_key(name, options), {})
             missing = [seed for seed in range(options.seeds) if str(seed) not in searches]
             while missing and time.monotonic() < deadline:
-                some, missing = missing[: 2 * options.jobs], missing[2 * options.jobs :]
+                some, missing = missing[: 10 * options.jobs], missing[10 * options.jobs :]
                 searches.update(_replayed(judge, COMPARED[name], some, options))
                 _save(known)
                 print(f"{table.name}: {name}: {len(searches)} of {options.seeds} searches", flush=True)
@@ -129,7 +129,7 @@ def ratio(slower: list[float], faster: list[float], statistic: Callable = np.med
         return above / below if math.isfinite(below) else math.nan
 
     draws = [of(rng.choice(slower, len(slower)), rng.choice(faster, len(faster))) for _ in range(_RESAMPLED)]
-    low, high = np.quantile(np.nan_to_num(draws, nan=0.0), [0.025, 0.975], method="nearest")
+    low, high = np.quantile(np.nan_to_num(draws, nan=0.0, posinf=math.inf), [0.025, 0.975], method="nearest")
     return of(np.array(slower), np.array(faster)), float(low), float(high)
 
 
