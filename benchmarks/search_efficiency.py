@@ -159,7 +159,8 @@ def markdown(known: dict[str, Any], tables: Iterable[Table], options: argparse.N
         bound = " | | ".join(str(oracle.epochs_until(share)) for share in SHARES)
         lines += [f"| oracle that knows the truth | {bound} | | |", ""]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, botorch {botorch.__version__}"
-    lines.append(f"{versions}, optuna {optuna.__version__}. Command: `python benchmarks/search_efficiency.py`.")
+    flags = f"--seeds {options.seeds} --trials {options.trials} --workers {options.workers}"
+    lines.append(f"{versions}, optuna {optuna.__version__}. Command: `python benchmarks/search_efficiency.py {flags}`.")
     return "\n".join(lines) + "\n"
 
 

@@ -80,6 +80,7 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
     from ..search.searching import make_strategy
+    from ..search.trial_record import TrialState
 
     _quieten()
     directory = RunDirectory(run)
@@ -87,7 +88,10 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     if trials is not None and trials < len(records):
         raise UserError(f"--trials: {trials} is less than the {len(records)} trials that {run} has started already")
     directory.update_config(directory.config.override(trials=trials, workers=workers))
-    if make_strategy(directory.config, directory.space, records).finished:
+    enough = len(records) >= directory.config.search.trials
+    running = any(record.state is TrialState.RUNNING for record in records)
+    # Only then does it depend on who may be taken up again; the strategy's prior takes seconds to fit.
+    if enough and not running and make_strategy(directory.config, directory.space, records).finished:
         click.echo(f"{run} has all its {len(records)} trials; add some with --trials.")
         return 0
     load_dataset(directory.config.data)

@@ -12,7 +12,6 @@ from .features import FEATURES, architecture_features
 from .gaussian_process import AccuracyModel, ModelFitError
 from .scales import ErrorScale
 from .trainings import LEAST_TRAININGS
-from .trial_record import TrialRecord, TrialState
 
 _SCALE = ErrorScale()
 
@@ -20,7 +19,7 @@ _SCALE = ErrorScale()
 class Prior:
     """The accuracy of architectures on other data, predicted from those that were trained there.
 
-    Made by `from_accuracies` or `from_records`.
+    Made by `from_accuracies`.
 
     Args:
         x: features of the trained architectures, n x len(FEATURES); architectures may repeat.
@@ -63,18 +62,6 @@ class Prior:
         if len(configs) != len(accuracies):
             raise ValueError(f"{len(configs)} configs, but {len(accuracies)} accuracies")
         return cls(_features(configs), np.asarray(accuracies, dtype=np.float64))
-
-    @classmethod
-    def from_records(cls, records: Sequence[TrialRecord]) -> Prior:
-        """From the complete trials of a run.
-
-        Raises:
-            UserError: too few of them are complete.
-        """
-        complete = [record for record in records if record.state is TrialState.COMPLETE]
-        return cls.from_accuracies(
-            [record.candidate.architecture for record in complete], [record.accuracy for record in complete]
-        )
 
     def mean(self, configs: Sequence[ArchitectureConfig]) -> np.ndarray:
         """Predicted accuracies on the prior's data, len(configs), as fractions."""

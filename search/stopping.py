@@ -136,7 +136,7 @@ class MultiObjectiveASHA(StoppingRule):
 
     def _best(self, rung: int, records: Sequence[TrialRecord]) -> tuple[int, set[int]]:
         """How many trials have reached the rung, and the numbers of the best 1/eta of them."""
-        there = [record for record in records if len(record.curve) >= rung]
+        there = [r for r in records if len(r.curve) >= rung and r.state is not TrialState.FAILED]
         order = ranked(np.array([(record.weights, -record.curve[rung - 1]) for record in there], dtype=float))
         return len(there), {there[place].number for place in order[: max(len(there) // self.eta, 1)]}
 

@@ -6,24 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgnas.cli.main import main
 from mgnas.models.config import ArchitectureConfig
 from mgnas.models.cost import count_weights
 from mgnas.space.published import PUBLISHED
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

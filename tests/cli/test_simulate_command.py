@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from mgnas.cli.main import main
 from mgnas.models import ArchitectureConfig, count_weights
 from mgnas.search.table import Table, TableRow
 
@@ -33,18 +32,6 @@ def table_file(tmp_path) -> str:
             rows.append(TableRow(config, weights, 0, (accuracy / 2, accuracy), 1.0))
     Table(META, tuple(rows)).save(tmp_path / "toy.json")
     return str(tmp_path / "toy.json")
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_searches_are_replayed_printed_and_written(command, table_file, tmp_path):

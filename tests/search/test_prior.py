@@ -7,7 +7,6 @@ from mgnas.models import UserError
 from mgnas.search.features import architecture_features
 from mgnas.search.prior import Prior
 from mgnas.search.trainings import LEAST_TRAININGS
-from mgnas.search.trial_record import TrialRecord, TrialState
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +37,6 @@ def test_seeds_of_one_architecture_are_averaged(trained):
     offsets = np.repeat([-0.02, 0.0, 0.02], 20)
     prior = Prior.from_accuracies(configs[:20] * 3, np.tile(truth[:20], 3) + offsets)
     assert np.abs(prior.mean(configs[:20]) - truth[:20]).mean() < 0.01
-
-
-def test_records_count_when_they_are_complete(trained):
-    chosen, configs, truth = trained
-    states = [TrialState.COMPLETE] * 20 + [TrialState.RUNNING, TrialState.FAILED] * 20
-    records = [
-        TrialRecord(i, chosen[i], i, state, [0.1, truth[i] if state is TrialState.COMPLETE else 0.0])
-        for i, state in enumerate(states)
-    ]
-    expected = Prior.from_accuracies(configs[:20], truth[:20]).mean(configs)
-    assert Prior.from_records(records).mean(configs) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_shuffled_one_is_wrong_and_reproducible(trained):

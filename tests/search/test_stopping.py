@@ -161,6 +161,13 @@ def test_asha_promotes_a_resting_trial_when_there_is_room(make):
     assert reason == "among the best 2 after epoch 1 now"
 
 
+def test_a_failed_trial_holds_no_place_in_a_rung(make):
+    """Of two that have come, one failed: the other is the best of one."""
+    rule = MultiObjectiveASHA(EPOCHS)
+    failed, other = make(2, [0.5], TrialState.FAILED), make(3, [0.4])
+    assert rule.pause(other, [failed, other]) is None
+
+
 @pytest.mark.parametrize(("name", "kind"), [("pareto", ParetoPausing), ("mo-asha", MultiObjectiveASHA)])
 def test_rules_by_name(name, kind):
     assert isinstance(make_stopping(name, EPOCHS), kind)
