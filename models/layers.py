@@ -46,7 +46,7 @@ class Convolution(nn.Conv2d):
         merged = self._groups_to_merge(features) if trains_on_cpu(self, features) else 1
         if merged > 1:
             weight = grouped_together(weight, self.groups, merged)
-        return F.conv2d(features, weight, None, self.stride, self.padding, 1, self.groups // merged)
+        return F.conv2d(features, weight, self.bias, self.stride, self.padding, 1, self.groups // merged)
 
     def _groups_to_merge(self, features: Tensor) -> int:
         """How many groups together have `_VECTOR_BYTES` of channels, or nearly so; a divisor of the groups."""
