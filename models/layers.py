@@ -15,9 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# With default initialisation (1.0) the increments of deep settings add up until training diverges at a learning
-# rate of 0.1; at 0 the ReLU behind the batch norm would have no gradient.
 INCREMENT_SCALE = 0.2
+"""Initial weight of the batch norm that ends an increment.
+
+With the default of 1.0 the increments of deep settings add up until training diverges at a learning rate of 0.1; at 0
+the ReLU behind the batch norm would have no gradient.
+"""
+
+_FEW_STEPS = 8
 
 
 def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
@@ -86,10 +91,20 @@ class SmoothingStep(nn.Module):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(channels)
         self.bn2 = nn.BatchNorm2d(channels)
-        nn.init.constant_(self.bn2.weight, INCREMENT_SCALE)
 
     def forward(self, residual: Tensor, b: nn.Module) -> Tensor:
         return rectified(self.bn2(b(rectified(self.bn1(residual)))))
+
+
+def scale_increments(level: nn.Module) -> None:
+    """Initialise the increments of all smoothing steps on a resolution level, so that together they stay small.
+
+    Behind their ReLU they are not negative, so that they do not cancel: the sum of N of them grows as N, and beyond a
+    few the scale falls as 1/N.
+    """
+    steps = [module for module in level.modules() if isinstance(module, SmoothingStep)]
+    for step in steps:
+        nn.init.constant_(step.bn2.weight, INCREMENT_SCALE * min(1, _FEW_STEPS / len(steps)))
 
 
 # Training on a CPU is bound by memory: every fresh tensor costs a pass over it, and its pages. The three operations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import Convolution, Head, Stem, rectified
+from .layers import INCREMENT_SCALE, Convolution, Head, Stem, rectified
 
 
 class ResidualSmoother(nn.Module):
@@ -21,6 +21,7 @@ class ResidualSmoother(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.k2 = Convolution(channels, channels, groups=groups)
         self.bn2 = nn.BatchNorm2d(channels)
+        nn.init.constant_(self.bn2.weight, INCREMENT_SCALE)
 
     def forward(self, features: Tensor) -> Tensor:
         return rectified(self.bn2(self.k2(rectified(self.bn1(self.k1(features))))).add_(features))
@@ -44,6 +45,7 @@ class MGICBlock(nn.Module):
             self.restriction = Convolution(channels, coarser[0], kernel_size=1, groups=groups)
             self.prolongation = Convolution(coarser[0], channels, kernel_size=1, groups=groups)
             self.bn = nn.BatchNorm2d(channels)
+            nn.init.constant_(self.bn.weight, INCREMENT_SCALE)
 
     def forward(self, features: Tensor) -> Tensor:
         if self.coarse is not None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import Head, ResolutionTransfer, SharedSmoother, Stem, UnsharedSmoother
+from .layers import Head, ResolutionTransfer, SharedSmoother, Stem, UnsharedSmoother, scale_increments
 
 
 class MultigridNet(nn.Module):
@@ -31,6 +31,8 @@ class MultigridNet(nn.Module):
             smoother(count, steps, level == 0, level == final)
             for level, (count, steps) in enumerate(zip(channels, config.steps, strict=True))
         )
+        for level in self.levels:
+            scale_increments(level)
         self.transfers = nn.ModuleList(
             ResolutionTransfer(fine, coarse, config.resolution_transfer) for fine, coarse in pairwise(channels)
         )

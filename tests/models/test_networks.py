@@ -92,17 +92,6 @@ def test_fixed_channel_transfer_averages_pairs_and_repeats_them(training):
     assert FixedChannelTransfer(8).train(training).prolong(fine).flatten().tolist() == twice
 
 
-@pytest.mark.parametrize("values", FAMILIES[1:3] + FAMILIES[4:])
-def test_increments_of_smoothing_steps_start_small(values):
-    # At 1 deep settings diverge; at 0 nothing behind the batch norm learns.
-    model = build_model(ArchitectureConfig(base_channels=(8, 8), **values))
-    steps = [module for module in model.modules() if isinstance(module, SmoothingStep)]
-    assert len(steps) >= 4
-    for step in steps:
-        assert step.bn2.weight.tolist() == pytest.approx([0.2] * len(step.bn2.weight))
-        assert step.bn1.weight.tolist() == [1.0] * len(step.bn1.weight)
-
-
 @settings(max_examples=40)
 @given(config=st.from_type(ArchitectureConfig))
 def test_only_the_linear_layer_has_a_bias(config):
@@ -120,3 +109,29 @@ def test_equal_seeds_give_equal_networks(config):
     second = build_model(config.canonical())
     assert list(first.state_dict()) == list(second.state_dict())
     assert all(map(torch.equal, first.parameters(), second.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"family": "mgnet", "smoothing_steps": 4}, 0.2),
+        ({"family": "mgnet", "smoothing_steps": 16}, 0.1),
+        # 2 nu steps on each of the channel levels 32, 16, 8: 12, and 24.
+        ({"family": "mgiad", "smoothing_steps": 2, "group_size": 4}, 0.2 * 8 / 12),
+        ({"family": "mgiad", "smoothing_steps": 4, "group_size": 4}, 0.2 * 8 / 24),
+    ],
+)
+def test_the_more_increments_add_up_on_a_level_the_smaller_they_begin(values, expected):
+    model = build_model(ArchitectureConfig(base_channels=(32, 32), **values))
+    steps = [module for module in model.modules() if isinstance(module, SmoothingStep)]
+    assert len(steps) >= 8
+    for step in steps:
+        torch.testing.assert_close(step.bn2.weight, torch.full_like(step.bn2.weight, expected))
+        assert (step.bn1.weight == 1).all()
+
+
+def test_corrections_and_increments_of_mgic_begin_small():
+    model = build_model(ArchitectureConfig(family="mgic", base_channels=(16,), group_size=4))
+    added = [module.weight for name, module in model.named_modules() if name.endswith((".bn", "bn2"))]
+    assert len(added) == 2 * (2 * 2 + 1)
+    assert all((weight == 0.2).all() for weight in added)
