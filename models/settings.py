@@ -154,8 +154,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed.
+def write_bytes(path: str | os.PathLike, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: into a temporary file beside it, then renamed. `mode`: its permissions.
 
     Raises:
         UserError: the folder is missing or cannot be written.
@@ -166,7 +166,9 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-            Path(temporary).chmod(0o644)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(mode)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

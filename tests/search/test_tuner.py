@@ -108,5 +108,5 @@ def test_search_ends_when_the_space_is_exhausted(new_run):
 
 def test_trials_that_need_more_than_there_is_are_refused(new_run):
     run = new_run(gpus_per_trial=64.0)
-    with pytest.raises(UserError, match="a trial wants 1 CPUs and 64 GPUs, but there are"):
+    with pytest.raises(UserError, match="a trial wants 1 CPU, 64 GPU, but there are"):
         run_search(run)
