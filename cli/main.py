@@ -63,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:  # Of a path that no file system takes, or that may not be looked at.
+        if error.filename is None:
+            raise
+        return _complain(f"{str(error.filename)[:300]}: cannot be used ({error.strerror})")
     return code if isinstance(code, int) else 0
 
 

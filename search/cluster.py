@@ -193,7 +193,9 @@ class Cluster:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
             ray.init(
+                address="local",  # Without it Ray would look for a cluster that somebody else has started here.
                 num_cpus=max(cores, (self.resources.workers or 1) * self.resources.cpus_per_trial),
+                # What the nodes of a cluster are told apart by is no limit here.
                 resources={name: amount * 1e6 for name, amount in self.resources.custom_per_trial.items()},
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=False,
