@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
@@ -103,15 +104,15 @@ def without_password(url: str) -> str:
     """A database's address for messages and files."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+    except (ArgumentError, ValueError):
+        return re.sub(r":[^:/@]*@", ":***@", url)
 
 
 def has_password(url: str) -> bool:
     """Whether a database's address holds one."""
     try:
         return make_url(url).password is not None
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return True
 
 
@@ -154,7 +155,7 @@ def _driver_url(url: str) -> str:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         parsed = None
     kind = parsed.drivername.partition("+")[0] if parsed is not None else ""
     if kind not in _SERVERS:

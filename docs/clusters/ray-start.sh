@@ -2,11 +2,11 @@
 # mgnas on machines that you can log in to: run this on the head, fill in the lines with <...>.
 set -euo pipefail
 
-HEAD_IP=<10.0.0.1>                    # address of this machine that the others reach
+HEAD_IP="<10.0.0.1>"                    # address of this machine that the others reach
 WORKERS="<worker1 worker2>"           # names for ssh
-VENV=<$HOME/mgnas/.venv>              # the same path and the same versions on all machines
-CONFIG=<search.yaml>
-STORAGE=<s3://bucket/mgnas>           # or a folder that all machines see; for checkpoints of running trials
+VENV="<$HOME/mgnas/.venv>"              # the same path and the same versions on all machines
+CONFIG="<search.yaml>"
+STORAGE="<s3://bucket/mgnas>"           # or a folder that all machines see; for checkpoints of running trials
 PORT=6379
 
 source "$VENV/bin/activate"

@@ -10,10 +10,10 @@
 #SBATCH --signal=B:TERM@120
 set -euo pipefail
 
-CONFIG=<search.yaml>            # on a disk that all nodes see, as is the run directory
-RUNS=<$SLURM_SUBMIT_DIR/runs>
-NAME=<my-search>                # submitted again with the same name, the job goes on where it was
-source <venv>/bin/activate      # the same environment on all nodes
+CONFIG="<search.yaml>"            # on a disk that all nodes see, as is the run directory
+RUNS="<$SLURM_SUBMIT_DIR/runs>"
+NAME="<my-search>"                # submitted again with the same name, the job goes on where it was
+source "<venv>/bin/activate"      # the same environment on all nodes
 
 GPUS=${SLURM_GPUS_ON_NODE:-0}
 nodes=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
