@@ -152,6 +152,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(small, undisturbed, seed):
     assert_nothing_lost(small, undisturbed, before)
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused_and_a_dead_ones_lock_is_taken_over(small, undisturbed):
     process = small.search()
     small.wait_until(small.half_done, process)
@@ -172,6 +173,7 @@ def test_a_second_driver_is_refused_and_a_dead_ones_lock_is_taken_over(small, un
     assert not (small.path / "driver.json").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_stops_at_once(small, undisturbed):
     process = small.search()
     small.wait_until(small.half_done, process)
@@ -244,6 +246,7 @@ def test_a_full_disk_stops_the_search_until_there_is_room(tiny_disk, small, undi
     assert_nothing_lost(small, undisturbed, before)
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_vanishes_stops_the_search(small, undisturbed):
     process = small.search()
     small.wait_until(small.half_done, process)

@@ -237,6 +237,7 @@ def cluster(tmp_path, monkeypatch):
     nodes.close()
 
 
+@pytest.mark.slow
 def test_a_lost_node_costs_at_most_one_epoch_and_a_new_one_is_used(cluster, new_run, tmp_path):
     first = cluster.add()
     run = new_run(storage=f"file://{tmp_path}/storage", workers=2)
@@ -276,6 +277,7 @@ class StorageCountingWorker(TrialWorker):
         return result
 
 
+@pytest.mark.slow
 def test_images_reach_nodes_that_cannot_read_them(cluster, new_run, tmp_path, write_npz, numbered):
     images = numbered((30, 30))
     path = write_npz(train_images=images.images[:, 0], train_labels=images.labels)
@@ -292,6 +294,7 @@ def test_images_reach_nodes_that_cannot_read_them(cluster, new_run, tmp_path, wr
     assert (tmp_path / "other-cache" / entry / "train_images.npy").exists()
 
 
+@pytest.mark.slow
 def test_nodes_with_other_versions_are_refused(cluster, new_run, refusal, monkeypatch):
     # All nodes of this test have the same packages; it is the driver that believes to have others.
     monkeypatch.setattr(tuner, "installed_versions", lambda: installed_versions() | {"mgnas": "99.1"})
