@@ -7,12 +7,13 @@ import sys
 import click
 
 from .. import __version__
-from ..models.errors import UserError
+from ..models.errors import SearchStoppedError, UserError
 from .architecture_commands import space, weights
 from .result_commands import report, select, train
 from .search_commands import resume, search, status
 from .simulate_command import simulate
 
+STOPPED = 1
 INTERRUPTED = 130
 
 
@@ -40,9 +41,15 @@ for command in (search, status, resume, report, select, train, weights, space, s
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command line; returns the exit code.
+
+    0, 1 for a search that had to stop and can go on later, 2 for bad input, 130 after Ctrl-C.
+    """
     try:
         code = cli.main(arguments, prog_name="mgnas", standalone_mode=False)
+    except SearchStoppedError as error:
+        _complain(str(error))
+        return STOPPED
     except UserError as error:
         return _complain(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -56,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:  # Of a path that no file system takes, or that may not be looked at.
+        if error.filename is None:
+            raise
+        return _complain(f"{str(error.filename)[:300]}: cannot be used ({error.strerror})")
     return code if isinstance(code, int) else 0
 
 

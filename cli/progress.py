@@ -16,7 +16,7 @@ from ..reports.pareto import pareto_front
 from ..search.trial_record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from ..search.tuner import SearchProgress
+    from ..search.driver import SearchProgress
 
 _FRONT_ROWS = 10
 

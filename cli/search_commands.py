@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 
+def _running_options(command: Callable) -> Callable:
+    """What `search` and `resume` both take: where and how to run, which changes nothing that a trial means."""
+    for option in (
+        click.option("--trials", type=click.IntRange(1), help="Candidates to train in all.  [default: the config's]"),
+        click.option("--workers", type=click.IntRange(1), help="Trials at the same time, at most.  [default: all fit]"),
+        click.option("--time-limit", type=click.FloatRange(1), help="Seconds that a trial may take.  [default: none]"),
+        click.option("--address", help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT.  [default: this machine]"),
+        click.option("--storage", help="Folder or address all nodes reach, for checkpoints.  [default: the run]"),
+        click.option(
+            "--study",
+            envvar="MGNAS_STUDY",
+            help="Database server for the study: postgresql://USER@HOST/DATABASE.  [default: SQLite in the run]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.IntRange(1), help="Candidates to train.  [default: the config's]")
-@click.option("--workers", type=click.IntRange(1), help="Trials at the same time.  [default: as many as fit]")
+@_running_options
 @click.option("--sampler", help="ehvi, random, tpe, nsga2 or gp.  [default: the config's]")
 @click.option("--prior", help="Learn from an earlier search: a run, a table, or none.  [default: the config's]")
 @click.option("--stopping", help="pareto, mo-asha or none.  [default: the config's]")
 @click.option("--seed", type=click.IntRange(0), help="Of the sampler and the trainings.  [default: the config's]")
+@click.option("--cpus-per-trial", type=click.IntRange(1), help="Cores of a trial.  [default: the config's]")
+@click.option("--gpus-per-trial", type=click.FloatRange(0), help="0.25: four on one GPU.  [default: the config's]")
 @click.option("--data", "path", help="The images: an .npz file, a folder, or an archive.")
 @click.option("--name", help="Of the run directory.  [default: the config's name and a number]")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Parent folder.")
-@click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
-def search(
-    config: Path,
-    trials: int | None,
-    workers: int | None,
-    sampler: str | None,
-    prior: str | None,
-    stopping: str | None,
-    seed: int | None,
-    path: str | None,
-    name: str | None,
-    runs: Path,
-    address: str | None,
-) -> int:
+def search(config: Path, name: str | None, runs: Path, address: str | None, study: str | None, **changes: Any) -> int:
     """Search the space that CONFIG describes, and write the report.
 
     Ctrl-C ends the search so that `mgnas resume` can continue it.
@@ -43,39 +51,34 @@ def search(
     from ..search.trainings import Trainings, shipped_tables
 
     _quieten()
-    wanted = SearchConfig.load(config)
-    if prior is not None and Path(prior).exists() and prior not in shipped_tables():
-        prior = str(Path(prior).absolute())
-    wanted = wanted.override(
-        trials=trials,
-        workers=workers,
-        sampler=sampler,
-        prior=prior,
-        stopping=stopping,
-        seed=seed,
-        path=path and str(Path(path).absolute()),
-    )
+    prior = changes["prior"]
+    if prior is not None and prior not in shipped_tables() and Path(prior).exists():
+        changes["prior"] = str(Path(prior).absolute())
+    wanted = SearchConfig.load(config).override(**_absolute(changes))
+    # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
+    dataset = load_dataset(wanted.data)
+    wanted.search_space()
+    if wanted.search.prior != "none":
+        Trainings.load(wanted.search.prior)
     if address is not None:
         from ..search.cluster import check_reachable
 
         check_reachable(address)
-    # Before Ray starts: a missing file should not cost ten seconds and a worker's failure.
-    load_dataset(wanted.data)
-    wanted.search_space()
-    if wanted.search.prior != "none":
-        Trainings.load(wanted.search.prior)
-    run = RunDirectory.create(wanted, runs, name)
-    click.echo(f"Searching in {run.path}")
-    return _run(run, address)
+    run = RunDirectory.create(wanted, runs, name, study)
+    with run.lock:
+        run.check_data(dataset)
+        click.echo(f"Searching in {run.path}")
+        return _run(run, address)
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.IntRange(1), help="New number of trials in all.")
-@click.option("--workers", type=click.IntRange(1), help="New number of trials at the same time.")
-@click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
-def resume(run: Path, trials: int | None, workers: int | None, address: str | None) -> int:
-    """Go on with the search in RUN: after Ctrl-C, after a crash, or for more --trials."""
+@_running_options
+def resume(run: Path, address: str | None, study: str | None, **changes: Any) -> int:
+    """Go on with the search in RUN: after Ctrl-C, after a crash, or for more --trials.
+
+    In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
+    """
     from ..models.errors import UserError
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
@@ -83,20 +86,40 @@ def resume(run: Path, trials: int | None, workers: int | None, address: str | No
     from ..search.trial_record import TrialState
 
     _quieten()
-    directory = RunDirectory(run)
-    records = directory.load()
-    if trials is not None and trials < len(records):
-        raise UserError(f"--trials: {trials} is less than the {len(records)} trials that {run} has started already")
-    directory.update_config(directory.config.override(trials=trials, workers=workers))
-    enough = len(records) >= directory.config.search.trials
-    running = any(record.state is TrialState.RUNNING for record in records)
-    # Only then does it depend on who may be taken up again; the strategy's prior takes seconds to fit.
-    if enough and not running and make_strategy(directory.config, directory.space, records).finished:
-        click.echo(f"{run} has all its {len(records)} trials; add some with --trials.")
-        return 0
-    load_dataset(directory.config.data)
-    click.echo(f"Resuming {run}")
-    return _run(directory, address)
+    with RunDirectory.to_continue(run, study) as directory:
+        records = directory.load()
+        trials = changes["trials"]
+        if trials is not None and trials < len(records):
+            raise UserError(f"--trials: {trials} is less than the {len(records)} trials that {run} has started already")
+        directory.update_config(directory.config.override(**_absolute(changes)))
+        enough = len(records) >= directory.config.search.trials
+        running = any(record.state is TrialState.RUNNING for record in records)
+        # Only then does it depend on who may be taken up again; the strategy's prior takes seconds to fit.
+        if enough and not running and make_strategy(directory.config, directory.space, records).finished:
+            click.echo(f"{run} has all its {len(records)} trials; add some with --trials.")
+            return 0
+        directory.check_data(load_dataset(directory.config.data))
+        click.echo(f"Resuming {run}")
+        return _run(directory, address)
+
+
+def _absolute(changes: dict[str, Any]) -> dict[str, Any]:
+    """Options that name files, as they are called from everywhere."""
+    found = dict(changes)
+    for name in ("path", "storage"):
+        value = found.get(name)
+        if value is not None and "://" not in value:
+            found[name] = str(Path(value).absolute())
+    return found
+
+
+_TOLD = {
+    "mgnas.search.data_cache": logging.INFO,
+    "mgnas.search.run_directory": logging.WARNING,
+    "mgnas.search.run_identity": logging.WARNING,
+    "mgnas.search.cluster": logging.WARNING,
+    "mgnas.search.loggers": logging.WARNING,
+}
 
 
 class _Echo(logging.Handler):
@@ -109,16 +132,17 @@ class _Echo(logging.Handler):
 def _quieten() -> None:
     """Leave the terminal to the display: what goes wrong in a trial is in its record.
 
-    Only the conversion of a data set, which may take half a minute, announces itself.
+    What announces itself is the conversion of a data set, which may take half a minute, and what is wrong with a run.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    conversion = logging.getLogger("mgnas.search.data_cache")
-    conversion.setLevel(logging.INFO)
-    if not conversion.handlers:
-        conversion.addHandler(_Echo())
+    for name, level in _TOLD.items():
+        told = logging.getLogger(name)
+        told.setLevel(level)
+        if not told.handlers:
+            told.addHandler(_Echo())
 
 
 def _run(run, address: str | None) -> int:
@@ -152,9 +176,11 @@ def _run(run, address: str | None) -> int:
 def status(run: Path) -> None:
     """Show where the search in RUN stands: trials, failures, the front so far."""
     from ..search.run_directory import RunDirectory
+    from ..search.run_lock import holder_of
     from ..search.trial_record import TrialState
     from .progress import status_lines
 
+    _quieten()
     directory = RunDirectory(run)
     records = directory.load()
     for line in status_lines(records, directory.config.search.trials, directory.elapsed):
@@ -162,7 +188,10 @@ def status(run: Path) -> None:
     for record in records:
         if record.state is TrialState.FAILED:
             click.echo(f"trial {record.number} failed: {record.reason}")
-        if record.state is TrialState.PAUSED:
+        elif record.decisions and (record.state is TrialState.PAUSED or "checkpoint" in record.decisions[-1]):
             click.echo(f"trial {record.number} at {record.decisions[-1]}")
-    if any(record.state is TrialState.RUNNING for record in records):
-        click.echo(f"If nothing is searching there now, continue with: mgnas resume {run}")
+    holder = holder_of(directory.path)
+    if holder is not None:
+        click.echo(f"Searching there now: process {holder['pid']} on {holder['host']}")
+    elif any(record.state is TrialState.RUNNING for record in records):
+        click.echo(f"Nothing is searching there now; continue with: mgnas resume {run}")

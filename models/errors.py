@@ -7,6 +7,10 @@ class UserError(Exception):
     """Bad input. The message is one line that says what is wrong and what would be right."""
 
 
+class SearchStoppedError(UserError):
+    """A search cannot go on as things are: no room on a disk, a folder that is gone. What was stored is kept."""
+
+
 class ConfigError(UserError, ValueError):
     """A setting that cannot be used.
 

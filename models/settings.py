@@ -102,6 +102,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_MOST_NODES = 100_000
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """The safe loader, but a key that stands twice in a mapping is an error instead of the last one winning."""
 
@@ -112,6 +115,31 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 mark = node.value[position][0].start_mark
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
         return super().construct_mapping(node, deep)
+
+    def get_single_data(self) -> Any:
+        """The document; one whose aliases unfold to itself, or to more than anybody writes by hand, is an error."""
+        node = self.get_single_node()
+        if node is None:
+            return None
+        if _unfolded(node, {}) > _MOST_NODES:
+            problem = f"its aliases unfold to more than {_MOST_NODES:,} values"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return self.construct_document(node)
+
+
+def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """How many nodes the tree below `node` has if aliases are written out; `known` by the nodes' ids."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) in known:
+        count = known[id(node)]
+        if count is None:
+            raise yaml.constructor.ConstructorError(None, None, "an alias that holds itself", node.start_mark)
+        return count
+    known[id(node)] = None
+    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    known[id(node)] = 1 + sum(_unfolded(part, known) for part in parts)
+    return known[id(node)]
 
 
 def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
@@ -154,8 +182,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed.
+def write_bytes(path: str | os.PathLike, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: into a temporary file beside it, then renamed. `mode`: its permissions.
 
     Raises:
         UserError: the folder is missing or cannot be written.
@@ -166,7 +194,9 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-            Path(temporary).chmod(0o644)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(mode)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

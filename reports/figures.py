@@ -6,6 +6,7 @@ Deterministic from the run's data; colours are those of Okabe & Ito, told apart 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..models.cost import count_weights
+from ..models.settings import write_bytes
 from ..search.trial_record import TrialRecord
 from ..space.published import PublishedModel
 from .pareto import complete, hypervolume_over_trials, pareto_front
@@ -217,7 +219,12 @@ def _error_percent(record: TrialRecord) -> list[float]:
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
-    """Write a figure as `stem`.png and `stem`.svg, the same bytes for the same data."""
+    """Write a figure as `stem`.png and `stem`.svg, the same bytes for the same data, each whole or not at all."""
     with mpl.rc_context(STYLE):
-        figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+        for suffix, options in (
+            (".png", {"dpi": 150, "metadata": {"Software": None}}),
+            (".svg", {"metadata": {"Date": None}}),
+        ):
+            content = BytesIO()
+            figure.savefig(content, format=suffix[1:], **options)
+            write_bytes(stem.with_suffix(suffix), content.getvalue())

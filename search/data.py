@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ..models.errors import ConfigError, UserError
 from ..models.settings import settings
-from .data_cache import Entry, open_cached
+from .data_cache import Entry, entry_name, open_cached, open_entry
 from .data_sources import KNOWN_SHAPES, check_reduction, find_source
 from .images import Images
 from .split import stratified
@@ -92,16 +92,33 @@ def data_shape(data: DataSettings) -> tuple[int, int, int]:
     return classes, channels, size
 
 
+def entry_of(data: DataSettings) -> str:
+    """The name of its entry in the cache; `load_dataset` puts it there.
+
+    Raises:
+        UserError: a file or folder that is not there.
+    """
+    key, _ = find_source(data.name, data.path, data.image_size)
+    return entry_name(key)
+
+
 @functools.lru_cache(maxsize=2)
-def load_dataset(data: DataSettings) -> Dataset:
+def load_dataset(data: DataSettings, entry_name: str | None = None) -> Dataset:
     """Open a data set, converted now if this is its first use on this machine, and split it.
 
     No pixel is read but to convert; a process that trains several trials does the rest once, too.
 
+    Args:
+        data: which images.
+        entry_name: take them from this entry of the cache, whatever `data.path` says.
+
     Raises:
         UserError: a missing or malformed file, a failed download, a cache that cannot be written.
     """
-    entry = open_cached(*find_source(data.name, data.path, data.image_size))
+    if entry_name is None:
+        entry = open_cached(*find_source(data.name, data.path, data.image_size))
+    else:
+        entry = open_entry(entry_name)
     _check_classes(data, entry)
     train, classes = entry.train, len(entry.class_names)
     if data.train_images is not None and data.train_images < len(train):

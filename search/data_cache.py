@@ -89,9 +89,71 @@ def open_cached(key: Mapping[str, Any], read: Callable[[], Contents]) -> Entry:
     Raises:
         UserError: the cache cannot be written; whatever `read` raises.
     """
+
+    def convert(folder: Path) -> None:
+        logger.info("converting %s into %s, once", key["source"], folder)
+        _write(folder, key, read())
+
+    return _made(entry_name(key), convert)
+
+
+def entry_name(key: Mapping[str, Any]) -> str:
+    """The name of the entry with this key."""
     text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+    return f"{key['source']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def open_entry(name: str) -> Entry:
+    """The entry of that name, which must be there.
+
+    Raises:
+        UserError: it is not.
+    """
+    entry = _opened(cache_directory() / name)
+    if entry is None:
+        raise UserError(
+            f"{cache_directory() / name}: is missing or damaged; start the search again to have it restored"
+        )
+    return entry
+
+
+def entry_files(name: str, block: int) -> Iterator[tuple[str, bytes]]:
+    """An entry's files as (name, content) in blocks of at most so many bytes; several with the same name are one file.
+
+    Raises:
+        UserError: the entry is missing or damaged.
+    """
+    open_entry(name)
+    for path in sorted((cache_directory() / name).iterdir()):
+        with path.open("rb") as file:
+            while content := file.read(block):
+                yield path.name, content
+
+
+def copy_entry(name: str, blocks: Callable[[], Iterator[tuple[str, bytes]]]) -> None:
+    """Make sure that the cache has an entry which another machine has.
+
+    Args:
+        name: of the entry.
+        blocks: called if it is not there; gives what `entry_files` gave there.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+
+    def copy(folder: Path) -> None:
+        with _replacing(folder) as partial, cannot_write(folder.parent):
+            for file_name, content in blocks():
+                with (partial / file_name).open("ab") as file:
+                    file.write(content)
+
+    _made(name, copy)
+
+
+def _made(name: str, make: Callable[[Path], None]) -> Entry:
+    """The entry of that name, made now by one process if it is not there or damaged."""
     root = cache_directory()
-    folder = root / f"{key['source']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    folder = root / name
     if (entry := _opened(folder)) is not None:
         return entry
     with cannot_write(root):
@@ -99,10 +161,9 @@ def open_cached(key: Mapping[str, Any], read: Callable[[], Contents]) -> Entry:
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
     try:
-        # Another process may have converted it while this one waited.
+        # Another process may have made it while this one waited.
         if (entry := _opened(folder)) is None:
-            logger.info("converting %s into %s, once", key["source"], folder)
-            _write(folder, key, read())
+            make(folder)
             entry = _opened(folder)
     finally:
         lock.release()
@@ -144,19 +205,27 @@ def _mapped(folder: Path, part: str) -> Images:
 
 
 def _write(folder: Path, key: Mapping[str, Any], contents: Contents) -> None:
-    """Convert into a directory beside `folder`, then move it there. The caller holds the lock."""
+    """Convert a data set. The caller holds the lock."""
+    with _replacing(folder) as partial:
+        for name, part in (("train", contents.train), ("test", contents.test)):
+            if part is not None:
+                _write_part(partial, name, part)
+        with cannot_write(folder.parent):
+            files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
+            meta = {"key": dict(key), "class_names": list(contents.class_names), "files": files}
+            (partial / _META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A new directory beside `folder`, moved there at the end, or deleted if that is not reached."""
     root, partial = folder.parent, folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with cannot_write(root):
             partial.mkdir()
-        for name, part in (("train", contents.train), ("test", contents.test)):
-            if part is not None:
-                _write_part(partial, name, part)
+        yield partial
         with cannot_write(root):
-            files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
-            meta = {"key": dict(key), "class_names": list(contents.class_names), "files": files}
-            (partial / _META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             partial.replace(folder)
     except BaseException:

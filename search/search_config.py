@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +33,8 @@ class SearchSettings:
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """How many candidates to train."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
+    """Where curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
 
 
 @settings
@@ -44,7 +46,14 @@ class Resources:
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU cores, and threads, of a trial."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] = 0.0
-    """GPUs of a trial; 0.25 packs four trials onto one."""
+    """GPUs of a trial; 0.25 packs four trials onto one, from 1 on a whole number."""
+    custom_per_trial: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = field(default_factory=dict)
+    """What else of a node a trial takes, by the name that the cluster gives it: {A100: 0.5}."""
+    time_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    """Seconds that a trial may take in all; one that takes longer is ended and FAILED. null: no limit."""
+    storage: Annotated[str, Field(min_length=1)] | None = None
+    """Folder or address (s3://, gs://, whatever pyarrow or fsspec know) that all nodes reach, for the checkpoints of
+    running trials; null: the run directory."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type that convolutions compute in; auto: half precision where the device and the network are faster in it."""
     execution: Literal["eager", "compile", "cuda-graphs"] = "eager"
@@ -52,6 +61,21 @@ class Resources:
     faster steps; cuda-graphs: a step's kernels are recorded once and launched together (GPUs)."""
     deterministic: bool = False
     """On GPUs use only algorithms that give the same numbers every time, at some speed; CPUs always do."""
+
+    def __post_init__(self) -> None:
+        if self.gpus_per_trial > 1 and not self.gpus_per_trial.is_integer():
+            problem = f"{self.gpus_per_trial:g} is neither at most 1 nor a whole number, as Ray needs it"
+            raise ConfigError("gpus_per_trial", problem)
+        taken = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial"}
+        for name in self.custom_per_trial:
+            if name in taken or not name.isprintable() or name.startswith("node:"):
+                hint = f"; use {taken[name]}" if name in taken else ""
+                raise ConfigError("custom_per_trial", f"{name!r} cannot be the name of a custom resource{hint}")
+
+    @property
+    def per_trial(self) -> dict[str, float]:
+        """What a trial takes, by Ray's names."""
+        return {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial, **self.custom_per_trial}
 
 
 _SECTIONS = {

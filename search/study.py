@@ -1,174 +1,127 @@
-"""The Optuna study on disk: the search's memory, readable by optuna-dashboard while it runs.
-
-One Optuna trial per mgnas trial, under the same number, with objectives (validation accuracy, weights), the curve as
-intermediate values, and everything else as user attributes. Optuna's own `report` and `OptunaSearch` refuse or
-mistake several objectives (a stopped trial would be stored as complete), so the storage is written directly.
-"""
+"""Where a search's trials are stored: an SQLite file of the run, or a database server that many may read."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import re
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, create_trial
-from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
-from ..models.errors import UserError
+from ..models.errors import SearchStoppedError, UserError
 from ..space.search_space import SearchSpace
-from .strategy import DIRECTIONS, OPTUNA_STATE
-from .trial_record import TrialRecord, TrialState
+from .stored_trials import DAMAGE, StoredTrials, reason_of
+from .strategy import DIRECTIONS
 
 _STUDY = "mgnas"
-_STATE = {value: key for key, value in OPTUNA_STATE.items()}
-# What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a file that is none of theirs or was damaged.
-_DAMAGE = (
-    sqlite3.Error,
-    SQLAlchemyError,
-    optuna.exceptions.OptunaError,
-    AssertionError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-)
+_SERVERS = {"postgresql": ("psycopg", "postgresql"), "mysql": ("pymysql", "mysql"), "mariadb": ("pymysql", "mysql")}
 
 
-class StudyFile:
-    """A study in an SQLite file.
+class DamagedStudyError(UserError):
+    """The study's file cannot be read, though the run may still be rebuilt from its journal."""
+
+
+class StudyFile(StoredTrials):
+    """A study in an SQLite file of its own.
 
     Args:
         path: the file.
         space: gives the parameters' distributions, and candidates back from their values.
 
     Raises:
-        UserError: the file is missing or damaged.
+        DamagedStudyError: the file is missing or damaged.
     """
 
     def __init__(self, path: str | os.PathLike, space: SearchSpace) -> None:
-        self.path, self.space = Path(path), space
-        self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
+        self.path = Path(path)
         if not self.path.is_file():
-            raise UserError(f"{path}: is missing, and with it the trials of this run; start the search anew")
+            raise DamagedStudyError(f"{path}: is missing, and with it the trials of this run; start the search anew")
         try:
             _check_integrity(self.path)
-            self._storage = _storage(self.path)
-            self._study_id = self._storage.get_study_id_from_name(_STUDY)
-            trials = self._storage.get_all_trials(self._study_id)
-        except _DAMAGE as error:
-            reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
-            raise UserError(f"{path}: not a readable study of mgnas ({reason}); restore it from a copy") from None
-        numbers = [trial.number for trial in trials]
-        self._ids = {n: self._storage.get_trial_id_from_study_id_trial_number(self._study_id, n) for n in numbers}
-        self._stored = {trial.number: dict(trial.intermediate_values) for trial in trials}
+            super().__init__(_file_storage(self.path), _STUDY, space, str(path))
+        except DAMAGE as error:
+            problem = f"not a readable study of mgnas ({reason_of(error)})"
+            raise DamagedStudyError(f"{path}: {problem}; restore it from a copy") from None
+        self._inode = self.path.stat().st_ino
 
     @staticmethod
     def create(path: str | os.PathLike) -> None:
         """Make an empty study."""
-        directions = [optuna.study.StudyDirection[direction.upper()] for direction in DIRECTIONS]
-        storage = _storage(Path(path))
-        study_id = storage.create_new_study(directions, _STUDY)
-        storage.set_study_system_attr(study_id, "study:metric_names", ["validation accuracy", "weights"])
-        storage.remove_session()
-        storage.engine.dispose()
+        _create(_file_storage(Path(path)), _STUDY)
 
-    def start(self, record: TrialRecord) -> None:
-        """Store a trial that has been handed out; one that is stored already is running again if it was paused."""
-        if record.number in self._ids:
-            self._store_decisions(record)
-            self._storage.set_trial_state_values(self._ids[record.number], OptunaState.RUNNING)
-            return
-        candidate = record.candidate
-        trial = create_trial(
-            state=OptunaState.RUNNING,
-            params=candidate.values,
-            distributions=self._distributions,
-            system_attrs=record.sampler_notes,
-            user_attrs={
-                "id": candidate.id,
-                "weights": candidate.weights,
-                "macs": candidate.macs,
-                "seed": record.seed,
-                **candidate.to_dict(),
-            },
-        )
-        self._ids[record.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+    def check_present(self) -> None:
+        # A file that is deleted while it is open can be written, and is lost all the same.
+        try:
+            there = self.path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            raise SearchStoppedError(f"{self.path}: is no longer there; has the run directory been moved or deleted?")
 
-    def epoch(self, record: TrialRecord) -> None:
-        """Store what is new of the trial's curve; all of it if the trial had to begin anew."""
-        stored = self._stored.setdefault(record.number, {})
-        for epoch, accuracy in enumerate(record.curve, start=1):
-            if stored.get(epoch) != accuracy:
-                self._storage.set_trial_intermediate_value(self._ids[record.number], epoch, accuracy)
-                stored[epoch] = accuracy
 
-    def pause(self, record: TrialRecord) -> None:
-        """Store that the trial rests, and why. For Optuna it is waiting."""
-        self._store_decisions(record)
-        self._storage.set_trial_user_attr(self._ids[record.number], "seconds", record.seconds)
-        self._storage.set_trial_state_values(self._ids[record.number], OPTUNA_STATE[TrialState.PAUSED])
+class StudyServer(StoredTrials):
+    """A study on a database server, which many may read at the same time.
 
-    def _store_decisions(self, record: TrialRecord) -> None:
-        if record.decisions:
-            self._storage.set_trial_user_attr(self._ids[record.number], "decisions", record.decisions)
+    Args:
+        url: of the database, as SQLAlchemy names it.
+        name: of the study there.
+        space: gives the parameters' distributions, and candidates back from their values.
 
-    def end(self, record: TrialRecord) -> None:
-        """Store how the trial ended."""
-        trial_id = self._ids[record.number]
-        self._store_decisions(record)
-        ending = {
-            "epochs": len(record.curve),
-            "seconds": record.seconds,
-            "finished": record.finished,
-            "reason": record.reason,
-        }
-        for key, value in ending.items():
-            self._storage.set_trial_user_attr(trial_id, key, value)
-        values = [record.accuracy, record.weights] if record.state is TrialState.COMPLETE else None
-        self._storage.set_trial_state_values(trial_id, OPTUNA_STATE[record.state], values)
+    Raises:
+        UserError: the server does not answer, or has no such study.
+    """
 
-    def load(self) -> list[TrialRecord]:
-        """All trials in the order of their numbers.
+    def __init__(self, url: str, name: str, space: SearchSpace) -> None:
+        label = f"study {name} on {without_password(url)}"
+        try:
+            super().__init__(_server_storage(url), name, space, label)
+        except DAMAGE as error:
+            raise UserError(
+                f"{label}: cannot be read ({reason_of(error)}); name another address with --study"
+            ) from None
+
+    @staticmethod
+    def create(url: str, name: str) -> None:
+        """Make an empty study.
 
         Raises:
-            UserError: a trial no longer fits the search space.
+            UserError: the server does not answer, or has a study of that name.
         """
         try:
-            trials = self._storage.get_all_trials(self._study_id)
-        except _DAMAGE as error:
-            raise UserError(f"{self.path}: cannot be read ({str(error).splitlines()[0]})") from None
-        return [self._record(trial) for trial in trials]
+            _create(_server_storage(url), name)
+        except DAMAGE as error:
+            raise UserError(f"--study {without_password(url)}: cannot be used ({reason_of(error)})") from None
 
-    def close(self) -> None:
-        """Release the file."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
 
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
-        attributes = trial.user_attrs
-        try:
-            create_trial(params=trial.params, distributions=self._distributions, state=OptunaState.RUNNING)
-            candidate = self.space.build(trial.params)
-            seed = attributes["seed"]
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{self.path}: trial {trial.number} does not fit the search space ({error})") from None
-        curve = [value for _, value in sorted(trial.intermediate_values.items())]
-        return TrialRecord(
-            trial.number,
-            candidate,
-            seed,
-            _STATE[trial.state],
-            curve[: attributes.get("epochs")],
-            attributes.get("reason", ""),
-            attributes.get("seconds", 0.0),
-            attributes.get("finished"),
-            trial.system_attrs,
-            list(attributes.get("decisions", ())),
-        )
+def without_password(url: str) -> str:
+    """A database's address for messages and files."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return re.sub(r":[^:/@]*@", ":***@", url)
+
+
+def has_password(url: str) -> bool:
+    """Whether a database's address holds one."""
+    try:
+        return make_url(url).password is not None
+    except (ArgumentError, ValueError):
+        return True
+
+
+def _create(storage: RDBStorage, name: str) -> None:
+    directions = [optuna.study.StudyDirection[direction.upper()] for direction in DIRECTIONS]
+    study_id = storage.create_new_study(directions, name)
+    storage.set_study_system_attr(study_id, "study:metric_names", ["validation accuracy", "weights"])
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _check_integrity(path: Path) -> None:
@@ -183,8 +136,34 @@ def _check_integrity(path: Path) -> None:
         raise sqlite3.DatabaseError("it holds no Optuna study")
 
 
-def _storage(path: Path) -> RDBStorage:
+def _file_storage(path: Path) -> RDBStorage:
     # As a quoted file: address, because '?' and '%' in a folder's name mean something in database addresses. The
     # second quoting is undone by SQLAlchemy, the first by SQLite.
     address = quote(f"file:{quote(str(path.resolve()))}", safe="/:")
     return RDBStorage(f"sqlite:///{address}?uri=true", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def _server_storage(url: str) -> RDBStorage:
+    return RDBStorage(_driver_url(url), engine_kwargs={"pool_pre_ping": True})
+
+
+def _driver_url(url: str) -> str:
+    """The address with the Python package that mgnas's extras install, unless it names one.
+
+    Raises:
+        UserError: not a database's address, or the package is missing.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    kind = parsed.drivername.partition("+")[0] if parsed is not None else ""
+    if kind not in _SERVERS:
+        expected = "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE"
+        raise UserError(f"--study {without_password(url)}: expected {expected}")
+    package, extra = _SERVERS[kind]
+    if "+" not in parsed.drivername:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"--study {kind}: needs the package {package}; pip install 'mgnas[{extra}]'")
+        parsed = parsed.set(drivername=f"{kind}+{package}")
+    return parsed.render_as_string(hide_password=False)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from ..space.candidate import TrainingSettings
+from .checkpoints import Checkpoint, CheckpointUnavailableError
 from .data import DataSettings, load_dataset
 from .execution import Execution
 from .memory import NotEnoughMemoryError, is_out_of_memory
@@ -35,7 +36,9 @@ class TrialTask:
         training: the recipe.
         data: which images.
         seed: of the training.
-        checkpoint: file to keep the progress in, and to continue from if it exists.
+        checkpoint: file or address to keep the progress in, and to continue from if it exists.
+        epochs_done: that the search knows of already; fewer in the checkpoint are reported as lost.
+        entry: the data set's name in the cache, where `data` itself cannot be read; None: find it by `data`.
         threads: CPU threads to use.
         gpu: train on the GPU that the worker sees.
         precision: the type to compute convolutions in.
@@ -49,11 +52,17 @@ class TrialTask:
     data: DataSettings
     seed: int
     checkpoint: str
+    epochs_done: int = 0
+    entry: str | None = None
     threads: int = 1
     gpu: bool = False
     precision: Precision = "auto"
     execution: Execution = "eager"
     deterministic: bool = False
+
+    def __str__(self) -> str:
+        """Short, for loggers that write every value of a config as text."""
+        return f"trial {self.number}"
 
     @property
     def device(self) -> torch.device:
@@ -66,27 +75,35 @@ class TrialWorker:
     def __init__(self, task: TrialTask) -> None:
         self.task = task
         self._run: TrainingRun | None = None
+        self._checkpoint = Checkpoint(task.checkpoint)
+        self._note = ""
 
     def step(self) -> dict[str, Any]:
         """Run the next epoch.
 
         Returns:
-            `curve` (accuracy after each epoch so far), `loss`, `seconds` (training time so far), `finished`, and
-            `failure`: the reason why the trial cannot go on, else None.
+            `curve` (accuracy after each epoch so far), `loss`, `seconds` (training time so far), `finished`,
+            `failure`: the reason why the trial cannot go on, else None; `stop`: why no trial can, else None; and
+            `note`: what happened to its checkpoint, else empty.
         """
         try:
             run = self._run or self._prepare()
             self._run = run
             if not run.finished:
                 run.run_epoch()
-                run.save(self.task.checkpoint)
+                self._checkpoint.save(run.save)
+            note, self._note = self._note, ""
             return {
                 "curve": [result.accuracy for result in run.history],
                 "loss": run.history[-1].loss,
                 "seconds": sum(result.seconds for result in run.history),
                 "finished": run.finished,
                 "failure": None,
+                "stop": None,
+                "note": note,
             }
+        except (CheckpointUnavailableError, _NoDataError) as error:
+            return stopping(f"{error}, on {socket.gethostname()}")
         except TrainingDivergedError as error:
             return _failure(str(error))
         except UserError as error:
@@ -101,17 +118,32 @@ class TrialWorker:
     def _prepare(self) -> TrainingRun:
         torch.set_num_threads(self.task.threads)
         set_determinism(self.task.gpu and self.task.deterministic)
-        run = self._fresh_run()
-        if Path(self.task.checkpoint).exists():
-            try:
-                run.load(self.task.checkpoint)
-            except DamagedCheckpointError:
-                logger.warning("trial %d: its checkpoint is damaged; starting it anew", self.task.number)
-                run = self._fresh_run()
+        run, damaged = self._fresh_run(), 0
+        with self._checkpoint.versions() as versions:
+            for version in versions:
+                try:
+                    run.load(version)
+                    break
+                except DamagedCheckpointError:
+                    damaged, run = damaged + 1, self._fresh_run()
+        self._note = self._lost(len(run.history), damaged)
         return run
 
+    def _lost(self, epochs: int, damaged: int) -> str:
+        """What could not be taken over from the checkpoints, in words; empty if all was."""
+        lost = self.task.epochs_done - epochs
+        if lost <= 0 and not damaged:
+            return ""
+        what = f"{damaged} of its checkpoints damaged" if damaged else "its checkpoint lost"
+        again = f", epochs {epochs + 1} to {self.task.epochs_done} repeated" if lost > 0 else ""
+        return f"{what}{again}"
+
     def _fresh_run(self) -> TrainingRun:
-        task, dataset = self.task, load_dataset(self.task.data)
+        task = self.task
+        try:
+            dataset = load_dataset(task.data, task.entry)
+        except UserError as error:
+            raise _NoDataError(str(error)) from None
         parts = (dataset.train, dataset.validation)
         how = (task.seed, task.device, task.precision, task.execution)
         return TrainingRun(task.architecture, task.training, *parts, *how)
@@ -128,6 +160,21 @@ def set_determinism(on: bool) -> None:
     torch.use_deterministic_algorithms(on)
 
 
+class _NoDataError(RuntimeError):
+    """The images cannot be read here; every other trial would meet the same."""
+
+
+_NOTHING = {"curve": [], "loss": None, "seconds": 0.0, "finished": False, "failure": None, "stop": None, "note": ""}
+
+
+def stopping(reason: str) -> dict[str, Any]:
+    """The result of a step that no trial could take as things are: the search must stop, and can go on later."""
+    return _NOTHING | {"stop": _first_line(reason)}
+
+
 def _failure(reason: str) -> dict[str, Any]:
-    first_line = (reason.strip().splitlines() or ["unknown"])[0]
-    return {"curve": [], "loss": None, "seconds": 0.0, "finished": False, "failure": first_line[:300]}
+    return _NOTHING | {"failure": _first_line(reason)}
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["unknown"])[0][:300]

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,19 @@ def stored_epochs(task: TrialTask) -> int:
 
 def failure(task: TrialTask) -> str:
     """The reason why the first step fails."""
+    return _reason(task, "failure")
+
+
+def stop(task: TrialTask) -> str:
+    """The reason why the first step can be taken by no trial."""
+    return _reason(task, "stop")
+
+
+def _reason(task: TrialTask, key: str) -> str:
     result = TrialWorker(task).step()
-    reason = result.pop("failure")
-    assert result == {"curve": [], "loss": None, "seconds": 0.0, "finished": False}
+    reason, result[key] = result[key], None
+    nothing = {"curve": [], "loss": None, "seconds": 0.0, "finished": False}
+    assert result == nothing | {"failure": None, "stop": None, "note": ""}
     assert len(reason.splitlines()) == 1
     return reason
 
@@ -147,9 +158,10 @@ def test_a_checkpoint_with_a_history_that_does_not_fit_is_started_anew(make_task
     assert steps(TrialWorker(task))[-1]["curve"] == expected[0]
 
 
-def test_missing_data_are_a_failure(make_task, tmp_path):
+def test_missing_data_stop_the_search_as_every_trial_would_miss_them(make_task, tmp_path):
     path = str(tmp_path / "none.npz")
-    assert failure(make_task(data=DataSettings(name="npz", path=path))) == f"{path}: no such file (data.path)"
+    reason = stop(make_task(data=DataSettings(name="npz", path=path)))
+    assert reason == f"{path}: no such file (data.path), on {socket.gethostname()}"
 
 
 def test_divergence_is_a_failure(make_task):
@@ -163,9 +175,52 @@ def test_a_network_that_does_not_fit_the_images_is_a_failure(make_task, tiny):
     assert failure(make_task(architecture=tiny(in_channels=3))).startswith("RuntimeError: ")
 
 
-def test_a_checkpoint_that_cannot_be_written_is_a_failure(make_task, tmp_path):
+def test_a_checkpoint_that_cannot_be_written_stops_the_search(make_task, tmp_path):
     (tmp_path / "file").write_text("")
-    assert failure(make_task(checkpoint=str(tmp_path / "file" / "trial.pt")))
+    path = tmp_path / "file" / "trial.pt"
+    reason = stop(make_task(checkpoint=str(path)))
+    assert reason == f"{path}: cannot be written (Not a directory), on {socket.gethostname()}"
+
+
+@pytest.mark.parametrize("damage", [b"", b"hello", None], ids=["empty", "text", "halved"])
+def test_a_damaged_checkpoint_costs_one_epoch_and_says_so(make_task, expected, damage):
+    first = TrialWorker(make_task())
+    first.step()
+    first.step()
+    checkpoint = Path(make_task().checkpoint)
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    results = steps(TrialWorker(make_task(epochs_done=2)))
+    assert [result["curve"] for result in results] == [expected[0][:2], expected[0]]
+    assert [result["loss"] for result in results] == expected[1][1:]
+    assert results[0]["note"] == "1 of its checkpoints damaged, epochs 2 to 2 repeated"
+    assert results[1]["note"] == ""
+
+
+def test_a_lost_checkpoint_is_said(make_task, expected):
+    results = steps(TrialWorker(make_task(epochs_done=2)))
+    assert results[0]["note"] == "its checkpoint lost, epochs 1 to 2 repeated"
+    assert results[-1]["curve"] == expected[0]
+
+
+def test_a_checkpoint_at_an_address_goes_on_elsewhere(make_task, expected, tmp_path):
+    for protocol in ("file", "local"):  # pyarrow's own, and one that only fsspec knows
+        task = make_task(checkpoint=f"{protocol}://{tmp_path}/{protocol}/00005.pt")
+        first = TrialWorker(task)
+        first.step()
+        first.step()
+        assert sorted(path.name for path in (tmp_path / protocol).iterdir()) == ["00005.previous.pt", "00005.pt"]
+        again = TrialWorker(dataclasses.replace(task, epochs_done=2))
+        last = again.step()
+        assert last["curve"] == expected[0]
+        assert last["note"] == ""
+
+
+def test_an_address_that_cannot_be_used_stops_the_search(make_task, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgnas.search.checkpoints._TRIES", 1)
+    (tmp_path / "file").write_text("")
+    address = f"file://{tmp_path}/file/00005.pt"
+    assert stop(make_task(checkpoint=address)).startswith(f"{address}: cannot be written (")
 
 
 def test_a_trials_threads_are_those_of_its_task(make_task):

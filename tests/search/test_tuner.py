@@ -1,6 +1,7 @@
 """The search through real Ray: results, failures of every kind, workers that die."""
 
 import os
+import struct
 from pathlib import Path
 
 import optuna
@@ -69,6 +70,21 @@ def _pickle_workers_of_this_file():
     ray.cloudpickle.unregister_pickle_by_value(module)
 
 
+def logged(folder: Path) -> dict[str, list[float]]:
+    """What a folder's TensorBoard event file holds: name -> values in the order of the epochs."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    (file,), found, place = folder.iterdir(), {}, 0
+    content = file.read_bytes()
+    while place < len(content):  # Records of length, its checksum, content, its checksum.
+        (length,) = struct.unpack("<Q", content[place : place + 8])
+        event = Event.FromString(content[place + 12 : place + 12 + length])
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(value.simple_value)
+        place += length + 16
+    return found
+
+
 def test_search_trains_every_trial_once(new_run):
     run = new_run()
     progress = run_search(run)
@@ -80,7 +96,11 @@ def test_search_trains_every_trial_once(new_run):
     assert 0 < max(record.finished for record in records) <= run.elapsed
     assert progress.count(TrialState.COMPLETE) == 8
     assert list((run.path / "trials").iterdir()) == []
-    assert not (run.path / "ray").exists()
+    for record in records:
+        curves = logged(run.path / "tensorboard" / f"{record.number:05d}")
+        assert curves["accuracy"] == pytest.approx(record.curve)
+        assert len(curves["loss"]) == 2
+    assert run.journal.read(run.space) == records
     study = optuna.load_study(study_name="mgnas", storage=f"sqlite:///{run.path / 'study.db'}")
     assert [trial.values for trial in study.trials] == [[record.accuracy, record.weights] for record in records]
 
@@ -108,5 +128,5 @@ def test_search_ends_when_the_space_is_exhausted(new_run):
 
 def test_trials_that_need_more_than_there_is_are_refused(new_run):
     run = new_run(gpus_per_trial=64.0)
-    with pytest.raises(UserError, match="a trial wants 1 CPUs and 64 GPUs, but there are"):
+    with pytest.raises(UserError, match="a trial wants 1 CPU, 64 GPU, but there are"):
         run_search(run)
