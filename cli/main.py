@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from ..models.errors import UserError
 from .architecture_commands import space, weights
+from .export_command import export
 from .result_commands import report, select, train
 from .search_commands import resume, search, status
 from .simulate_command import simulate
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (search, status, resume, report, select, train, weights, space, simulate):
+for command in (search, status, resume, report, select, train, export, weights, space, simulate):
     cli.add_command(command)
 
 
