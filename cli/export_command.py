@@ -15,7 +15,7 @@ import click
     type=click.Choice(["onnx", "torch-export", "safetensors"]),
     default="onnx",
     show_default=True,
-    help="onnx: for any runtime. torch-export: a program for PyTorch without mgnas. safetensors: weights for mgnas.load.",
+    help="onnx: any runtime. torch-export: PyTorch without mgnas. safetensors: weights for mgnas.load.",
 )
 @click.option("--int8", is_flag=True, help="Quantise the ONNX network, too, and measure what that costs and saves.")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: in MODEL]")
@@ -24,9 +24,9 @@ import click
 def export(model: Path, kind: str, int8: bool, output: Path | None, tolerance: float, path: str | None) -> None:
     """Export the trained network in the folder MODEL, and verify it on real images.
 
-    The export takes raw uint8 images, as many at a time as you like; normalisation is inside, and class names are in its
-    metadata. It is run and compared with the PyTorch network; if any logit differs by more than the tolerance, nothing
-    is written. The folder's model_card.md tells how to use it.
+    The export takes raw uint8 images, as many at a time as you like; normalisation is inside, and class names are in
+    its metadata. It is run and compared with the PyTorch network; if any logit differs by more than the tolerance,
+    nothing is written. The folder's model_card.md tells how to use it.
     """
     from ..reports.shipping import ship
 

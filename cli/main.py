@@ -11,6 +11,7 @@ from ..models.errors import UserError
 from .architecture_commands import space, weights
 from .export_command import export
 from .result_commands import report, select, train
+from .retrain_command import retrain
 from .search_commands import resume, search, status
 from .simulate_command import simulate
 
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (search, status, resume, report, select, train, export, weights, space, simulate):
+for command in (search, status, resume, report, select, train, retrain, export, weights, space, simulate):
     cli.add_command(command)
 
 

@@ -1,9 +1,9 @@
 """Trained networks for use without mgnas: ONNX, a torch.export program, safetensors.
 
-Every export takes raw uint8 images, n x channels x h x w for any n, and gives n x classes logits; it is run on real images
-and compared with the PyTorch network before it gets its name. ONNX and torch.export hold the computation, with the
-normalisation in front and batch norms folded where that is exact (folding.py). safetensors holds the weights as they are,
-for `mgnas.load`.
+Every export takes raw uint8 images, n x channels x h x w for any n, and gives n x classes logits; it is run on real
+images and compared with the PyTorch network before it gets its name. ONNX and torch.export hold the computation, with
+the normalisation in front and batch norms folded where that is exact (folding.py). safetensors holds the weights as
+they are, for `mgnas.load`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from .folding import fold_batch_norms
 Format = Literal["onnx", "torch-export", "safetensors"]
 FILES: dict[str, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
 TOLERANCE = 1e-4
-"""Largest difference of a logit that passes for the same network: rounding in another order, not another computation."""
+"""Largest difference of a logit that passes for rounding in another order, not for another computation."""
 
 _BATCH = 64
 
@@ -87,7 +88,7 @@ def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarra
     """Over all logits of these images, one of them alone and the others in batches; infinite if one is not finite."""
     largest = 0.0
     cuts = [0, *range(1, len(images), _BATCH), len(images)]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         part = np.ascontiguousarray(images[start:end])
         with torch.inference_mode():
             expected = model(torch.from_numpy(part)).numpy()

@@ -1,11 +1,11 @@
 """Batch norm folded into the convolution before it, where that is exact.
 
-    bn(k x) = gamma (k x - mean) / sqrt(var + eps) + beta = (gamma / sqrt(var + eps)) k x + (beta - gamma mean / sqrt(...))
+    bn(k x) = gamma (k x - mean) / s + beta = (gamma / s) k x + (beta - gamma mean / s),   s = sqrt(var + eps)
 
 holds for a convolution k whose output goes into one batch norm and nowhere else. It does not for an operator that
 several smoothing steps share (each has its own batch norm: folding would take a copy of B per step, and with it the
-sharing), nor for bn1 of a smoothing step, whose input f - A u is a sum. The normalisation of the images stays out as well:
-a zero at the border of a normalised image is not a zero of the raw one.
+sharing), nor for bn1 of a smoothing step, whose input f - A u is a sum. The normalisation of the images stays out as
+well: a zero at the border of a normalised image is not a zero of the raw one.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def render_page(
         states=states_in_words(records),
         facts=_facts(run, records, front),
         rows=front_rows(front),
-        knee=select(records, prefer="knee").number if front else None,
+        knee=select(records).record.number if front else None,
         published=[vars(model) | {"counted": count_weights(model.config)} for model in published],
         failures=[record for record in records if record.state is TrialState.FAILED],
         config=yaml.safe_dump(run.config.to_dict(), sort_keys=False, default_flow_style=None, width=100),
@@ -58,7 +58,7 @@ def states_in_words(records: Sequence[TrialRecord]) -> str:
 def _facts(run: RunDirectory, records: Sequence[TrialRecord], front: list[TrialRecord]) -> list[dict[str, Any]]:
     facts = []
     if front:
-        best, knee, lightest = front[-1], select(records, prefer="knee"), front[0]
+        best, knee, lightest = front[-1], select(records).record, front[0]
         for label, record in (("best accuracy", best), ("knee", knee), ("lightest", lightest)):
             value = f"{100 * record.accuracy:.2f} %"
             facts.append({"label": label, "value": value, "detail": f"{record.weights:,} weights"})

@@ -156,7 +156,7 @@ def _exports(exports: Mapping[str, Any], channels: int) -> list[str]:
             "import json, numpy, onnxruntime",
             "",
             f'session = onnxruntime.InferenceSession("{exports["onnx"]["file"]}")',
-            f'(logits,) = session.run(["logits"], {{"images": images}})  # numpy.uint8, n x {channels} x height x width',
+            f'(logits,) = session.run(["logits"], {{"images": images}})  # uint8, n x {channels} x height x width',
             'names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])',
             "```",
         ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..models.errors import UserError
 from ..models.settings import build
-from ..search.data import DataSettings, Dataset, load_dataset
+from ..search.data import Dataset, DataSettings, load_dataset
 from .classifier import load_model
 from .export import FILES, TOLERANCE, Export, Format, export_model
 from .model_card import note_export, read_result

@@ -82,7 +82,7 @@ def test_selection_is_what_training_takes(run, tmp_path):
     from dataclasses import asdict
 
     config = run.config
-    chosen = select(run.load(), prefer="weights")
+    chosen = select(run.load(), prefer="weights").record
     path = tmp_path / "selected.yaml"
     write_yaml(path, selection(chosen, str(run.path), asdict(config.data), asdict(config.final_training)))
     task = FinalTraining.load(path, seed=3)

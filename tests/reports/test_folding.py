@@ -29,7 +29,7 @@ def norms(model):
     [
         # 1 in the stem, 2 in each of 4 blocks, 1 in the projection.
         ({"family": "resnet"}, 10),
-        # 2 stages of 2 blocks; channel levels 8-4 and 16-8-4 have 2 + 2 + 1 and 3 x 2 + 2 batch norms; 1 transfer, the stem.
+        # 2 stages of 2 blocks; channel levels 8-4 and 16-8-4 have 2 + 2 + 1 and 3 x 2 + 2 norms; 1 transfer, stem.
         ({"family": "mgic"}, 2 * 5 + 2 * 8 + 2),
         # The shared B has another bn2 behind it in each step: only the stem's.
         ({"family": "mgnet"}, 1),
