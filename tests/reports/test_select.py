@@ -114,7 +114,7 @@ def test_latencies_are_remembered_for_this_machine_only(run, tmp_path):
     first = Meter(file).latencies(candidate)
     assert first[1] > 0
     assert Meter(file).latencies(candidate) == first
-    file.write_text(file.read_text().replace("threads", "thumbs").replace(str(first[1]), "1e9"))
+    file.write_text(file.read_text().replace("thread", "thumb").replace(str(first[1]), "1e9"))
     assert Meter(file).latencies(candidate)[1] < 1e9
     file.write_text("[]")
     with pytest.raises(UserError, match=r"latency\.json: is damaged; delete it"):
