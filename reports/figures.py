@@ -6,6 +6,7 @@ has a marker or a pattern of its own, told apart in grey.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -97,10 +98,18 @@ def drawn(
         return figure
 
 
+def as_png(figure: Figure) -> bytes:
+    """A figure as a PNG file's bytes, the same for the same data."""
+    file = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
+
+
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write a figure as `stem`.png and `stem`.svg, the same bytes for the same data."""
     with mpl.rc_context(STYLE):
-        figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
+        stem.with_suffix(".png").write_bytes(as_png(figure))
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
 
 
