@@ -75,8 +75,8 @@ A **list** gives choices: numbers, words, or lists of numbers such as channels. 
 `step: 2` if wanted; whole numbers if `low`, `high` and `step` are, else floats. `log: true` draws it on a log scale.
 Combinations that contradict themselves are never trained, and those that build the same network count once.
 
-`num_classes` and `in_channels` come from the data. A training setting belongs into `training`, or into `parameters` if it
-is searched.
+`num_classes` and `in_channels` come from the data. A training setting belongs into `training`, or into `parameters` if
+it is searched.
 
 ### limits
 
