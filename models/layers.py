@@ -20,12 +20,63 @@ from torch.nn import functional as F
 INCREMENT_SCALE = 0.2
 
 
-def convolution(
-    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, groups: int = 1
-) -> nn.Conv2d:
-    """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2)."""
-    padding = kernel_size // 2
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
+    """Whether to compute in the form that a CPU trains fastest; evaluated and exported, a network stays as it is."""
+    return module.training and features.device.type == "cpu"
+
+
+class Convolution(nn.Conv2d):
+    """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2).
+
+    A CPU trains groups of few channels faster when neighbouring groups are one wider group whose weights between its
+    parts are zero, so that its channels fill a vector (`grouped_together`). The parameters stay those of the narrow
+    groups, and the result is the same up to rounding.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, groups: int = 1
+    ) -> None:
+        padding = kernel_size // 2
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self._apply_weight(features, self.weight)
+
+    def _apply_weight(self, features: Tensor, weight: Tensor) -> Tensor:
+        merged = self._groups_to_merge(features) if trains_on_cpu(self, features) else 1
+        if merged > 1:
+            weight = grouped_together(weight, self.groups, merged)
+        return F.conv2d(features, weight, self.bias, self.stride, self.padding, 1, self.groups // merged)
+
+    def _groups_to_merge(self, features: Tensor) -> int:
+        """How many groups together have `_VECTOR_BYTES` of channels, or nearly so; a divisor of the groups."""
+        half = torch.is_autocast_enabled("cpu") or features.dtype.itemsize == 2
+        # oneDNN has a kernel of its own for depthwise convolutions; its backward pass is fast in float32 only.
+        if not half and self.groups == self.in_channels == self.out_channels:
+            return 1
+        most = _VECTOR_BYTES // (2 if half else 4) * self.groups // self.in_channels
+        return max((count for count in range(1, min(most, self.groups) + 1) if self.groups % count == 0), default=1)
+
+
+_VECTOR_BYTES = 16
+"""Wider groups cost more multiplications by zero than they save."""
+
+
+def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
+    """Weights of the same convolution in fewer, wider groups: block-diagonal, with zeros between the old groups.
+
+    Args:
+        weight: out x in/groups x k x k.
+        groups: of the convolution.
+        merged: how many groups become one; divides `groups`.
+
+    Returns:
+        out x (merged in/groups) x k x k, for groups / merged groups.
+    """
+    # NOTE: groups/merged x merged x out/groups x merged x in/groups x k x k.
+    parts = weight.unflatten(0, (groups // merged, merged, -1)).unsqueeze(3)
+    blocks = torch.eye(merged, dtype=weight.dtype, device=weight.device)[:, None, :, None, None, None]
+    return (parts * blocks).reshape(len(weight), merged * weight.shape[1], *weight.shape[2:])
 
 
 class SmoothingStep(nn.Module):
@@ -51,7 +102,7 @@ def rectified(fresh: Tensor) -> Tensor:
     return F.relu_(fresh)
 
 
-class ResidualOperator(nn.Conv2d):
+class ResidualOperator(Convolution):
     """A: r - A d or r + A d, in the memory of the convolution's output.
 
     Args:
@@ -60,11 +111,11 @@ class ResidualOperator(nn.Conv2d):
     """
 
     def __init__(self, channels: int, groups: int = 1) -> None:
-        super().__init__(channels, channels, 3, padding=1, groups=groups, bias=False)
+        super().__init__(channels, channels, groups=groups)
 
     def forward(self, features: Tensor, residual: Tensor, add: bool = False) -> Tensor:
         # Negating the weights is cheaper than a pass over the output.
-        return self._conv_forward(features, self.weight if add else -self.weight, None).add_(residual)
+        return self._apply_weight(features, self.weight if add else -self.weight).add_(residual)
 
 
 class Sum:
@@ -105,7 +156,7 @@ class SharedSmoother(nn.Module):
         self.last = last
         self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
         self.a = None if last and steps == 1 else ResidualOperator(channels, groups)
-        self.b = nn.ModuleList(convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
+        self.b = nn.ModuleList(Convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
@@ -138,7 +189,7 @@ class UnsharedSmoother(nn.Module):
         self.skipped = steps - count
         self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
         self.a = nn.ModuleList(ResidualOperator(channels) for _ in range(count))
-        self.b = nn.ModuleList(convolution(channels, channels) for _ in range(steps))
+        self.b = nn.ModuleList(Convolution(channels, channels) for _ in range(steps))
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
@@ -163,8 +214,8 @@ class ResolutionTransfer(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kind: str) -> None:
         super().__init__()
         groups = in_channels if kind == "depthwise" else 1
-        self.pi = convolution(in_channels, out_channels, stride=2, groups=groups)
-        self.r = convolution(in_channels, out_channels, stride=2, groups=groups)
+        self.pi = Convolution(in_channels, out_channels, stride=2, groups=groups)
+        self.r = Convolution(in_channels, out_channels, stride=2, groups=groups)
         self.pi_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
         self.r_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
 
@@ -179,7 +230,7 @@ class Stem(nn.Sequential):
     """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        super().__init__(Convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 class Head(nn.Module):

@@ -11,26 +11,62 @@ where e = u_{k+1} - (kept u_{k+1}) is what the coarser level has added. So u_{k+
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .config import ArchitectureConfig
-from .layers import ResidualOperator, SharedSmoother, SmoothingStep, Sum, convolution
+from .layers import Convolution, ResidualOperator, SharedSmoother, SmoothingStep, Sum, trains_on_cpu
 from .mgnet import MultigridNet
 
 
+def averages(channels: int, groups: int) -> Tensor:
+    """P' as weights of a 1x1 convolution of so many groups: c/2 x c/groups x 1 x 1; c/groups must be even."""
+    pairs = torch.eye(channels // groups // 2).repeat_interleave(2, dim=1)
+    return 0.5 * pairs.repeat(groups, 1)[..., None, None]
+
+
+def repeats(channels: int, groups: int) -> Tensor:
+    """P as weights of a 1x1 convolution of so many groups: c x c/2/groups x 1 x 1; c/groups must be even."""
+    return torch.eye(channels // groups // 2).repeat_interleave(2, dim=0).repeat(groups, 1)[..., None, None]
+
+
 class FixedChannelTransfer(nn.Module):
-    """P' averages adjacent channel pairs, P repeats each channel twice; no weights."""
+    """P' averages adjacent channel pairs, P repeats each channel twice; no weights.
+
+    A CPU is slow at sums over pairs and at interleaved copies, and fast at convolutions, so that it trains with
+    constant ones.
+
+    Args:
+        channels: of the finer level, an even number.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._groups = channels // math.gcd(channels, _CONSTANT_WIDTH)
+        self.register_buffer("_averages", averages(channels, self._groups), persistent=False)
+        self.register_buffer("_repeats", repeats(channels, self._groups), persistent=False)
 
     def restrict(self, residual: Tensor) -> Tensor:
         """N x c x h x w -> N x c/2 x h x w."""
+        if trains_on_cpu(self, residual):
+            return F.conv2d(residual, self._averages, groups=self._groups)
         pairs = residual.permute(0, 2, 3, 1).unflatten(3, (-1, 2))
         return pairs.mean(dim=4).permute(0, 3, 1, 2)
 
     def prolong(self, correction: Tensor) -> Tensor:
         """N x c/2 x h x w -> N x c x h x w."""
+        if trains_on_cpu(self, correction):
+            return F.conv2d(correction, self._repeats, groups=self._groups)
         # NOTE: repeat_interleave would lose the channels_last layout, and every operation behind it its speed.
         twice = correction.permute(0, 2, 3, 1).unsqueeze(4).expand(-1, -1, -1, -1, 2)
         return twice.flatten(3).permute(0, 3, 1, 2)
+
+
+_CONSTANT_WIDTH = 64
+"""Channels of a group of these convolutions, at most: wider ones would mostly multiply by zero."""
 
 
 class LearnedChannelTransfer(nn.Module):
@@ -41,15 +77,10 @@ class LearnedChannelTransfer(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.restriction = convolution(channels, channels // 2, kernel_size=1, groups=groups)
-        self.prolongation = convolution(channels // 2, channels, kernel_size=1, groups=groups)
-        nn.init.zeros_(self.restriction.weight)
-        nn.init.zeros_(self.prolongation.weight)
-        fine_per_group, coarse_per_group = channels // groups, channels // 2 // groups
-        for channel in range(channels):
-            coarse = channel // 2
-            self.restriction.weight.data[coarse, channel % fine_per_group] = 0.5
-            self.prolongation.weight.data[channel, coarse % coarse_per_group] = 1.0
+        self.restriction = Convolution(channels, channels // 2, kernel_size=1, groups=groups)
+        self.prolongation = Convolution(channels // 2, channels, kernel_size=1, groups=groups)
+        self.restriction.weight.data.copy_(averages(channels, groups))
+        self.prolongation.weight.data.copy_(repeats(channels, groups))
 
     def restrict(self, residual: Tensor) -> Tensor:
         """N x c x h x w -> N x c/2 x h x w."""
@@ -79,11 +110,11 @@ class ChannelCycle(nn.Module):
         groups = config.groups(channels)
         self.last = last
         self.a = ResidualOperator(channels, groups)
-        self.b = convolution(channels, channels, groups=groups)
+        self.b = Convolution(channels, channels, groups=groups)
         self.pre = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
         self.post = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
         learned = config.channel_transfer == "learned"
-        self.transfer = LearnedChannelTransfer(channels, groups) if learned else FixedChannelTransfer()
+        self.transfer = LearnedChannelTransfer(channels, groups) if learned else FixedChannelTransfer(channels)
         self.coarse = channel_smoother(coarser, steps, config, last=True)
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import Head, Stem, convolution, rectified
+from .layers import Convolution, Head, Stem, rectified
 
 
 class ResidualSmoother(nn.Module):
@@ -17,9 +17,9 @@ class ResidualSmoother(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.k1 = convolution(channels, channels, groups=groups)
+        self.k1 = Convolution(channels, channels, groups=groups)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.k2 = convolution(channels, channels, groups=groups)
+        self.k2 = Convolution(channels, channels, groups=groups)
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ class MGICBlock(nn.Module):
         self.smoother = ResidualSmoother(channels, groups)
         self.coarse = MGICBlock(coarser, config) if coarser else None
         if coarser:
-            self.restriction = convolution(channels, coarser[0], kernel_size=1, groups=groups)
-            self.prolongation = convolution(coarser[0], channels, kernel_size=1, groups=groups)
+            self.restriction = Convolution(channels, coarser[0], kernel_size=1, groups=groups)
+            self.prolongation = Convolution(coarser[0], channels, kernel_size=1, groups=groups)
             self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class MGICBlock(nn.Module):
 
 def _downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
     """The depthwise strided convolution that precedes the first cycle of a stage."""
-    depthwise = convolution(in_channels, out_channels, stride=2, groups=in_channels)
+    depthwise = Convolution(in_channels, out_channels, stride=2, groups=in_channels)
     return nn.Sequential(depthwise, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 

@@ -48,6 +48,9 @@ class Resources:
     """GPUs of a trial; 0.25 packs four trials onto one."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type that convolutions compute in; auto: half precision where the device and the network are faster in it."""
+    execution: Literal["eager", "compile", "cuda-graphs"] = "eager"
+    """How training steps are executed. compile: by torch.compile, minutes of compiling at the start of every trial for
+    faster steps; cuda-graphs: a step's kernels are recorded once and launched together (GPUs)."""
     deterministic: bool = False
     """On GPUs use only algorithms that give the same numbers every time, at some speed; CPUs always do."""
 

@@ -28,6 +28,7 @@ from ..models.build import build_model
 from ..models.config import ArchitectureConfig
 from ..space.candidate import TrainingSettings
 from .augmentation import cutout, mirror, random_crop
+from .execution import Execution, TrainingForward
 from .image_store import ImageStore
 from .images import Images
 from .memory import NotEnoughMemoryError, activations, host_copy, is_out_of_memory, within_memory
@@ -78,6 +79,7 @@ class TrainingRun:
         seed: of the initial weights, the order of the images and the augmentation.
         device: where to train.
         precision: the type to compute convolutions in; see autocast_type.
+        execution: see TrainingForward.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class TrainingRun:
         seed: int = 0,
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
+        execution: Execution = "eager",
     ) -> None:
         self.architecture, self.settings, self.seed = architecture, settings, seed
         self.device = torch.device(device)
@@ -114,7 +117,10 @@ class TrainingRun:
         )
         averaging = get_ema_multi_avg_fn(settings.ema_decay)
         self._average = settings.ema_decay and AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
-        self.precision = autocast_type(precision, self.device, self.model)
+        images = min(settings.batch_size, len(train))
+        activation = images * architecture.channels[0] * train.shape[-2] * train.shape[-1]
+        self.precision = autocast_type(precision, self.device, activation)
+        self._forward = TrainingForward(self.model, execution)
         self._scaler = self._new_scaler()
         self._offloads, self._evaluation_batch = False, _EVALUATION_BATCH
         if self.device.type == "cuda":
@@ -157,7 +163,7 @@ class TrainingRun:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with self._autocast(), activations(self._offloads, self.device):
-                loss = F.cross_entropy(self.model(images), labels, label_smoothing=settings.label_smoothing)
+                loss = F.cross_entropy(self._forward(images), labels, label_smoothing=settings.label_smoothing)
             self.optimizer.zero_grad(set_to_none=True)
             self._scaler.scale(loss).backward()
             if settings.gradient_clip:
@@ -176,6 +182,7 @@ class TrainingRun:
             raise NotEnoughMemoryError(self.architecture, self.settings.batch_size, self.device)
         logger.warning("out of memory: epoch %d starts over", len(self.history) + 1)
         self._offloads = True
+        self._forward.be_eager()
         self.optimizer.zero_grad(set_to_none=True)
         self._restore(before)
 

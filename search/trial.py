@@ -17,6 +17,7 @@ from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from ..space.candidate import TrainingSettings
 from .data import DataSettings, load_dataset
+from .execution import Execution
 from .memory import NotEnoughMemoryError, is_out_of_memory
 from .precision import Precision
 from .training import DamagedCheckpointError, TrainingDivergedError, TrainingRun
@@ -38,6 +39,7 @@ class TrialTask:
         threads: CPU threads to use.
         gpu: train on the GPU that the worker sees.
         precision: the type to compute convolutions in.
+        execution: how training steps are executed.
         deterministic: on a GPU, use only algorithms that give the same numbers every time.
     """
 
@@ -50,6 +52,7 @@ class TrialTask:
     threads: int = 1
     gpu: bool = False
     precision: Precision = "auto"
+    execution: Execution = "eager"
     deterministic: bool = False
 
     @property
@@ -110,7 +113,8 @@ class TrialWorker:
     def _fresh_run(self) -> TrainingRun:
         task, dataset = self.task, load_dataset(self.task.data)
         parts = (dataset.train, dataset.validation)
-        return TrainingRun(task.architecture, task.training, *parts, task.seed, task.device, task.precision)
+        how = (task.seed, task.device, task.precision, task.execution)
+        return TrainingRun(task.architecture, task.training, *parts, *how)
 
 
 def set_determinism(on: bool) -> None:

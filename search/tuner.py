@@ -113,6 +113,7 @@ class _Driver:
             threads=config.resources.cpus_per_trial,
             gpu=config.resources.gpus_per_trial > 0,
             precision=config.resources.precision,
+            execution=config.resources.execution,
             deterministic=config.resources.deterministic,
         )
         return {"task": task, "worker": self.worker}

@@ -79,15 +79,17 @@ def test_learned_channel_transfer_starts_as_the_fixed_one(group_size, groups, se
     generator = torch.Generator().manual_seed(seed)
     fine = torch.randn(2, channels, 3, 3, generator=generator)
     coarse = torch.randn(2, channels // 2, 3, 3, generator=generator)
-    fixed, learned = FixedChannelTransfer(), LearnedChannelTransfer(channels, groups)
+    fixed, learned = FixedChannelTransfer(channels), LearnedChannelTransfer(channels, groups)
     torch.testing.assert_close(learned.restrict(fine), fixed.restrict(fine))
     torch.testing.assert_close(learned.prolong(coarse), fixed.prolong(coarse))
 
 
-def test_fixed_channel_transfer_averages_pairs_and_repeats_them():
+@pytest.mark.parametrize("training", [False, True], ids=["evaluated", "trained"])
+def test_fixed_channel_transfer_averages_pairs_and_repeats_them(training):
     fine = torch.tensor([1.0, 3.0, 10.0, 20.0]).view(1, 4, 1, 1)
-    assert FixedChannelTransfer().restrict(fine).flatten().tolist() == [2.0, 15.0]
-    assert FixedChannelTransfer().prolong(fine).flatten().tolist() == [1.0, 1.0, 3.0, 3.0, 10.0, 10.0, 20.0, 20.0]
+    assert FixedChannelTransfer(4).train(training).restrict(fine).flatten().tolist() == [2.0, 15.0]
+    twice = [1.0, 1.0, 3.0, 3.0, 10.0, 10.0, 20.0, 20.0]
+    assert FixedChannelTransfer(8).train(training).prolong(fine).flatten().tolist() == twice
 
 
 @pytest.mark.parametrize("values", FAMILIES[1:3] + FAMILIES[4:])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgnas.models import ArchitectureConfig, build_model
+from mgnas.models import ArchitectureConfig
 from mgnas.search.data import DataSettings, load_dataset
+from mgnas.search.images import Images
 from mgnas.search.precision import autocast_type
 from mgnas.search.training import TrainingRun
 from mgnas.space import TrainingSettings
@@ -16,16 +17,25 @@ WIDE = ArchitectureConfig(family="mgnet", base_channels=(64,), in_channels=1)
 GROUPED = ArchitectureConfig(family="mgiad", base_channels=(64,), in_channels=1, group_size=8, fully_coupled_channels=8)
 
 
-def test_a_cpu_computes_wide_groups_in_bfloat16_only_where_it_has_instructions_for_it():
+def test_a_cpu_computes_large_activations_in_bfloat16_only_where_it_has_instructions_for_it():
     flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
     expected = torch.bfloat16 if flags & {"amx_tile", "avx512_bf16"} else None
-    assert autocast_type("auto", CPU, build_model(WIDE)) is expected
-    assert autocast_type("auto", CPU, build_model(GROUPED)) is None
+    assert autocast_type("auto", CPU, 2**18) is expected
+    assert autocast_type("auto", CPU, 2**18 - 1) is None
+
+
+@pytest.mark.parametrize(("batch_size", "images", "large"), [(64, 100, True), (63, 100, False), (64, 63, False)])
+def test_activations_are_as_large_as_a_whole_batch_of_the_finest_level(batch_size, images, large):
+    """64 channels of 8 x 8 pixels: 2^12 values an image."""
+    train = load_dataset(DataSettings(name="digits", train_images=200)).train
+    some = Images(train.images[:images], train.labels[:images])
+    run = TrainingRun(WIDE, TrainingSettings(epochs=1, batch_size=batch_size), some, None)
+    assert run.precision is (autocast_type("auto", CPU, 2**18) if large else None)
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("float32", None), ("bfloat16", torch.bfloat16)])
 def test_a_type_that_is_asked_for_is_used(precision, expected):
-    assert autocast_type(precision, CPU, build_model(GROUPED)) is expected
+    assert autocast_type(precision, CPU, 1) is expected
 
 
 @pytest.mark.parametrize("architecture", [WIDE, GROUPED], ids=["wide", "grouped"])
