@@ -16,6 +16,7 @@ from ..models.cost import count_macs, count_weights
 from ..models.errors import ConfigError, UserError
 from ..models.settings import build, read_yaml, unknown_key, write_text, write_yaml
 from ..search.data import DataSettings, Images, load_dataset
+from ..search.execution import Execution
 from ..search.precision import Precision
 from ..search.training import DamagedCheckpointError, EpochResult, TrainingDivergedError, TrainingRun
 from ..space.candidate import TrainingSettings
@@ -82,6 +83,7 @@ def train_fully(
     device: str,
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
     precision: Precision = "auto",
+    execution: Execution = "eager",
 ) -> dict[str, Any]:
     """Train, measure on the test images once, and save the model; continues where an earlier call was interrupted.
 
@@ -91,6 +93,7 @@ def train_fully(
         device: `cpu` or `cuda`.
         on_epoch: called after each epoch.
         precision: the type to compute convolutions in.
+        execution: how training steps are executed.
 
     Returns:
         what `result.json` holds.
@@ -107,7 +110,7 @@ def train_fully(
     train = dataset.train if dataset.test is None else dataset.train + dataset.validation
     _claim(folder, task)
     checkpoint = folder / _CHECKPOINT
-    run = _continued(task, train, checkpoint, device, precision)
+    run = _continued(task, train, checkpoint, device, precision, execution)
     try:
         while not run.finished:
             on_epoch(run.run_epoch())
@@ -133,11 +136,13 @@ def train_fully(
     return result
 
 
-def _continued(task: FinalTraining, train: Images, checkpoint: Path, device: str, precision: Precision) -> TrainingRun:
+def _continued(
+    task: FinalTraining, train: Images, checkpoint: Path, device: str, precision: Precision, execution: Execution
+) -> TrainingRun:
     """The training as its checkpoint has it; from the beginning if there is none, or none that can be used."""
 
     def fresh() -> TrainingRun:
-        return TrainingRun(task.architecture, task.training, train, None, task.seed, device, precision)
+        return TrainingRun(task.architecture, task.training, train, None, task.seed, device, precision, execution)
 
     run = fresh()
     if not checkpoint.exists():

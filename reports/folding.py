@@ -16,6 +16,15 @@ import copy
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..models.layers import Convolution
+
+
+class _Tracer(fx.Tracer):
+    """Takes mgnas's convolutions for single operations, as torch's own layers are."""
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        return type(module) is Convolution or super().is_leaf_module(module, module_qualified_name)
+
 
 def fold_batch_norms(network: nn.Module) -> tuple[fx.GraphModule, int]:
     """A copy of a network in evaluation mode that computes the same with fewer operations.
@@ -26,7 +35,8 @@ def fold_batch_norms(network: nn.Module) -> tuple[fx.GraphModule, int]:
     Returns:
         the copy, and how many batch norms were folded.
     """
-    graph_module = fx.symbolic_trace(copy.deepcopy(network).eval())
+    copied = copy.deepcopy(network).eval()
+    graph_module = fx.GraphModule(copied, _Tracer().trace(copied))
     modules = dict(graph_module.named_modules())
     calls = collections.Counter(node.target for node in graph_module.graph.nodes if node.op == "call_module")
     folded = 0
@@ -34,7 +44,7 @@ def fold_batch_norms(network: nn.Module) -> tuple[fx.GraphModule, int]:
         if norm.op != "call_module" or not isinstance(modules[norm.target], nn.BatchNorm2d):
             continue
         conv = norm.args[0]
-        if conv.op != "call_module" or type(modules[conv.target]) is not nn.Conv2d or len(conv.users) > 1:
+        if conv.op != "call_module" or type(modules[conv.target]) is not Convolution or len(conv.users) > 1:
             continue
         if calls[conv.target] > 1 or calls[norm.target] > 1:
             continue

@@ -190,7 +190,8 @@ def _train(task: FinalTraining, folder: str, resources: dict[str, Any]) -> tuple
     torch.set_num_threads(resources["threads"])
     try:
         device = "cuda" if resources["gpu"] else "cpu"
-        return _accuracy(train_fully(task, Path(folder), device, precision=resources["precision"])), ""
+        how = {name: resources[name] for name in ("precision", "execution")}
+        return _accuracy(train_fully(task, Path(folder), device, **how)), ""
     except UserError as error:
         return None, str(error)
     except Exception as error:  # One training's failure must not end the others; its reason is told.
@@ -210,6 +211,7 @@ def _run_all(run: RunDirectory, waiting: list[tuple[TrialRecord, FinalTraining, 
         "threads": wanted.cpus_per_trial,
         "gpu": wanted.gpus_per_trial > 0,
         "precision": wanted.precision,
+        "execution": wanted.execution,
     }
     try:
         # A worker process that dies is started once more, and continues from its checkpoint.
