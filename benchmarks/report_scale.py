@@ -33,6 +33,7 @@ from mgnas.search.trial_record import TrialRecord, TrialState
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "cifar10.yaml"
+_OPENINGS = 3
 
 
 def make_run(trials: int, folder: Path, seed: int = 0) -> RunDirectory:
@@ -134,7 +135,7 @@ def main() -> None:
         start, busy = time.perf_counter(), time.process_time()
         page = write_report(run, options.output or Path(scratch) / "report", options.latency_seconds)
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
-        opened = opening_seconds(page)
+        opened = [seconds for seconds in (opening_seconds(page) for _ in range(_OPENINGS)) if seconds is not None]
         result = {
             "trials": options.trials,
             "networks on the front": len(pareto_front(run.load())),
@@ -142,7 +143,7 @@ def main() -> None:
             "CPU seconds for the report, which a busy machine does not change": round(busy, 1),
             "of these for measuring latencies, at most": options.latency_seconds,
             "page in MB": round(page.stat().st_size / 1e6, 2),
-            "seconds until a browser shows it": opened and round(opened, 2),
+            "seconds until a browser shows it": [round(each, 2) for each in opened],
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
         }
