@@ -64,15 +64,16 @@ def effects_figure(records: Sequence[TrialRecord], parameters: Sequence[Paramete
                 ms=5,
                 capsize=3,
             )
-            axes.set_xticks(places, [f"{effect.label}\n{effect.trials}" for effect in found], fontsize=8)
-            if max(len(str(effect.label)) for effect in found) > 6:
-                axes.tick_params(axis="x", labelrotation=40)
+            upright = max(len(str(effect.label)) for effect in found) <= 6
+            between = "\n" if upright else ": "
+            labels = [f"{effect.label}{between}{effect.trials}" for effect in found]
+            axes.set_xticks(places, labels, fontsize=8 if upright else 7, rotation=0 if upright else 90)
             axes.set_title(parameter.name.replace("_", " "), fontsize=10)
             axes.grid(True, axis="y", lw=0.8)
             axes.margins(x=0.15)
         grid.flat[0].set_ylabel("points of accuracy\nat equal weights")
 
-    title = "Effect of each value at equal weights (below it: trials)"
+    title = "Effect of each value at equal weights (and how many trials had it)"
     return drawn(draw, 8.4, 0.6 + 2.3 * rows, title, rows=rows, columns=columns, squeeze=False, sharey=True)
 
 
