@@ -20,7 +20,8 @@ _IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}
 @click.option("--preset", help="A published network; `--preset list` shows them all.")
 @click.option("--config", type=click.Path(path_type=Path), help="A YAML file with an architecture.")
 @click.option("--image-size", type=click.IntRange(8), help="Pixels per side.  [default: the preset's, else 32]")
-def weights(preset: str | None, config: Path | None, image_size: int | None) -> None:
+@click.option("--draw", type=click.Path(path_type=Path), help="Draw it, too: a file that ends in .svg or .png.")
+def weights(preset: str | None, config: Path | None, image_size: int | None, draw: Path | None) -> None:
     """Show exact weights and multiply-accumulates of an architecture, part by part."""
     from ..space.published import preset as find
 
@@ -49,6 +50,23 @@ def weights(preset: str | None, config: Path | None, image_size: int | None) -> 
     if row is not None:
         console.print(f"Published: {row.weights} weights, {100 * row.accuracy:.2f} % on {row.dataset}.", end="")
         console.print(f" Note: {row.note}." if row.note else "")
+    if draw is not None:
+        _draw(architecture, size, draw)
+
+
+def _draw(architecture: ArchitectureConfig, size: int, file: Path) -> None:
+    from ..models.settings import write_bytes, write_text
+    from ..reports.drawing import draw_architecture, to_figure, to_svg
+    from ..reports.figures import as_png
+
+    if file.suffix not in (".svg", ".png"):
+        raise UserError(f"--draw {file}: expected a file that ends in .svg or .png")
+    drawing = draw_architecture(architecture, size)
+    if file.suffix == ".svg":
+        write_text(file, to_svg(drawing) + "\n")
+    else:
+        write_bytes(file, as_png(to_figure(drawing)))
+    click.echo(f"Drawn: {file}")
 
 
 def _list_presets() -> None:

@@ -9,7 +9,10 @@ import click
 from .. import __version__
 from ..models.errors import SearchStoppedError, UserError
 from .architecture_commands import space, weights
+from .export_command import export
+from .init_command import completion, init
 from .result_commands import report, select, train
+from .retrain_command import retrain
 from .search_commands import resume, search, status
 from .simulate_command import simulate
 
@@ -23,20 +26,43 @@ def cli() -> None:
     """Find multigrid CNNs with the best accuracy at the fewest weights.
 
     \b
-    1. mgnas search configs/digits.yaml            train candidates, keep them in runs/
-       mgnas status | resume | report RUN          watch, continue, see the Pareto front
-    2. mgnas select RUN --max-weights 20k          choose from the front
-    3. mgnas train selected.yaml                   train the choice fully, test it, save it
+    1. Search
+       mgnas init photos/                          write a commented config for a folder of images
+       mgnas search photos.yaml                    train candidates, keep them in runs/photos-1
+       mgnas status | resume runs/photos-1         watch, continue after Ctrl-C
+    2. Look and choose
+       mgnas report runs/photos-1                  the Pareto front as a page: open report/report.html
+       mgnas select runs/photos-1 --max-weights 20k --max-latency 5
+    3. Train and ship
+       mgnas train selected.yaml                   train the choice fully, test it, save it
+       mgnas retrain runs/photos-1 --front         or the whole front, each with three seeds
+       mgnas export trained/ID --to onnx           for any runtime, verified on real images
 
     \b
     Without training anything:
        mgnas weights --preset mgnet-cifar10        exact weights and MACs of an architecture
        mgnas space configs/cifar10.yaml            what a search space holds
        mgnas simulate digits --strategy tpe,ehvi   how many epochs searches need, replayed on a table
+
+    No images at hand? `mgnas search configs/digits.yaml` needs none. `mgnas COMMAND --help` explains each command.
     """
 
 
-for command in (search, status, resume, report, select, train, weights, space, simulate):
+for command in (
+    init,
+    search,
+    status,
+    resume,
+    report,
+    select,
+    train,
+    retrain,
+    export,
+    weights,
+    space,
+    simulate,
+    completion,
+):
     cli.add_command(command)
 
 

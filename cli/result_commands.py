@@ -3,56 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import Accuracy, Count
+from .selection import choose, selection_options
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to.  [default: RUN/report]")
-def report(run: Path, output: Path | None) -> None:
-    """Write the Pareto front of RUN as a page, pictures and tables."""
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder.  [default: RUN/report; of several runs: comparison]",
+)
+@click.option(
+    "--latency-seconds",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="Time to measure latencies of the front that are not known yet.",
+)
+def report(runs: tuple[Path, ...], output: Path | None, latency_seconds: float) -> None:
+    """Write the Pareto front of RUN, or of several runs side by side, as a page, pictures and tables.
+
+    The page is one file that needs no network: an interactive front, what matters at equal weights, how the search
+    went, the chosen network drawn. Every figure is also written as PNG and SVG.
+    """
     from ..reports.report import write_report
     from ..search.run_directory import RunDirectory
 
-    click.echo(f"Report: {write_report(RunDirectory(run), output)}")
+    directories = [RunDirectory(run) for run in {run.resolve(): run for run in runs}.values()]
+    click.echo(f"Report: {write_report(directories, output, latency_seconds)}")
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--max-weights", type=Count(), help="At most so many weights, such as 20k.")
-@click.option("--min-accuracy", type=Accuracy(), help="At least this validation accuracy, such as 0.97 or 97%.")
-@click.option(
-    "--prefer",
-    type=click.Choice(["knee", "accuracy", "weights"]),
-    default="knee",
-    show_default=True,
-    help="Of the rest.",
-)
+@selection_options
 @click.option("--output", type=click.Path(path_type=Path), default=Path("selected.yaml"), show_default=True)
-def select(run: Path, max_weights: int | None, min_accuracy: float | None, prefer: str, output: Path) -> None:
-    """Choose a network from the front of RUN, and write what `mgnas train` takes."""
+def select(run: Path, output: Path, prefer: str, **limits: Any) -> None:
+    """Choose a network from the trials of RUN, and write what `mgnas train` takes.
+
+    Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, and what the
+    neighbours would cost. Latencies are measured on this machine, with PyTorch on the CPU, and kept in RUN.
+    """
     from dataclasses import asdict
 
     from ..models.settings import write_yaml
-    from ..reports.pareto import pareto_front
-    from ..reports.select import select as choose
+    from ..reports.retraining import load_retrained
     from ..reports.select import selection
     from ..search.run_directory import RunDirectory
 
     directory = RunDirectory(run)
-    records = directory.load()
-    chosen = choose(records, max_weights=max_weights, min_accuracy=min_accuracy, prefer=prefer)
-    config = directory.config
+    choice = choose(directory, directory.load(), prefer, limits)
+    config, chosen = directory.config, choice.record
     write_yaml(output, selection(chosen, str(run), asdict(config.data), asdict(config.final_training)))
-    front = pareto_front(records)
-    place = front.index(chosen)
-    for index in range(max(place - 1, 0), min(place + 2, len(front))):
-        record, mark = front[index], "->" if index == place else "  "
+    place = choice.front.index(chosen)
+    for index in range(max(place - 1, 0), min(place + 2, len(choice.front))):
+        record, mark = choice.front[index], "->" if index == place else "  "
         network = record.candidate.architecture.describe()
         click.echo(f"{mark} {record.weights:>11,} weights  {100 * record.accuracy:6.2f} %  {network}")
+    click.echo(f"Chosen for {choice.why}.")
+    for other, exchange in choice.neighbours():
+        word = "lighter" if other.weights < chosen.weights else "heavier"
+        click.echo(f"The next {word} one, trial {other.number}: {exchange}")
+    for retrained in load_retrained(directory):
+        if retrained.trial == chosen.number:
+            click.echo(f"Retrained: {retrained.in_words()}")
     click.echo(f"Wrote {output}. Train it fully: mgnas train {output}")
 
 
@@ -95,3 +112,4 @@ def train(config: Path, output: Path | None, epochs: int | None, seed: int, devi
     accuracy, images = result[f"{part}_accuracy"], result[f"{part}_images"]
     click.echo(f"{part} accuracy {100 * accuracy:.2f} % on {images:,} images, {result['weights']:,} weights")
     click.echo(f"Model: {folder / 'model.pt'}")
+    click.echo(f"Export: mgnas export {folder} --to onnx")

@@ -66,6 +66,7 @@ class ArchitectureConfig:
     """
 
     family: Literal["resnet", "mgnet", "mgic", "mgiad"]
+    """How a network of these settings is built."""
     base_channels: Annotated[tuple[_Channels, ...], BeforeValidator(_sequence), Field(min_length=1, max_length=16)]
     """Channels per resolution level (resnet, mgic: per stage) before scaling; each further level halves the image."""
     channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
@@ -87,7 +88,9 @@ class ArchitectureConfig:
     blocks: _Count = 2
     """Residual blocks per stage (resnet, mgic)."""
     num_classes: Annotated[int, Field(ge=2, le=1_000_000)] = 10
+    """In a search it comes from the data."""
     in_channels: _Channels = 3
+    """Of the images: 3 for RGB, 1 for grey. In a search it comes from the data."""
 
     def __post_init__(self) -> None:
         for channels in self.base_channels:

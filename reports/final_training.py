@@ -16,9 +16,12 @@ from ..models.cost import count_macs, count_weights
 from ..models.errors import ConfigError, UserError
 from ..models.settings import build, read_yaml, unknown_key, write_text, write_yaml
 from ..search.data import DataSettings, Images, load_dataset
+from ..search.execution import Execution
+from ..search.precision import Precision
 from ..search.training import DamagedCheckpointError, EpochResult, TrainingDivergedError, TrainingRun
 from ..space.candidate import TrainingSettings
-from .export import MODEL_FILE, save_model
+from .classifier import MODEL_FILE, save_model
+from .model_card import RESULT_FILE, write_card
 
 _CHECKPOINT, _TASK = "checkpoint.pt", "task.yaml"
 
@@ -75,7 +78,12 @@ class FinalTraining:
 
 
 def train_fully(
-    task: FinalTraining, folder: Path, device: str, on_epoch: Callable[[EpochResult], None] = lambda result: None
+    task: FinalTraining,
+    folder: Path,
+    device: str,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    precision: Precision = "auto",
+    execution: Execution = "eager",
 ) -> dict[str, Any]:
     """Train, measure on the test images once, and save the model; continues where an earlier call was interrupted.
 
@@ -84,6 +92,8 @@ def train_fully(
         folder: where to keep checkpoint, model and result.
         device: `cpu` or `cuda`.
         on_epoch: called after each epoch.
+        precision: the type to compute convolutions in.
+        execution: how training steps are executed.
 
     Returns:
         what `result.json` holds.
@@ -100,7 +110,7 @@ def train_fully(
     train = dataset.train if dataset.test is None else dataset.train + dataset.validation
     _claim(folder, task)
     checkpoint = folder / _CHECKPOINT
-    run = _continued(task, train, checkpoint, device)
+    run = _continued(task, train, checkpoint, device, precision, execution)
     try:
         while not run.finished:
             on_epoch(run.run_epoch())
@@ -108,7 +118,7 @@ def train_fully(
     except TrainingDivergedError as error:
         raise UserError(f"training: {error}; lower learning_rate") from None
     unseen, part = (dataset.validation, "validation") if dataset.test is None else (dataset.test, "test")
-    save_model(run, folder)
+    save_model(run, folder, dataset.class_names, dataset.image_size)
     result = {
         f"{part}_accuracy": run.evaluate(unseen),
         f"{part}_images": len(unseen),
@@ -120,16 +130,19 @@ def train_fully(
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         **task.to_dict(),
     }
-    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    write_card(folder)
     checkpoint.unlink(missing_ok=True)
     return result
 
 
-def _continued(task: FinalTraining, train: Images, checkpoint: Path, device: str) -> TrainingRun:
+def _continued(
+    task: FinalTraining, train: Images, checkpoint: Path, device: str, precision: Precision, execution: Execution
+) -> TrainingRun:
     """The training as its checkpoint has it; from the beginning if there is none, or none that can be used."""
 
     def fresh() -> TrainingRun:
-        return TrainingRun(task.architecture, task.training, train, None, task.seed, device)
+        return TrainingRun(task.architecture, task.training, train, None, task.seed, device, precision, execution)
 
     run = fresh()
     if not checkpoint.exists():

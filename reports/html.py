@@ -1,9 +1,14 @@
-"""The report as one self-contained HTML page: no scripts, no network, every name escaped."""
+"""The report as one self-contained HTML page: no network, one inlined script that the page's policy names by its hash.
+
+Every name is escaped by Jinja; the script sets text as text.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import yaml
@@ -11,66 +16,124 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..models.cost import count_weights
-from ..search.run_directory import RunDirectory
-from ..search.trial_record import TrialRecord, TrialState
+from ..search.trial_record import TrialRecord
 from ..space.published import PublishedModel
-from .pareto import pareto_front
+from .figures import inlined
+from .front_figures import spearman
+from .importance import LEAST_TRIALS, Importance
+from .page_data import as_script_block, page_data
+from .run_view import RunView
 from .select import select
+from .summary import clock, effort, failed, states_in_words, stopped
 from .tables import front_rows
+
+# The marks that report.js draws, for the legend.
+_MARKS = (
+    "M-6,0A6,6 0 1,0 6,0A6,6 0 1,0 -6,0Z",
+    "M-6,-6H6V6H-6Z",
+    "M0,-7L7,6H-7Z",
+    "M0,-7L7,0L0,7L-7,0Z",
+    "M0,7L7,-6H-7Z",
+    "M-6,-2H-2V-6H2V-2H6V2H2V6H-2V2H-6Z",
+)
 
 
 def render_page(
-    run: RunDirectory, records: Sequence[TrialRecord], published: Sequence[PublishedModel], figures: dict[str, str]
+    runs: Sequence[RunView],
+    published: Sequence[PublishedModel],
+    figures: Mapping[str, str],
+    importances: Sequence[Importance | None],
+    suffixes: Sequence[str],
 ) -> str:
     """The page's text.
 
     Args:
-        run: the run.
-        records: its trials.
+        runs: at least one.
         published: models to compare with.
-        figures: SVG text by name: `front`, `hypervolume`, `curves`.
+        figures: SVG text by name; those of a single run end in its suffix.
+        importances: of each run; None: too few trials.
+        suffixes: of each run.
     """
     environment = Environment(
-        loader=PackageLoader(__package__, ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader(__package__, "assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    front = pareto_front(records)
+    script, style = (files(__package__).joinpath("assets", name).read_text("utf-8") for name in _ASSETS)
+    shown = [_run(*each) for each in zip(runs, importances, suffixes, strict=True)]
     return environment.get_template("report.html.jinja").render(
-        name=run.path.resolve().name,
-        dataset=run.config.data.name,
-        states=states_in_words(records),
-        facts=_facts(run, records, front),
-        rows=front_rows(front),
-        knee=select(records, prefer="knee").number if front else None,
+        title=", ".join(run.name for run in runs),
+        runs=shown,
+        rows=[row for run in shown for row in run["rows"]],
+        expected=any(run.expected for run in runs),
+        retrained=[row for run in runs for row in _retrained(run)],
         published=[vars(model) | {"counted": count_weights(model.config)} for model in published],
-        failures=[record for record in records if record.state is TrialState.FAILED],
-        config=yaml.safe_dump(run.config.to_dict(), sort_keys=False, default_flow_style=None, width=100),
-        **{f"{name}_svg": Markup(_inline(svg, name)) for name, svg in figures.items()},
+        figures={name: Markup(inlined(svg, name)) for name, svg in figures.items()},
+        machine=runs[0].machine,
+        least_trials=LEAST_TRIALS,
+        marks=_MARKS,
+        style=Markup(style),
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=Markup(as_script_block(page_data(runs, published))),
     )
 
 
-def states_in_words(records: Sequence[TrialRecord]) -> str:
-    """`60 trials, 57 complete, 2 failed, 1 running`."""
-    counts = {state: sum(record.state is state for record in records) for state in TrialState}
-    shown = [f"{count} {state}" for state, count in counts.items() if count and state is not TrialState.COMPLETE]
-    return ", ".join([f"{len(records)} trials", f"{counts[TrialState.COMPLETE]} complete", *reversed(shown)])
+_ASSETS = ("report.js", "report.css")
 
 
-def _facts(run: RunDirectory, records: Sequence[TrialRecord], front: list[TrialRecord]) -> list[dict[str, Any]]:
+def _run(run: RunView, importance: Importance | None, suffix: str) -> dict[str, Any]:
+    """What the template shows of a run."""
+    front = run.front
+    known = [run.expected[record.number] for record in front if record.number in run.expected]
+    ranks = [spearman(front, run.latencies, batch) for batch in (1, 32)]
+    return {
+        "name": run.name,
+        "suffix": suffix,
+        "dataset": run.dataset,
+        "states": states_in_words(run.records),
+        "facts": _facts(run, front),
+        "rows": front_rows(front),
+        "knee": select(run.records).record.number if front else None,
+        "expected": run.expected,
+        "curse": sum(each.curse for each in known) / len(known) if known else None,
+        "noise": sum(each.noise for each in known) / len(known) if known else None,
+        "importance": importance,
+        "effort": effort(run),
+        "clock": clock(run.elapsed),
+        "stopped": stopped(run.records),
+        "failed": failed(run.records),
+        "measured": len(run.latencies),
+        "rank": None if None in ranks else ranks,
+        "config": yaml.safe_dump(run.config.to_dict(), sort_keys=False, default_flow_style=None, width=100),
+    }
+
+
+def _facts(run: RunView, front: list[TrialRecord]) -> list[dict[str, Any]]:
     facts = []
     if front:
-        best, knee, lightest = front[-1], select(records, prefer="knee"), front[0]
+        best, knee, lightest = front[-1], select(run.records).record, front[0]
         for label, record in (("best accuracy", best), ("knee", knee), ("lightest", lightest)):
             value = f"{100 * record.accuracy:.2f} %"
             facts.append({"label": label, "value": value, "detail": f"{record.weights:,} weights"})
-    minutes, seconds = divmod(round(run.elapsed), 60)
-    trained = sum(len(record.curve) for record in records)
-    facts.append({"label": "time", "value": f"{minutes}:{seconds:02d} min", "detail": f"{trained:,} epochs trained"})
+    trained = sum(len(record.curve) for record in run.records)
+    facts.append({"label": "time", "value": clock(run.elapsed), "detail": f"{trained:,} epochs trained"})
     return facts
 
 
-def _inline(svg: str, name: str) -> str:
-    """The <svg> element alone, with ids that differ between the figures of a page."""
-    element = svg[svg.index("<svg") :]
-    element = re.sub(r'\bid="', f'id="{name}-', element)
-    element = re.sub(r'(xlink:href|href)="#', rf'\1="#{name}-', element)
-    return re.sub(r"url\(#", f"url(#{name}-", element)
+def _retrained(run: RunView) -> list[dict[str, Any]]:
+    records = {record.number: record for record in run.records}
+    return [
+        {
+            "run": run.name,
+            "trial": found.trial,
+            "weights": records[found.trial].weights,
+            "seeds": len(found.accuracies),
+            "mean": found.mean,
+            "spread": found.spread,
+            "estimate": found.estimate,
+            "shift": found.shift,
+            "part": found.part,
+            "network": records[found.trial].candidate.architecture.describe(),
+        }
+        for found in run.retrained.values()
+        if found.trial in records
+    ]

@@ -54,4 +54,8 @@ def hypervolume(records: Sequence[TrialRecord], weights: int) -> float:
 def hypervolume_over_trials(records: Sequence[TrialRecord], weights: int) -> list[float]:
     """The hypervolume after each complete trial, in the order in which they finished."""
     finished = sorted(complete(records), key=lambda record: (record.finished or 0, record.number))
-    return [hypervolume(pareto_front(finished[: i + 1]), weights) for i in range(len(finished))]
+    values, front = [], []
+    for record in finished:
+        front = pareto_front([*front, record])
+        values.append(hypervolume(front, weights))
+    return values

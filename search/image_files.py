@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 from ..models.errors import UserError
 from .data_cache import Contents, Part
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+"""Of the files that are taken for images, in lower case."""
 _GREY = {"1", "L", "LA"}
 _ARCHIVE = "tiny-imagenet-200"
 _LARGE = 256 * 256
@@ -204,7 +205,7 @@ def _text(tree: _Tree, file: str) -> str:
 
 
 def _images_in(tree: _Tree, folder: str) -> list[str]:
-    return [f"{folder}/{name}" for name in tree.list(folder) if Path(name).suffix.lower() in _SUFFIXES]
+    return [f"{folder}/{name}" for name in tree.list(folder) if Path(name).suffix.lower() in SUFFIXES]
 
 
 # --------------------------------------------------------------------------------------------------------------- folder
@@ -260,7 +261,7 @@ def _classes(tree: _Folder, folder: str) -> dict[str, list[str]]:
         if (tree.place / inside).is_dir():
             classes[name] = _images_in(tree, inside)
             if not classes[name]:
-                raise UserError(f"{tree.place}: {inside}: holds no images ({', '.join(sorted(_SUFFIXES))})")
+                raise UserError(f"{tree.place}: {inside}: holds no images ({', '.join(sorted(SUFFIXES))})")
     return classes
 
 

@@ -33,6 +33,7 @@ class SearchSettings:
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """How many candidates to train."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the sampler and, plus the trial's number, of each training."""
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
     """Where curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
 

@@ -3,7 +3,6 @@
 from .candidate import Candidate, TrainingSettings
 from .limits import Limits, parse_count
 from .published import PUBLISHED, PublishedModel, preset
-from .search_space import SearchSpace
 
 __all__ = [
     "PUBLISHED",
@@ -15,3 +14,12 @@ __all__ = [
     "parse_count",
     "preset",
 ]
+
+
+def __getattr__(name: str):
+    # NOTE: The space knows Optuna's distributions; whoever only loads a trained network does without Optuna.
+    if name == "SearchSpace":
+        from .search_space import SearchSpace
+
+        return SearchSpace
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

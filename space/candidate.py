@@ -30,11 +30,13 @@ class TrainingSettings:
     learning_rate: _Positive = 0.1
     """The peak, reached behind the warm-up."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Nesterov's; 0 switches it off."""
     weight_decay: _NotNegative = 5e-4
     """On convolutions and the linear layer's matrix; batch norms and biases are not decayed."""
     warmup_epochs: _NotNegative = 1.0
     """Epochs, or a part of one, over which the learning rate rises linearly from 0."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the label that is spread evenly over all classes."""
     gradient_clip: _NotNegative = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0

@@ -48,8 +48,11 @@ class Limits:
     """Budgets that every candidate keeps; checked before anything is trained."""
 
     max_weights: _Count = None
+    """At most so many trainable parameters: 30000, 30k, 1.5M."""
     min_weights: _Count = None
+    """At least so many trainable parameters."""
     max_macs: _Count = None
+    """At most so many multiply-accumulates per image: 20M, 1G."""
 
     def check(self, candidate: Candidate) -> None:
         """Refuse a candidate that breaks a limit.

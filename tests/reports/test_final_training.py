@@ -7,7 +7,7 @@ import torch
 from mgnas.models.config import ArchitectureConfig
 from mgnas.models.errors import UserError
 from mgnas.models.settings import write_yaml
-from mgnas.reports.export import load_model
+from mgnas.reports.classifier import load_model
 from mgnas.reports.final_training import FinalTraining, train_fully
 from mgnas.reports.select import select, selection
 from mgnas.search.data import DataSettings, load_dataset
@@ -46,7 +46,7 @@ def test_saved_model_runs_no_code_when_loaded(trained):
 
 def test_no_checkpoint_is_left(trained):
     folder, _ = trained
-    assert {path.name for path in folder.iterdir()} == {"model.pt", "result.json", "task.yaml"}
+    assert {path.name for path in folder.iterdir()} == {"model.pt", "model_card.md", "result.json", "task.yaml"}
 
 
 def test_interrupted_training_continues_to_the_same_model(trained, tmp_path):
@@ -82,7 +82,7 @@ def test_selection_is_what_training_takes(run, tmp_path):
     from dataclasses import asdict
 
     config = run.config
-    chosen = select(run.load(), prefer="weights")
+    chosen = select(run.load(), prefer="weights").record
     path = tmp_path / "selected.yaml"
     write_yaml(path, selection(chosen, str(run.path), asdict(config.data), asdict(config.final_training)))
     task = FinalTraining.load(path, seed=3)
