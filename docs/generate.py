@@ -131,6 +131,9 @@ def _docstrings(cls: type) -> dict[str, str]:
 
 def _default(field: dataclasses.Field) -> str:
     default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        made = field.default_factory()
+        return f"`{made}`".replace("'", "")
     if default is dataclasses.MISSING:
         return "required"
     default = getattr(default, "default", default)  # pydantic keeps some in a FieldInfo.
@@ -152,6 +155,11 @@ def _values(hint: Any, bounds: str = "") -> str:
     if get_origin(hint) in (Union, types.UnionType):
         kinds = [_values(each, bounds) for each in get_args(hint) if each is not types.NoneType]
         return " or ".join(kinds)
+    if get_origin(hint) is list:
+        return f"list of {_values(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        key, value = (_values(each) for each in get_args(hint))
+        return f"mapping of {key} to {value}"
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
         return f"a list of: {_values(inner)}"
