@@ -7,7 +7,7 @@ The architectures are drawn from all distinct ones of the config's space so that
 on a log scale of weights: drawn evenly, hardly any would be near the light end of the front. Each is trained once with
 the product's own trial code; then those near the front, until each of these has --seeds trainings, so that the truth
 that a replay is judged by is less lucky. Every training is kept as it ends in --work (a JSON line each), so the
-same call again goes on where it was interrupted.
+same call again goes on where it was interrupted; what a table of that name holds already is not trained again.
 """
 
 from __future__ import annotations
@@ -82,11 +82,21 @@ def train(config: ArchitectureConfig, training: TrainingSettings, data: DataSett
 
 
 class Workbook:
-    """The trainings that have ended, as JSON lines."""
+    """The trainings that have ended, as JSON lines.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        table: a table made earlier of the same config; its trainings count as well, if the file does not exist.
+    """
+
+    def __init__(self, path: Path, table: Path | None = None) -> None:
         self.path = path
         self.rows: list[TableRow] = []
+        if table is not None and table.exists() and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for row in Table.load(table).rows:
+                self.add(row)
+            return
         if path.exists():
             for line in path.read_text().splitlines():
                 raw = json.loads(line)
@@ -166,7 +176,7 @@ def main() -> None:
     if space.searched:
         raise UserError(f"{options.config}: a table varies architectures only, not {', '.join(space.searched)}")
     candidates = list(space.enumerate())
-    book = Workbook(options.work or Path("runs/tables") / f"{search.name}.jsonl")
+    book = Workbook(options.work or Path("runs/tables") / f"{search.name}.jsonl", options.table)
     book.path.parent.mkdir(parents=True, exist_ok=True)
     chosen = chosen_candidates(candidates, options.architectures, options.seed)
     print(f"{len(chosen)} of {len(candidates)} architectures, {len(book.rows)} trainings done already", flush=True)

@@ -41,20 +41,22 @@ def simulate(
     """
     from ..reports.efficiency import TableResult, as_text, write_results
     from ..reports.scoring import Judge
-    from ..search.replays import find_strategies, replay_all
+    from ..search.replays import ReplayOptions, find_strategies, replay_all
 
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",")))
     chosen = find_strategies(names)
     loaded = [_load(table) for table in tables]
     if surrogate:
-        from ..search.surrogate import surrogate_table  # It brings GPyTorch and BoTorch.
+        from ..search.surrogate import surrogate_table  # It brings torch.
 
         loaded = [surrogate_table(table) for table in loaded]
     judges = [Judge(table) for table in loaded]
     count = len(loaded) * len(chosen) * seeds
     with click.progressbar(length=count, label="Replaying", file=sys.stderr) as bar:
         processes = jobs or os.cpu_count() or 1
-        found = replay_all(loaded, chosen, range(seeds), workers, epochs, processes, lambda: bar.update(1))
+        found = replay_all(
+            loaded, chosen, range(seeds), ReplayOptions(workers, epochs), processes, lambda: bar.update(1)
+        )
     results = [TableResult.of(judge, replays) for judge, replays in zip(judges, found, strict=True)]
     for result in results:
         click.echo(as_text(result) + "\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import moocore
@@ -131,6 +131,18 @@ class Judge:
         counts = np.arange(1, len(shares) + 1) * min(len(row.curve) for row in self.table.rows)
         # NOTE: A point at the reference's weights or accuracy adds nothing, so k - 1 points may do as well as k.
         return Trace(counts, np.maximum.accumulate(shares) / self.hypervolume, int(counts[-1]))
+
+
+def until_share(share: float, table: Table) -> Callable[[str], bool]:
+    """Takes ids of completed architectures; says when they dominate that share of the table's hypervolume."""
+    judge = Judge(table)
+    front = _Front(judge.reference)
+
+    def enough(architecture: str) -> bool:
+        front.add(judge.points[architecture])
+        return front.hypervolume() >= (share - _ROUNDING) * judge.hypervolume
+
+    return enough
 
 
 class _Front:

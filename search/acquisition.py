@@ -123,6 +123,12 @@ class Front:
         """The same without one of its points."""
         return replace(self, cost=np.delete(self.cost, row), accuracy=np.delete(self.accuracy, row))
 
+    def with_point(self, cost: float, accuracy: float) -> Front:
+        """The same with one more point; of all, only those on the staircase are kept."""
+        costs, accuracies = np.append(self.cost, cost), np.append(self.accuracy, accuracy)
+        on = gaps(costs, accuracies) == 0
+        return replace(self, cost=costs[on], accuracy=accuracies[on])
+
     def gaps(self) -> np.ndarray:
         """How much each of the points lacks to the best of no more cost, m; 0 for those on the staircase."""
         return gaps(self.cost, self.accuracy)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from .acquisition import Front, gaps
+from .batch import choose_batch
 from .candidate_pool import CandidatePool, DistributionPool, Point, Pool, stacked
 from .features import FEATURES
 from .gaussian_process import AccuracyModel, ModelFitError
@@ -42,6 +43,15 @@ _LEAST_LOOK = 1_000
 """But so many candidates at least, if there are."""
 _LEAST_TRUST = 0.3
 """A prior that knows its own trainings no better is not used."""
+_CONDITIONED = 1_500
+"""Observations that the model is conditioned on at most; the factorisation of 1,500 takes a tenth of a second."""
+_BELIEVED = 500
+"""Pending trials that it takes into account at most, the youngest ones."""
+_BATCHED, _BATCHED_RUNNING = 0.005, 0.1
+"""Proposals are made for so many asks at once, as a part of the trials so far, or of those that run: one by one up to
+300 trials and 15 workers."""
+_SHORTLIST = 4
+"""So many times as many candidates are considered for a batch."""
 _REPEATED = 20
 """Observed configurations that are considered for a repeat."""
 
@@ -154,12 +164,11 @@ class EHVISampler(BaseSampler):
             return {}
         with self._lock:
             self._use(search_space)
-            snapshot = self._observations.read(study.get_trials(deepcopy=False), trial.number)
-            point = self._propose(snapshot)
+            point, again = self._next(study, trial)
             if point is None:
                 return {}
             self._observations.announce(trial.number, point)
-        if point.id in snapshot.seen:
+        if again:
             study._storage.set_trial_system_attr(trial._trial_id, REPEAT, True)
         if self._expected is not None and isinstance(self._scale, ErrorScale):
             study._storage.set_trial_system_attr(trial._trial_id, BELIEF, self._expected)
@@ -179,9 +188,21 @@ class EHVISampler(BaseSampler):
         self._pool = self._given_pool or DistributionPool(search_space, self._cost, self._encode, self._seed)
         self._pool.refresh()
         self._observations = Observations(self._pool)
-        self._model = AccuracyModel(self._prior.trust if self._prior else 1.0)
+        self._model = AccuracyModel()
+        if self._prior is not None:
+            self._model = AccuracyModel(self._prior.trust, self._prior.hyperparameters)
+        self._waiting: list[tuple[Point, list[float]]] = []
         self._predicted: dict[str, float] = {}
         self._warned = False
+
+    def _next(self, study: Study, trial: FrozenTrial) -> tuple[Point | None, bool]:
+        """The proposal, and whether it is a repeat; one of a batch that was made together, if there is one left."""
+        if self._waiting:
+            point, self._expected = self._waiting.pop(0)
+            return point, False
+        snapshot = self._observations.read(study.get_trials(deepcopy=False), trial.number)
+        point = self._propose(snapshot)
+        return point, point is not None and point.id in snapshot.seen
 
     def _propose(self, snapshot: Snapshot) -> Point | None:
         self._expected = None
@@ -222,32 +243,71 @@ class EHVISampler(BaseSampler):
             ModelFitError: from the model.
         """
         pool, model = self._pool, self._model
+        self._condition(snapshot)
         accuracy = self._scale.to_model(snapshot.accuracy)
-        features, prior = self._inputs(snapshot.observed)
-        model.fit(features, accuracy, self._scale.model_variance(snapshot.accuracy, snapshot.variance), prior)
-        if snapshot.pending:
-            model.believe(*self._inputs(snapshot.pending))
         near = np.argsort(gaps(_costs(snapshot.observed), accuracy), kind="stable")[:_STEPS]
         steps = [snapshot.observed[row] for row in np.sort(near)] + snapshot.pending
         steps = list({point.id: point for point in steps}.values())
         means = model.mean(*self._inputs(steps))
         pool.refresh(_on_front(steps, means), snapshot.seen)
         front = self._front(steps, means, means.min())
-        rows = pool.look(snapshot.seen, max(_PREDICTIONS // len(accuracy), _LEAST_LOOK))
+        rows = pool.look(self._taken(snapshot), max(_PREDICTIONS // model.size, _LEAST_LOOK))
         best, gain = None, 0.0
         if len(rows):
             mean, std = model.predict(*self._inputs([pool.points[row] for row in rows]))
-            scores = front.improvement(mean, std, pool.log_cost[rows])
+            scores = self._scores(front, rows, mean, std, snapshot)
             pool.rate(rows, scores)
             at = [int(np.argmax(scores))]
             if scores[at[0]] > 0:
                 best = pool.points[rows[at[0]]]
                 self._expected = [float(mean[at[0]]), math.hypot(std[at[0]], model.noise)]
                 gain = front.improvement(mean[at], _learned(std[at], model.noise), pool.log_cost[rows[at]])[0]
+                self._wait(front, rows, scores, mean, snapshot)
         again = self._repeat(snapshot, steps, front, gain)
         if again is not None or best is None:
-            self._expected = None
+            self._expected, self._waiting = None, []
         return again or best or self._spread(snapshot)
+
+    def _condition(self, snapshot: Snapshot) -> None:
+        """Fit the model to the observations and the pending trials; of very many, to the more telling ones.
+
+        These are the ones nearest to the staircase, where the choice falls, and a random half from everywhere.
+        """
+        accuracy = self._scale.to_model(snapshot.accuracy)
+        variance = self._scale.model_variance(snapshot.accuracy, snapshot.variance)
+        features, prior = self._inputs(snapshot.observed)
+        rows = np.arange(len(accuracy))
+        if len(rows) > _CONDITIONED:
+            order = np.argsort(gaps(_costs(snapshot.observed), accuracy), kind="stable")
+            rest = np.random.default_rng(0).permutation(order[_CONDITIONED // 2 :])
+            rows = np.sort(np.concatenate([order[: _CONDITIONED // 2], rest[: _CONDITIONED - _CONDITIONED // 2]]))
+        known = None if prior is None else prior[rows]
+        self._model.fit(features[rows], accuracy[rows], variance[rows], known, len(accuracy))
+        if snapshot.pending:
+            self._model.believe(*self._inputs(snapshot.pending[-_BELIEVED:]))
+
+    def _wait(self, front: Front, rows: np.ndarray, scores: np.ndarray, mean: np.ndarray, snapshot: Snapshot) -> None:
+        """Choose the candidates of the next asks as well, in a search of hundreds of trials or of many workers.
+
+        Where a hundred times as many trials are known, or ten times as many still run, the model would hardly learn
+        anything in between.
+        """
+        count = round(max(_BATCHED * snapshot.started, _BATCHED_RUNNING * len(snapshot.pending)))
+        if count < 2:
+            return
+        top = np.argsort(-scores, kind="stable")[: _SHORTLIST * count]
+        points, noise = [self._pool.points[row] for row in rows[top]], self._model.noise
+        covariance = self._model.covariance(*self._inputs(points))
+        for row, std in choose_batch(front, mean[top], self._pool.log_cost[rows[top]], covariance, noise, count):
+            self._waiting.append((points[row], [float(mean[top[row]]), math.hypot(std, noise)]))
+
+    def _scores(self, front: Front, rows: np.ndarray, mean: np.ndarray, std: np.ndarray, snapshot: Snapshot):
+        """Expected hypervolume improvement of the pool's points in these rows."""
+        return front.improvement(mean, std, self._pool.log_cost[rows])
+
+    def _taken(self, snapshot: Snapshot) -> Collection[str]:
+        """Ids that are not proposed as new."""
+        return snapshot.seen
 
     def _repeat(self, snapshot: Snapshot, steps: list[Point], front: Front, gain: float) -> Point | None:
         """The observed configuration whose repeated training promises most, if that is more than `gain`.

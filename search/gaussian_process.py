@@ -7,10 +7,11 @@ a ~ N(0, SHIFT^2) and b ~ N(1, SLOPE^2) in units of the accuracies' spread. a an
 (Rasmussen & Williams 2006, section 2.7), which puts their uncertainty into every prediction: few points that agree
 with the prior leave b near 1, a prior that orders them wrongly gets b ~ 0 and costs nothing any more.
 
-Lengthscales, s and the variance between seeds are learned by BoTorch: maximum a posteriori, with lengthscale priors
-that grow with the number of features (Hvarfner, Hellsten & Nardi 2024). They are learned anew when the data have
-grown by a tenth, in between they are kept; and from at most 350 points. The posterior given all points is computed
-here from a Cholesky factorisation (Rasmussen & Williams, algorithm 2.1).
+Lengthscales, s and the variance between seeds are learned, maximum a posteriori, with lengthscale priors that grow with
+the number of features (Hvarfner, Hellsten & Nardi 2024), as BoTorch has them. Where another data set's model is known,
+they are expected to be like that one's instead: which settings matter carries over even where their order does not.
+They are learned anew when the data have grown by a tenth, in between they are kept; and from at most 350 points. The
+posterior is computed here from a Cholesky factorisation (Rasmussen & Williams, algorithm 2.1).
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class AccuracyModel:
 
     Args:
         prior_trust: 0 to 1, the correlation with the accuracies that a prior given to `fit` is expected to have.
+        like: hyperparameters of a model of other data, of the first features at least, that these are expected to be
+            like: which features matter, and how noisy trainings are.
     """
 
-    def __init__(self, prior_trust: float = 1.0) -> None:
-        self._prior_trust = prior_trust
+    def __init__(self, prior_trust: float = 1.0, like: Hyperparameters | None = None) -> None:
+        self._prior_trust, self._like = prior_trust, like
         self.hyperparameters: Hyperparameters | None = None
         self._learned_from = (0, 0)
         self._with_prior = False
@@ -50,7 +53,19 @@ class AccuracyModel:
         """b: about 1 where the prior is right, about 0 where it says nothing; 0 without one."""
         return 1 + SLOPE * float(self._trend[:, 1] @ self._coefficients) if self._with_prior else 0.0
 
-    def fit(self, x: np.ndarray, accuracy: np.ndarray, variance: np.ndarray, prior: np.ndarray | None = None) -> None:
+    @property
+    def size(self) -> int:
+        """Points that it is conditioned on."""
+        return len(self._points)
+
+    def fit(
+        self,
+        x: np.ndarray,
+        accuracy: np.ndarray,
+        variance: np.ndarray,
+        prior: np.ndarray | None = None,
+        known: int | None = None,
+    ) -> None:
         """Learn from observations.
 
         Args:
@@ -60,6 +75,8 @@ class AccuracyModel:
                 0 for a finished training.
             prior: what another data set says about the same points, n, on any increasing scale; None: nothing.
                 Other features or another prior are another model: make a new one.
+            known: observations of which these are a part, where they are; None: n. When it has grown by a tenth, the
+                hyperparameters are learned anew.
 
         Raises:
             ModelFitError: fewer than 2 points, a value that is not finite, a negative variance, or a numerical
@@ -72,11 +89,11 @@ class AccuracyModel:
         given = [x, accuracy, variance] if prior is None else [x, accuracy, variance, prior]
         if not all(np.isfinite(values).all() for values in given) or (variance < 0).any():
             raise ModelFitError("features, accuracies, variances and priors must be finite, and variances not negative")
-        size = (len(x), int((variance == 0).sum()))
+        size = (known or len(x), int((variance == 0).sum()))
         learned = self.hyperparameters
         with _one_thread():
             if self._is_due(size, x.shape[1], prior is not None):
-                learned = learn(x, accuracy, variance, prior, self._prior_trust, learned)
+                learned = learn(x, accuracy, variance, prior, self._prior_trust, learned, self._like)
             self._condition(learned, x, accuracy, variance, prior)
         if learned is not self.hyperparameters:
             self.hyperparameters, self._learned_from = learned, size
@@ -134,6 +151,15 @@ class AccuracyModel:
                 means.append(offset + self._coefficients @ cross)
         return self.hyperparameters.centre + self.hyperparameters.spread * torch.cat(means).numpy()
 
+    def covariance(self, x: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
+        """Posterior covariance of the accuracies without noise, m x m; its diagonal is the square of `predict`'s."""
+        with _one_thread():
+            points, trend, _ = self._scaled(x, prior)
+            cross = _covariance(self.hyperparameters, self._points, self._trend, points, trend)
+            explained = torch.linalg.solve_triangular(self._factor, cross, upper=False)
+            before = _covariance(self.hyperparameters, points, trend, points, trend)
+            return self.hyperparameters.spread**2 * (before - explained.T @ explained).numpy()
+
     def leave_out(self, groups: Sequence[int]) -> np.ndarray:
         """The mean at each observed point, n, given the points of all other groups alone.
 
@@ -187,13 +213,16 @@ class AccuracyModel:
 
     def _chunks(self, x, prior) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Scaled features, trend and trend's mean of some points at a time, which bounds the memory."""
-        if (prior is not None) != self._with_prior:
-            raise ValueError("predictions need a prior exactly if the model was fitted with one")
-        learned, x = self.hyperparameters, np.asarray(x, dtype=np.float64)
         for start in range(0, len(x), _CHUNK):
             part = slice(start, start + _CHUNK)
-            points = torch.from_numpy(x[part] / learned.lengthscales)
-            yield points, *learned.trend(len(points), None if prior is None else np.asarray(prior)[part])
+            yield self._scaled(x[part], None if prior is None else prior[part])
+
+    def _scaled(self, x, prior) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features divided by the lengthscales, trend and its mean."""
+        if (prior is not None) != self._with_prior:
+            raise ValueError("predictions need a prior exactly if the model was fitted with one")
+        points = torch.from_numpy(np.asarray(x, dtype=np.float64) / self.hyperparameters.lengthscales)
+        return points, *self.hyperparameters.trend(len(points), prior)
 
 
 @contextmanager

@@ -1,15 +1,13 @@
-"""Learning the hyperparameters of the model of accuracy, with BoTorch. The model itself: gaussian_process.py."""
+"""Learning the hyperparameters of the model of accuracy. The model itself: gaussian_process.py."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 
 SHIFT, SLOPE = 0.5, 0.5
 """Prior standard deviations of a and b, in units of the accuracies' spread."""
@@ -17,13 +15,15 @@ LEARNING_POINTS = 350
 """Hyperparameters are learned from at most so many points, drawn at random; predictions use all."""
 
 _TYPICAL_SPREAD, _LEAST_SPREAD = 0.05, 1e-3  # Of accuracies in a search space, as fractions.
-_LEAST_LENGTHSCALE, _LEAST_NOISE = 0.025, 1e-5
+_SIGNAL_PRIOR = (0.0, 1.0)
 _NOISE_PRIOR = (-2.0, 1.0)
 # Mean and standard deviation of the logarithm of the noise variance in standardised units. A wider one, (-3.5, 1.5),
 # found too little noise in 15 to 40 trainings, and so predictions that were too sure of themselves.
-_LOGARITHMS = {"raw_lengthscale": (-8.0, 7.0), "raw_outputscale": (-7.0, 5.0), "raw_noise": (-14.0, 3.0)}
-# Bounds of what is optimised; beyond them the covariance matrix is numerically singular.
-_ITERATIONS = 100
+_ALIKE, _ALIKE_NOISE = 1.0, 0.5
+# Standard deviations of the logarithms of lengthscales and noise between two data sets.
+_LENGTHSCALES, _SIGNALS, _NOISES = (0.025, 1e3), (1e-3, 150.0), (1e-5, 20.0)
+"""Least and most; beyond them the covariance matrix is numerically singular."""
+_ITERATIONS, _TOLERANCE = 100, 1e-5
 
 
 class ModelFitError(RuntimeError):
@@ -59,8 +59,17 @@ class Hyperparameters:
         return torch.cat([shift, SLOPE * q[:, None]], dim=1), q
 
 
-def learn(x, accuracy, variance, prior, trust: float, start: Hyperparameters | None) -> Hyperparameters:
-    """Standardise the data and learn the kernel's hyperparameters, beginning at those of the last time."""
+def learn(
+    x, accuracy, variance, prior, trust: float, start: Hyperparameters | None, like: Hyperparameters | None = None
+) -> Hyperparameters:
+    """Standardise the data and learn the kernel's hyperparameters, beginning at those of the last time.
+
+    Args:
+        x, accuracy, variance, prior: as for `AccuracyModel.fit`.
+        trust: the correlation that the prior is expected to have.
+        start: where to begin.
+        like: of another model, of the first features at least; which of them matter is expected to be the same here.
+    """
     if len(x) > LEARNING_POINTS:
         chosen = np.sort(np.random.default_rng(0).choice(len(x), LEARNING_POINTS, replace=False))
         x, accuracy, variance = x[chosen], accuracy[chosen], variance[chosen]
@@ -82,7 +91,7 @@ def learn(x, accuracy, variance, prior, trust: float, start: Hyperparameters | N
     residual = torch.from_numpy((accuracy - centre) / spread) - mean
     if start is not None and len(start.lengthscales) != x.shape[1]:
         start = None
-    lengthscales, signal, noise = _maximise_posterior(x, residual, variance / spread**2, trend, start)
+    lengthscales, signal, noise = _maximise_posterior(x, residual, variance / spread**2, trend, start, like)
     return Hyperparameters(centre, spread, prior_centre, prior_scale, lengthscales, signal, noise)
 
 
@@ -92,75 +101,100 @@ def _moments(values: np.ndarray, share: np.ndarray) -> tuple[float, float]:
     return mean, math.sqrt(np.average((values - mean) ** 2, weights=share))
 
 
-@contextmanager
-def _quiet_botorch() -> Iterator[None]:
-    """Without its advice on the scale of data, on jitter and on how an optimiser stopped; and its import's warning."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-        from botorch.exceptions.warnings import InputDataWarning, OptimizationWarning
-        from linear_operator.utils.warnings import NumericalWarning
-
-        for category in (InputDataWarning, OptimizationWarning, NumericalWarning):
-            warnings.simplefilter("ignore", category)
-        yield
-
-
-@_quiet_botorch()
-def _maximise_posterior(x, residual, variance, trend, start: Hyperparameters | None) -> tuple[np.ndarray, float, float]:
+def _maximise_posterior(
+    x, residual, variance, trend, start: Hyperparameters | None, like: Hyperparameters | None
+) -> tuple[np.ndarray, float, float]:
     """Lengthscales, signal and noise variance that maximise likelihood times priors (L-BFGS on their logarithms).
 
     Raises:
-        ModelFitError: the optimiser ended at something that is not finite.
+        ModelFitError: the covariance matrix became singular, or the optimiser ended at something that is not finite.
     """
-    # NOTE: Here, so that commands that do not search this way need not wait for BoTorch's import.
-    from botorch.models import SingleTaskGP
-    from botorch.optim.fit import fit_gpytorch_mll_scipy
-    from gpytorch.constraints import GreaterThan
-    from gpytorch.kernels import LinearKernel, MaternKernel, ScaleKernel
-    from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
-    from gpytorch.means import ZeroMean
-    from gpytorch.mlls import ExactMarginalLogLikelihood
-    from gpytorch.priors import LogNormalPrior
-    from linear_operator.utils.errors import NanError, NotPSDError
-
-    def above(least: float) -> GreaterThan:
-        return GreaterThan(least, transform=torch.exp, inv_transform=torch.log)
-
     d = x.shape[1]
-    matern = MaternKernel(
-        nu=2.5,
-        ard_num_dims=d,
-        active_dims=tuple(range(d)),
-        lengthscale_prior=LogNormalPrior(math.sqrt(2) + math.log(d) / 2, math.sqrt(3)),
-        lengthscale_constraint=above(_LEAST_LENGTHSCALE),
+    centre, width = np.full(d, math.sqrt(2) + math.log(d) / 2), np.full(d, math.sqrt(3))
+    noise_prior = _NOISE_PRIOR
+    first = (np.ones(d), 0.5, 0.05)
+    if like is not None:
+        known = len(like.lengthscales)
+        centre[:known], width[:known] = np.log(like.lengthscales), _ALIKE
+        noise_prior = (math.log(like.noise), _ALIKE_NOISE)
+        first = (np.concatenate([like.lengthscales, np.ones(d - known)]), 0.5, like.noise)
+    if start is not None:
+        first = (start.lengthscales, start.signal, start.noise)
+    posterior = LogPosterior(
+        x,
+        residual,
+        variance,
+        trend,
+        np.concatenate([centre, [_SIGNAL_PRIOR[0], noise_prior[0]]]),
+        np.concatenate([width, [_SIGNAL_PRIOR[1], noise_prior[1]]]),
     )
-    smooth = ScaleKernel(matern, outputscale_prior=LogNormalPrior(0.0, 1.0), outputscale_constraint=above(0.0))
-    linear = LinearKernel(active_dims=tuple(range(d, d + trend.shape[1])))
-    linear.initialize(variance=1.0)
-    linear.raw_variance.requires_grad_(False)
-    likelihood = FixedNoiseGaussianLikelihood(
-        noise=torch.from_numpy(variance) + 1e-6,  # GPyTorch's least fixed noise.
-        learn_additional_noise=True,
-        noise_prior=LogNormalPrior(*_NOISE_PRIOR),
-        noise_constraint=above(_LEAST_NOISE),
+    bounds = [_LENGTHSCALES] * d + [_SIGNALS, _NOISES]
+    low, high = np.log(bounds).T
+    begin = np.clip(np.log(np.concatenate([first[0], first[1:]])), low, high)
+    options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
+    result = minimize(
+        posterior.negative,
+        begin,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(low, high, strict=True)),
+        options=options,
     )
-    inputs = torch.cat([torch.tensor(x), trend], dim=1)
-    parts = {"likelihood": likelihood, "covar_module": smooth + linear, "mean_module": ZeroMean()}
-    model = SingleTaskGP(inputs, residual[:, None], outcome_transform=None, **parts)
-    first = (np.ones(d), 0.5, 0.05) if start is None else (start.lengthscales, start.signal, start.noise)
-    # Slightly inside the bounds, where the logarithms are finite.
-    matern.lengthscale = torch.from_numpy(np.maximum(first[0], 1.01 * _LEAST_LENGTHSCALE))
-    smooth.outputscale = first[1]
-    likelihood.second_noise = max(first[2], 1.01 * _LEAST_NOISE)
-    mll = ExactMarginalLogLikelihood(likelihood, model).train()
-    free = [name for name, parameter in mll.named_parameters() if parameter.requires_grad]
-    bounds = {name: _LOGARITHMS[name.rpartition(".")[2]] for name in free}
-    try:
-        result = fit_gpytorch_mll_scipy(mll, bounds=bounds, options={"maxiter": _ITERATIONS, "ftol": 1e-5})
-    except (NotPSDError, NanError) as error:
-        raise ModelFitError(f"learning the hyperparameters failed: {error}") from error
-    lengthscales = matern.lengthscale.detach().numpy().reshape(-1)
-    signal, noise = smooth.outputscale.item(), likelihood.second_noise.item()
-    if not all(np.isfinite(value).all() for value in (result.fval, lengthscales, signal, noise)):
+    if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
         raise ModelFitError(f"learning the hyperparameters failed: {result.message}")
-    return lengthscales, signal, noise
+    values = np.exp(result.x)
+    return values[:d], float(values[d]), float(values[d + 1])
+
+
+class LogPosterior:
+    """Of the logarithms of lengthscales, signal and noise variance: d + 2 numbers, in this order.
+
+    With K = s k + trend trend' + diag(noise + variance), a = K^-1 r and a parameter t, the likelihood's gradient is
+    1/2 tr((a a' - K^-1) dK/dt) (Rasmussen & Williams 2006, eq. 5.9). For the logarithm of a lengthscale,
+    dk/dlog l_d = 5/3 (1 + r) exp(-r) (x_d - x'_d)^2 / l_d^2, so that all d traces are one matrix product. Written out,
+    because it is evaluated some ten times whenever hyperparameters are learned: the modules of GPyTorch, with which it
+    agrees, took most of an ask, and their import seconds.
+
+    Args:
+        x: features, n x d.
+        residual: standardised accuracies less the trend's mean, n.
+        variance: known, standardised, n.
+        trend: n x t.
+        centre, width: d + 2 each, of the parameters' log-normal priors.
+    """
+
+    def __init__(self, x: np.ndarray, residual, variance, trend, centre: np.ndarray, width: np.ndarray) -> None:
+        self._x = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))
+        self._residual, self._fixed = residual, trend @ trend.T
+        self._fixed.diagonal().add_(torch.from_numpy(np.asarray(variance, dtype=np.float64)))
+        self._centre, self._width = centre, width
+
+    def negative(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the log posterior, up to a constant, and its gradient, d + 2; both divided by n.
+
+        Infinite where the covariance matrix is singular.
+        """
+        n, d = self._x.shape
+        lengthscales, signal, noise = torch.from_numpy(np.exp(logs[:d])), math.exp(logs[d]), math.exp(logs[d + 1])
+        x = self._x / lengthscales
+        r = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").mul_(math.sqrt(5))
+        decay = torch.exp(-r)
+        slope = (1 + r).mul_(decay)
+        kernel = torch.addcmul(slope, r.square_(), decay, value=1 / 3)
+        covariance = kernel * signal + self._fixed
+        covariance.diagonal().add_(noise)
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if failed:
+            return math.inf, np.zeros(d + 2)
+        inverse = torch.cholesky_inverse(factor)
+        coefficients = inverse @ self._residual
+        value = 0.5 * float(self._residual @ coefficients) + float(factor.diagonal().log().sum())
+        outer = inverse.addr_(coefficients, coefficients, alpha=-1)  # K^-1 - a a'
+        weights = (outer * slope).mul_(signal * 5 / 3)
+        # sum_ij w_ij (x_i - x_j)^2 = 2 sum_i x_i^2 w_i. - 2 x' w x, for each feature
+        squares = 2 * (x.square() * weights.sum(dim=1)[:, None]).sum(dim=0) - 2 * (x * (weights @ x)).sum(dim=0)
+        traces = [*squares.tolist(), signal * float((outer * kernel).sum()), noise * float(outer.trace())]
+        # A log-normal density in the parameter itself: -log t - (log t - centre)^2 / (2 width^2).
+        away = (logs - self._centre) / self._width
+        value += float((logs + away**2 / 2).sum())
+        return value / n, (np.array(traces) / 2 + 1 + away / self._width) / n

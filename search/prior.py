@@ -10,6 +10,7 @@ from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
 from .features import FEATURES, architecture_features
 from .gaussian_process import AccuracyModel, ModelFitError
+from .gp_hyperparameters import Hyperparameters
 from .scales import ErrorScale
 from .trainings import LEAST_TRAININGS
 
@@ -42,6 +43,11 @@ class Prior:
         except ModelFitError as error:
             raise UserError(f"nothing can be learned from this prior: {error}") from error
         self.trust = self._own_correlation()
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of its model."""
+        return self._model.hyperparameters
 
     def _own_correlation(self) -> float:
         """How well it predicts its own architectures, each from the others: their correlation, 0 if it is negative."""

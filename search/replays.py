@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -72,23 +73,66 @@ def find_strategies(names: Sequence[str]) -> dict[str, StrategyFactory]:
     return {name: STRATEGIES[name] for name in names}
 
 
+class ReplayPool:
+    """Processes of one thread each that replay searches; they import and read tables once, whatever they replay then.
+
+    A context manager: on leaving it, what has not begun is dropped.
+
+    Args:
+        tables: to search in.
+        jobs: processes; results do not depend on their number.
+
+    Raises:
+        UserError: a table cannot be searched in.
+    """
+
+    def __init__(self, tables: Sequence[Table], jobs: int = 1) -> None:
+        for table in tables:
+            table.space()  # What is wrong with a table is to be said here, not in a process' initialisation.
+        self._pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare, initargs=(tables,))
+
+    def __enter__(self) -> ReplayPool:
+        return self
+
+    def __exit__(self, failure: type | None, *_) -> None:
+        self._pool.shutdown(wait=failure is None, cancel_futures=True)
+
+    def submit(self, place: int, factory: StrategyFactory, seed: int, options: ReplayOptions) -> Future[Replay]:
+        """Replay one search, on the table in that place, in some process."""
+        with _single_threaded():  # Processes are started when the first work comes.
+            return self._pool.submit(_replay, place, factory, seed, options)
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """How a search is replayed.
+
+    Args:
+        workers, until: of `simulate`.
+        enough: makes that of `simulate`, for a table; importable by its name. None: the search goes on to its end.
+    """
+
+    workers: int = 1
+    until: int | None = None
+    enough: Callable[[Table], Callable[[str], bool]] | None = None
+
+
 def replay_all(
     tables: Sequence[Table],
     strategies: Mapping[str, StrategyFactory],
     seeds: Sequence[int],
-    workers: int = 1,
-    until: int | None = None,
+    options: ReplayOptions | None = None,
     jobs: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> list[dict[str, list[Replay]]]:
-    """Replay every strategy on every table with every seed, in a pool of processes of one thread each.
+    """Replay every strategy on every table with every seed.
 
     Args:
         tables: to search in.
         strategies: by name.
         seeds: of the searches of each strategy and table.
-        workers, until: of `simulate`.
-        jobs: processes; the result does not depend on their number.
+        options: of each replay.
+        jobs: processes.
         progress: called after each replay.
 
     Returns:
@@ -97,31 +141,23 @@ def replay_all(
     Raises:
         UserError: a table cannot be searched in.
     """
-    for table in tables:
-        table.space()  # What is wrong with a table is to be said here, not in a worker's initialisation.
-    with (
-        _single_threaded(),
-        ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare, initargs=(tables,)) as pool,
-    ):
+    options = options or ReplayOptions()
+    with ReplayPool(tables, jobs) as pool:
         futures = [
             {
-                name: [pool.submit(_replay, place, factory, seed, workers, until) for seed in seeds]
+                name: [pool.submit(place, factory, seed, options) for seed in seeds]
                 for name, factory in strategies.items()
             }
             for place in range(len(tables))
         ]
-        try:
-            found = []
-            for of_table in futures:
-                found.append({})
-                for name, waiting in of_table.items():
-                    found[-1][name] = []
-                    for future in waiting:
-                        found[-1][name].append(future.result())
-                        progress()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        found = []
+        for of_table in futures:
+            found.append({})
+            for name, waiting in of_table.items():
+                found[-1][name] = []
+                for future in waiting:
+                    found[-1][name].append(future.result())
+                    progress()
     return found
 
 
@@ -150,6 +186,7 @@ def _prepare(tables: Sequence[Table]) -> None:
     _searched.extend((table, table.space()) for table in tables)
 
 
-def _replay(place: int, factory: StrategyFactory, seed: int, workers: int, until: int | None) -> Replay:
+def _replay(place: int, factory: StrategyFactory, seed: int, options: ReplayOptions) -> Replay:
     table, space = _searched[place]
-    return simulate(table, factory(table, space, seed), workers, seed, until)
+    enough = {} if options.enough is None else {"enough": options.enough(table)}
+    return simulate(table, factory(table, space, seed), options.workers, seed, options.until, **enough)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _ehvi(seed: int, space: SearchSpace | None, prior: Prior | None) -> BaseSampler:
-    # Behind this name only: it brings GPyTorch and BoTorch, whose import takes seconds.
+    # Behind this name only: it brings torch, whose import takes seconds.
     from .candidate_pool import CandidatePool
     from .ehvi_sampler import EHVISampler
     from .scales import ErrorScale

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,14 @@ class Replay:
     paused: int
 
 
-def simulate(table: Table, strategy: Search, workers: int = 1, seed: int = 0, until: int | None = None) -> Replay:
+def simulate(
+    table: Table,
+    strategy: Search,
+    workers: int = 1,
+    seed: int = 0,
+    until: int | None = None,
+    enough: Callable[[str], bool] = lambda architecture: False,
+) -> Replay:
     """Replay a search until it has nothing more to hand out.
 
     A worker for which there is nothing asks again when the next trial has ended or paused.
@@ -80,13 +87,16 @@ def simulate(table: Table, strategy: Search, workers: int = 1, seed: int = 0, un
         seed: of the order in which the trainings of an architecture with several seeds are shown. A trial that
             trains the same architecture again gets the next one, and the first again behind the last.
         until: epochs in all after which the search is cut off.
+        enough: told the id of each architecture that has been trained to its end; the search ends when it says True.
     """
-    return _Simulation(table, strategy, workers, seed).run(until)
+    return _Simulation(table, strategy, workers, seed, enough).run(until)
 
 
 class _Simulation:
-    def __init__(self, table: Table, strategy: Search, workers: int, seed: int) -> None:
+    def __init__(self, table: Table, strategy: Search, workers: int, seed: int, enough: Callable[[str], bool]) -> None:
         self.strategy = strategy
+        self.enough = enough
+        self.ended = False
         self.free = workers
         self.now = 0.0
         self.epochs = self.pauses = 0
@@ -100,7 +110,7 @@ class _Simulation:
 
     def run(self, until: int | None) -> Replay:
         self._hand_out()
-        while self._running and (until is None or self.epochs < until):
+        while self._running and not self.ended and (until is None or self.epochs < until):
             self._end_epoch()
         return Replay(tuple(self.completions), self.epochs, self.now, len(self._rows), self.pauses, len(self._paused))
 
@@ -132,8 +142,10 @@ class _Simulation:
             self.strategy.complete(record.number)
             if record.state is TrialState.COMPLETE:
                 self.completions.append(Completion(self.now, self.epochs, record.number, record.candidate.id))
-        self.free += 1
-        self._hand_out()
+                self.ended = self.enough(record.candidate.id)
+        if not self.ended:
+            self.free += 1
+            self._hand_out()
 
 
 def _epoch_seconds(row: TableRow) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgnas.models import ArchitectureConfig
+from mgnas.models import ArchitectureConfig, count_weights
 from mgnas.search.search_config import SearchConfig
 from mgnas.search.table import Table, TableRow
 
@@ -84,3 +84,14 @@ def test_a_table_is_built_and_continued(tmp_path):
     assert len(second.by_id) == 6
     assert any(len(rows) == 2 for rows in second.by_id.values())
     assert second.meta["seeds near the front"] == 2
+
+
+def test_what_a_table_holds_is_not_trained_again(build_table, tmp_path):
+    rows = (*row(10, 0.50), *row(20, 0.4, 0.45))
+    Table(
+        {"name": "mini"}, tuple(TableRow(r.config, count_weights(r.config), *list(vars(r).values())[2:]) for r in rows)
+    ).save(tmp_path / "mini.json")
+    book = build_table.Workbook(tmp_path / "work" / "mini.jsonl", tmp_path / "mini.json")
+    assert book.done == {(r.config.id, r.seed) for r in rows}
+    again = build_table.Workbook(tmp_path / "work" / "mini.jsonl")
+    assert again.rows == book.rows

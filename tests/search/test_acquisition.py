@@ -155,3 +155,14 @@ def test_a_front_without_one_of_its_points():
     assert front.improvement(*candidate) == pytest.approx([2 * 0.2 + 1 * 0.1])
     assert front.without(0).improvement(*candidate) == pytest.approx([2 * 0.5 + 1 * 0.1])
     assert front.without(1).improvement(*candidate) == pytest.approx([3 * 0.2])
+
+
+def test_a_further_point_of_a_front_replaces_what_it_dominates():
+    front = Front(np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.8]), 4.0, 0.0)
+    more = front.with_point(1.5, 0.7)
+    assert more.cost.tolist() == [1.0, 3.0, 1.5]
+    assert more.accuracy.tolist() == [0.5, 0.8, 0.7]
+    sure, at = np.zeros(1), np.array([2.0])
+    # Above 0.7 up to 3, above 0.8 from there on.
+    assert more.improvement(np.array([0.75]), sure, at) == pytest.approx(0.05)
+    assert front.with_point(1.5, 0.4).cost.tolist() == [1.0, 2.0, 3.0]

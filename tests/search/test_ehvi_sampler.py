@@ -12,6 +12,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from mgnas.search import ehvi_sampler
 from mgnas.search.candidate_pool import CandidatePool
 from mgnas.search.ehvi_sampler import EHVISampler
 from mgnas.search.prior import Prior
@@ -349,3 +350,48 @@ def test_with_results_the_prior_becomes_part_of_the_model(wide_space, truth_of, 
     study = new_study(EHVISampler(None, pool=pool, prior=make_prior(), seed=0))
     found = run(study, 8, pool.distributions, truth=lambda v: truth_of(v)[0], cost=lambda v: float(truth_of(v)[1]))
     assert len({wide_space.candidate(values).id for values in found}) == 8
+
+
+class TestManyWorkers:
+    """With some dozens of running trials proposals are made for several asks at once."""
+
+    def asked(self, pending: int) -> tuple[EHVISampler, optuna.Study, list]:
+        sampler = EHVISampler(weights, GRID, seed=0, startup=4)
+        study = new_study(sampler)
+        run(study, 8)
+        return sampler, study, [study.ask(GRID) for _ in range(pending)]
+
+    def test_all_of_them_are_different(self):
+        _, _, running = self.asked(60)
+        assert len({tuple(trial.params.values()) for trial in running}) == 60
+
+    def test_the_model_learns_between_batches_only(self, monkeypatch):
+        sampler, study, _ = self.asked(40)
+        sampler._waiting.clear()
+        reads = []
+        read = sampler._observations.read
+        monkeypatch.setattr(sampler._observations, "read", lambda *of: reads.append(1) or read(*of))
+        for _ in range(20):
+            study.ask(GRID)
+        assert 3 <= len(reads) <= 7  # for four to six asks each
+
+    def test_few_workers_are_answered_one_by_one(self):
+        sampler, _, _ = self.asked(10)
+        assert not sampler._waiting
+
+    def test_a_batch_is_about_as_good_as_asking_in_a_row(self, monkeypatch):
+        found = []
+        for share in (0.0, 0.1):
+            monkeypatch.setattr(ehvi_sampler, "_BATCHED_RUNNING", share)
+            _, _, running = self.asked(60)
+            found.append(hypervolume([trial.params for trial in running]))
+        assert found[1] > 0.97 * found[0]
+
+
+def test_of_very_many_observations_a_part_conditions_the_model(monkeypatch):
+    monkeypatch.setattr(ehvi_sampler, "_CONDITIONED", 20)
+    sampler = EHVISampler(weights, GRID, seed=0, startup=4)
+    study = new_study(sampler)
+    found = run(study, 60)
+    assert sampler._model.size == 20
+    assert hypervolume(found) > 0.9 * hypervolume(ALL)

@@ -1,7 +1,5 @@
 """The model of accuracy against the textbook's formula, and what it makes of noise, priors and pending points."""
 
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -11,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgnas.search.gaussian_process import AccuracyModel
-from mgnas.search.gp_hyperparameters import LEARNING_POINTS, SHIFT, SLOPE, ModelFitError
+from mgnas.search.gp_hyperparameters import LEARNING_POINTS, SHIFT, SLOPE, LogPosterior, ModelFitError
 
 
 def smooth(x: np.ndarray) -> np.ndarray:
@@ -299,9 +297,95 @@ def test_it_is_silent_deterministic_and_leaves_the_threads_alone():
     assert torch.get_num_threads() == 2
 
 
-def test_importing_it_does_not_import_botorch():
-    code = "import sys, mgnas.search.gaussian_process; sys.exit('botorch' in sys.modules or 'gpytorch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_what_is_maximised_is_gpytorchs_posterior():
+    """Value and gradient at random hyperparameters, against GPyTorch's modules with autograd."""
+    gpytorch = pytest.importorskip("gpytorch")
+    rng = np.random.default_rng(0)
+    n, d = 25, 3
+    x, residual = rng.random((n, d)), torch.from_numpy(rng.standard_normal(n))
+    variance, trend = rng.random(n) / 10, torch.from_numpy(rng.random((n, 2)))
+    centre, width = rng.standard_normal(d + 2), rng.random(d + 2) + 0.5
+    posterior = LogPosterior(x, residual, variance, trend, centre, width)
+    known = torch.tensor(rng.standard_normal((2, d + 2)) / 2)
+
+    def reference(logs: torch.Tensor) -> torch.Tensor:
+        matern = gpytorch.kernels.MaternKernel(nu=2.5, ard_num_dims=d).double()
+        parts = (logs[:d].exp(), logs[d].exp(), logs[d + 1].exp())
+        unit = matern(torch.from_numpy(x) / parts[0] * matern.lengthscale).to_dense()
+        noise = torch.diag(torch.from_numpy(variance) + parts[2])
+        likelihood = gpytorch.distributions.MultivariateNormal(
+            torch.zeros(n, dtype=torch.float64), parts[1] * unit + trend @ trend.T + noise
+        ).log_prob(residual)
+        priors = [
+            gpytorch.priors.LogNormalPrior(torch.tensor(centre[i]), torch.tensor(width[i])).log_prob(logs[i].exp())
+            for i in range(d + 2)
+        ]
+        return -(likelihood + sum(priors)) / n
+
+    values = []
+    for logs in known:
+        logs = logs.clone().requires_grad_(True)
+        value = reference(logs)
+        value.backward()
+        found, gradient = posterior.negative(logs.detach().numpy())
+        assert gradient == pytest.approx(logs.grad.numpy(), abs=1e-8)
+        values.append((found, value.item()))
+    assert values[0][0] - values[1][0] == pytest.approx(values[0][1] - values[1][1], abs=1e-9)
+
+
+def test_a_singular_covariance_is_no_maximum():
+    x = np.zeros((3, 1))
+    posterior = LogPosterior(
+        x, torch.zeros(3, dtype=torch.float64), -np.ones(3), torch.zeros(3, 1).double(), *np.ones((2, 3))
+    )
+    assert posterior.negative(np.full(3, -5.0))[0] == np.inf
+
+
+def test_few_points_are_read_as_the_model_that_they_are_expected_to_be_like():
+    """Only the first feature matters, as it did elsewhere; the others' lengthscales stay long."""
+    wide = points(150, d=4)
+    elsewhere = fitted(wide, 0.8 + 0.1 * np.sin(6 * wide[:, 0])).hyperparameters
+    x, new = points(12, d=4, seed=1), points(200, d=4, seed=2)
+    truth = 0.5 - 0.1 * np.sin(6 * new[:, 0])
+    errors = []
+    for like in (None, elsewhere):
+        model = AccuracyModel(like=like)
+        model.fit(x, 0.5 - 0.1 * np.sin(6 * x[:, 0]), np.zeros(12))
+        errors.append(np.abs(model.predict(new)[0] - truth).mean())
+    assert errors[1] < errors[0] / 2
+
+
+def test_features_that_the_other_model_did_not_have_are_learned_as_without_it():
+    like = fitted(points(30, d=2), smooth(points(30, d=2))).hyperparameters
+    model = AccuracyModel(like=like)
+    model.fit(points(20), smooth(points(20)), np.zeros(20))
+    assert len(model.hyperparameters.lengthscales) == 3
+
+
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_the_covariance_is_that_of_the_predictions(with_prior):
+    x, new = points(15), points(6, seed=1)
+    priors = (smooth(x), smooth(new)) if with_prior else (None, None)
+    model = fitted(x, smooth(x) + 0.01 * np.random.default_rng(2).standard_normal(15), prior=priors[0])
+    covariance, before = model.covariance(new, priors[1]), model.predict(new, priors[1])[1]
+    assert np.sqrt(np.diagonal(covariance)) == pytest.approx(before, abs=1e-9)
+    # Believing one of them changes the others' uncertainty by the rank-one update.
+    model.believe(new[:1], None if priors[1] is None else priors[1][:1])
+    column = covariance[0]
+    left = np.diagonal(covariance) - column**2 / (column[0] + model.noise**2)
+    assert model.predict(new, priors[1])[1] == pytest.approx(np.sqrt(left), abs=1e-8)
+
+
+def test_it_learns_anew_when_the_observations_that_its_points_are_a_part_of_have_grown():
+    x = points(20)
+    model = AccuracyModel()
+    model.fit(x, smooth(x), np.zeros(20), known=100)
+    first = model.hyperparameters
+    model.fit(x[::-1].copy(), smooth(x[::-1]), np.zeros(20), known=105)
+    assert model.hyperparameters is first
+    model.fit(x, smooth(x), np.zeros(20), known=110)
+    assert model.hyperparameters is not first
+    assert model.size == 20
 
 
 def test_leaving_out_a_group_is_conditioning_on_the_others():

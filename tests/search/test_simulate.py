@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgnas.models import ArchitectureConfig, UserError, count_weights
-from mgnas.search.replays import STRATEGIES, find_strategies, replay_all
+from mgnas.search.replays import STRATEGIES, ReplayOptions, ReplayPool, find_strategies, replay_all
 from mgnas.search.samplers import make_sampler
 from mgnas.search.simulate import simulate
 from mgnas.search.stopping import StoppingRule
@@ -283,8 +283,7 @@ def test_a_pool_gives_what_one_process_gives():
         [wide, small],
         find_strategies(["tpe", "random"]),
         seeds=range(2),
-        workers=2,
-        until=40,
+        options=ReplayOptions(workers=2, until=40),
         jobs=2,
         progress=lambda: finished.append(1),
     )
@@ -293,6 +292,39 @@ def test_a_pool_gives_what_one_process_gives():
         assert list(replays) == ["tpe", "random"]
         for name, of_seeds in replays.items():
             assert of_seeds == [simulate(table, strategy(table, name, seed), 2, seed, until=40) for seed in range(2)]
+
+
+def all_trained_but_two(table: Table):
+    """Enough is when two architectures are left."""
+    left = set(table.by_id)
+
+    def enough(architecture: str) -> bool:
+        left.discard(architecture)
+        return len(left) <= 2
+
+    return enough
+
+
+def test_a_search_ends_when_it_has_enough():
+    table = Table(META, tuple(trained(n, 0.3 + n / 40) for n in range(6)))
+    told = []
+    replay = simulate(table, strategy(table), workers=2, enough=lambda name: told.append(name) or len(told) == 3)
+    assert [done.architecture for done in replay.completions] == told
+    assert len(told) == 3
+    # What the other worker had begun is left where it was.
+    assert 9 <= replay.epochs < 12
+
+
+def test_a_pool_replays_one_after_the_other_until_enough():
+    table = Table(META, tuple(trained(n, 0.3 + n / 40) for n in range(6)))
+    options = ReplayOptions(enough=all_trained_but_two)
+    with ReplayPool([table], jobs=1) as pool:
+        found = [pool.submit(0, STRATEGIES["random"], seed, options).result() for seed in (0, 1)]
+    expected = [
+        simulate(table, strategy(table, seed=seed), 1, seed, enough=all_trained_but_two(table)) for seed in (0, 1)
+    ]
+    assert found == expected
+    assert [len(replay.completions) for replay in found] == [4, 4]
 
 
 def test_a_table_without_a_space_is_refused_before_anything_starts():

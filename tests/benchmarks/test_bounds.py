@@ -1,0 +1,59 @@
+"""benchmarks/bounds.py: bounds of searches, and what curves say beyond a model."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgnas.reports.efficiency import SHARES
+from mgnas.reports.scoring import Judge
+from mgnas.search.features import architecture_features
+from mgnas.search.gaussian_process import AccuracyModel
+from mgnas.search.scales import ErrorScale
+from mgnas.search.table import Table, TableRow
+from mgnas.search.trainings import shipped_tables
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import bounds
+
+
+@pytest.fixture(scope="module")
+def digits() -> Table:
+    return Table.load(shipped_tables()["digits"])
+
+
+def test_what_is_left_out_is_predicted_from_all_others(digits):
+    """Of one network that was trained three times: as a model without these trainings predicts it."""
+    known = bounds.left_out(digits)
+    name = next(name for name, rows in digits.by_id.items() if len(rows) == 3)
+    x = np.array([architecture_features(row.config) for row in digits.rows])
+    z = ErrorScale().to_model(np.array([row.curve[-1] for row in digits.rows]))
+    whole, own = AccuracyModel(), np.array([row.config.id == name for row in digits.rows])
+    whole.fit(x, z, np.zeros(len(x)))
+    part = AccuracyModel()
+    part.hyperparameters = whole.hyperparameters
+    part._condition(whole.hyperparameters, x[~own], z[~own], np.zeros((~own).sum()), None)
+    mean, std = part.predict(x[own][:1])
+    place = known.ids.index(name)
+    assert known.mean[place] == pytest.approx(mean[0], abs=1e-6)
+    assert known.std[place] == pytest.approx(std[0], abs=1e-6)
+
+
+def test_who_knows_the_truth_is_never_slower_than_who_knows_all_others(digits):
+    oracle = Judge(digits).oracle()
+    informed = bounds.informed_oracle(digits)
+    assert informed == sorted(informed)
+    assert all(oracle.epochs_until(share) <= epochs for share, epochs in zip(SHARES, informed, strict=True))
+
+
+def test_a_curve_that_ends_where_it_was_tells_everything(digits):
+    """Constant from the second epoch on, random before."""
+    rng = np.random.default_rng(0)
+    rows = [
+        TableRow(row.config, row.weights, row.seed, (float(rng.random()), row.curve[-1], row.curve[-1]), 1.0)
+        for row in digits.rows
+    ]
+    (_, alone, _), first, second = bounds.evidence(Table(digits.meta, tuple(rows)))
+    assert first[1] == pytest.approx(alone, rel=0.02)
+    assert second[1] == pytest.approx(0.0, abs=1e-9)
