@@ -19,7 +19,8 @@ from .search_config import Resources
 logger = logging.getLogger(__name__)
 
 # Read by Ray when it is imported or started. No second bookkeeping beside the run directory, no callbacks that log
-# every result to three formats, no chatter on the terminal, no call home.
+# every result to three formats, no chatter on the terminal, no call home; all workers start at once, since the driver
+# bounds how many trials there are.
 _RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -28,6 +29,7 @@ _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
 }
 for _name, _value in _RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

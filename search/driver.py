@@ -224,8 +224,8 @@ class Driver:
             return
         if handed.record.state is TrialState.RUNNING:
             self.strategy.fail(handed.record.number, handed.reason or "the worker died")
-            with self._storing():
-                self._end(key)
+        with self._storing():
+            self._end(key)
 
     def _end(self, key: str) -> None:
         record = self._handed[key].record

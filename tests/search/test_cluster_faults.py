@@ -278,6 +278,32 @@ class StorageCountingWorker(TrialWorker):
 
 
 @pytest.mark.slow
+def test_three_nodes_complete_a_search_on_digits_with_one_of_them_lost(cluster, tmp_path):
+    nodes = [cluster.add() for _ in range(3)]
+    config = SearchConfig.load(Path(__file__).parents[2] / "configs" / "digits.yaml")
+    changes = {"trials": 9, "prior": "none", "sampler": "random", "storage": f"file://{tmp_path}/storage"}
+    run = RunDirectory.create(config.override(**changes), tmp_path / "runs")
+    log = tmp_path / "storage" / "epochs.txt"
+    lost = []
+
+    def busy() -> bool:
+        lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+        return len({node for *_, node in lines}) == 3
+
+    def lose(_) -> None:
+        lost.append(True)
+        cluster.kill(nodes[1])
+
+    thread = when(busy, lose)
+    run_search(run, address=cluster.address, worker=StorageCountingWorker)
+    thread.join()
+    assert lost
+    assert_as_undisturbed(run, 9)
+    counts = Counter(tuple(line.split()[:2]) for line in log.read_text().splitlines())
+    assert sum(count - 1 for count in counts.values()) <= 1
+
+
+@pytest.mark.slow
 def test_images_reach_nodes_that_cannot_read_them(cluster, new_run, tmp_path, write_npz, numbered):
     images = numbered((30, 30))
     path = write_npz(train_images=images.images[:, 0], train_labels=images.labels)
