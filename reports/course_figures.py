@@ -101,6 +101,8 @@ def curves_figure(run: RunView) -> Figure:
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        if not lines and not front:
+            axes.set_ylim(1, 100)  # An empty axis ends at 0, which a log scale has no place for.
         axes.set_yscale("log")
         percent_axis(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

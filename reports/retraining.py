@@ -200,28 +200,31 @@ def _train(task: FinalTraining, folder: str, resources: dict[str, Any]) -> tuple
 
 def _run_all(run: RunDirectory, waiting: list[tuple[TrialRecord, FinalTraining, Path]], address: str | None):
     """Run the trainings as Ray has room for them; yields an Outcome as each ends."""
-    from ..search.cluster import connect
+    from ..search.cluster import Cluster
 
     # isort: split
     import ray
 
     wanted = run.config.resources
-    together = connect(replace(wanted, workers=min(wanted.workers or len(waiting), len(waiting))), address)
+    together = min(wanted.workers or len(waiting), len(waiting))
     resources = {
         "threads": wanted.cpus_per_trial,
         "gpu": wanted.gpus_per_trial > 0,
         "precision": wanted.precision,
         "execution": wanted.execution,
     }
-    try:
+    with Cluster(replace(wanted, workers=together), address) as cluster:
         # A worker process that dies is started once more, and continues from its checkpoint.
         remote = ray.remote(_train).options(
-            num_cpus=wanted.cpus_per_trial, num_gpus=wanted.gpus_per_trial, max_retries=1
+            num_cpus=wanted.cpus_per_trial,
+            num_gpus=wanted.gpus_per_trial,
+            resources=wanted.custom_per_trial,
+            max_retries=1,
         )
         running: dict[Any, tuple[TrialRecord, int]] = {}
         queue = list(waiting)
         while queue or running:
-            while queue and len(running) < together:
+            while queue and len(running) < cluster.limit():
                 record, task, folder = queue.pop(0)
                 running[remote.remote(task, str(folder), resources)] = (record, task.seed)
             ended, _ = ray.wait(list(running), num_returns=1)
@@ -231,8 +234,6 @@ def _run_all(run: RunDirectory, waiting: list[tuple[TrialRecord, FinalTraining, 
             except ray.exceptions.RayError as error:
                 accuracy, reason = None, f"the worker died: {str(error).strip().splitlines()[0]}"[:300]
             yield Outcome(record, seed, accuracy, reason)
-    finally:
-        ray.shutdown()
 
 
 def _write_cards(retrained: Retrained) -> None:

@@ -104,6 +104,7 @@ class TestSyneTune:
             assert simulate(table, search(table.space(), 20, 3)) == simulate(table, search(table.space(), 20, 3))
 
 
+@pytest.mark.slow
 def test_noisy_ehvi_trains_everything_once():
     pytest.importorskip("botorch")
     noisy_ehvi = pytest.importorskip("noisy_ehvi")

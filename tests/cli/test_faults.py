@@ -227,6 +227,7 @@ def assert_one_line_and_resumable(output: str, code: int, small: Search) -> None
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_search_until_there_is_room(tiny_disk, small, undisturbed):
     process = small.search()
     small.wait_until(small.half_done, process)
