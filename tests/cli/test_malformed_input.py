@@ -159,7 +159,7 @@ _words = st.one_of(
 )
 
 
-def refused_command_line(command, words) -> None:
+def assert_command_line_is_refused(command, words) -> None:
     # Help and version are no errors; `simulate` has valid words that start long computations.
     words = [word for word in words if word not in ("-h", "--help", "--version", "list")]
     missing = {"search": ["none.yaml"], "weights": ["--config", "none.yaml"], "simulate": ["none.json"]}
@@ -171,13 +171,13 @@ def refused_command_line(command, words) -> None:
 @example(command="search", words=["--name", "x" * 5000])
 @example(command="status", words=["x" * 5000])
 def test_malformed_command_lines_are_refused_in_one_line(command, words):
-    refused_command_line(command, words)
+    assert_command_line_is_refused(command, words)
 
 
 @pytest.mark.slow
 def test_a_thousand_malformed_command_lines_are_refused_in_one_line():
     check = given(command=st.sampled_from(_COMMANDS), words=st.lists(_words, max_size=8))(
-        lambda command, words: refused_command_line(command, words)
+        lambda command, words: assert_command_line_is_refused(command, words)
     )
     settings(max_examples=1000)(check)()
 

@@ -1,5 +1,6 @@
 """The lock of a run directory, against another process that holds it, or held it until it was killed."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other):
 def test_the_lock_is_free_when_its_holder_ends(tmp_path, other):
     other.communicate("")
     with RunLock(tmp_path):
-        pass
+        assert holder_of(tmp_path)["pid"] == os.getpid()
 
 
 def test_the_holder_may_enter_again(tmp_path, refusal):
