@@ -53,6 +53,11 @@ _EFFECTIVE = {
 _COMMON = {"family", "base_channels", "channel_scaling", "num_classes", "in_channels"}
 
 
+def effective_settings(family: str | None) -> set[str]:
+    """Names of the settings of ArchitectureConfig that change networks of this family; of any, if it is none."""
+    return _COMMON.union(*([_EFFECTIVE[family]] if family in _EFFECTIVE else _EFFECTIVE.values()))
+
+
 @settings
 class ArchitectureConfig:
     """One network of a family, described by its structural hyperparameters.
@@ -179,7 +184,7 @@ class ArchitectureConfig:
         if self.family == "mgiad" and all(len(hierarchy) == 1 for hierarchy in self.channel_hierarchies):
             doubled = tuple(2 * steps for steps in self.steps)
             return replace(self, family="mgnet", smoothing_steps=doubled, sharing="AB").canonical()
-        effective = _EFFECTIVE[self.family] | _COMMON
+        effective = effective_settings(self.family)
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name in effective}
         kept |= {"base_channels": self.channels, "channel_scaling": 1.0}
         if len(self.channels) == 1:
@@ -217,7 +222,7 @@ class ArchitectureConfig:
         canonical = self.canonical()
         if name == "group_size" and all(len(hierarchy) == 1 for hierarchy in canonical.channel_hierarchies):
             return False
-        return name in _EFFECTIVE[canonical.family] | _COMMON
+        return name in effective_settings(canonical.family)
 
     @cached_property
     def id(self) -> str:
@@ -228,7 +233,7 @@ class ArchitectureConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that have an effect on this family, as plain values for YAML and JSON."""
-        effective = _EFFECTIVE[self.family] | _COMMON
+        effective = effective_settings(self.family)
         plain = {key: value for key, value in asdict(self).items() if key in effective and value is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 

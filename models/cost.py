@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .config import ArchitectureConfig
 
@@ -25,12 +26,12 @@ class Cost:
 
 def count_weights(config: ArchitectureConfig) -> int:
     """Trainable parameters of `build_model(config)`."""
-    return _total(_parts(config, 8)).weights
+    return _total(config, 8).weights
 
 
 def count_macs(config: ArchitectureConfig, image_size: int) -> int:
     """Multiply-accumulates of `build_model(config)` on one image_size x image_size image."""
-    return _total(_parts(config, image_size)).macs
+    return _total(config, image_size).macs
 
 
 def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str, Cost]]:
@@ -38,8 +39,9 @@ def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str,
     return list(_parts(config, image_size))
 
 
-def _total(parts: Iterable[tuple[str, Cost]]) -> Cost:
-    return sum((cost for _, cost in parts), Cost())
+@lru_cache(maxsize=2**14)
+def _total(config: ArchitectureConfig, size: int) -> Cost:
+    return sum((cost for _, cost in _parts(config, size)), Cost())
 
 
 def _parts(config: ArchitectureConfig, size: int) -> Iterable[tuple[str, Cost]]:

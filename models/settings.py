@@ -182,7 +182,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: str | os.PathLike, content: bytes, mode: int = 0o644) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview, mode: int = 0o644) -> None:
     """Write a file whole or not at all: into a temporary file beside it, then renamed. `mode`: its permissions.
 
     Raises:

@@ -8,6 +8,7 @@ Neither format can run code when it is read. Importing this module imports neith
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from ..models.build import build_model
 from ..models.config import ArchitectureConfig
 from ..models.errors import UserError
+from ..models.settings import write_bytes
 from ..search.training import UNREADABLE, TrainingRun
 
 MODEL_FILE = "model.pt"
@@ -111,13 +113,16 @@ def save_model(
         folder: is there.
         class_names: one for each class; default: the classes' numbers.
         image_size: pixels per side of its images.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     path = Path(folder) / MODEL_FILE
     model = Classifier(run.architecture, **run.normalisation(), class_names=class_names, image_size=image_size)
     weights = {key: value.cpu().contiguous() for key, value in run.trained_model.state_dict().items()}
-    temporary = path.with_suffix(".tmp")
-    torch.save(model.metadata() | {"weights": weights}, temporary)
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    torch.save(model.metadata() | {"weights": weights}, buffer)
+    write_bytes(path, buffer.getbuffer())
     return path
 
 

@@ -99,19 +99,23 @@ def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarra
 
 @contextmanager
 def _new_file(file: Path) -> Iterator[Path]:
-    """A temporary file beside `file`, which takes its name if all goes well."""
+    """A temporary file beside `file`, which takes its name if all goes well.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=file.suffix)
         os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{file}: cannot be written ({error.strerror}); choose another with --output") from None
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _metadata(model: Classifier) -> dict[str, str]:

@@ -40,13 +40,13 @@ class Checkpoint:
         """Where the checkpoint before is kept."""
         return _previous(self.address)
 
-    def save(self, write: Callable[[Path], None]) -> None:
-        """Keep what `write` writes into the file that it is given; what was the newest becomes the previous one.
+    def save(self, content: bytes | memoryview) -> None:
+        """Keep this; what was the newest becomes the previous one.
 
         Raises:
             CheckpointUnavailableError: the place cannot be written, or its disk is full.
         """
-        self._files.save(write)
+        self._files.save(content)
 
     @contextlib.contextmanager
     def versions(self) -> Iterator[Iterator[Path]]:
@@ -78,7 +78,7 @@ def check_storage(address: str) -> None:
     try:
         if "://" not in address:
             Path(address).mkdir(parents=True, exist_ok=True)
-        trial.save(lambda file: file.write_bytes(b"mgnas"))
+        trial.save(b"mgnas")
         trial.remove()
     except (CheckpointUnavailableError, OSError) as error:
         raise UserError(f"resources.storage: {address} cannot be used ({_first_line(error)})") from None
@@ -90,24 +90,19 @@ class _LocalFiles:
     def __init__(self, path: Path) -> None:
         self.path, self.previous = path, Path(_previous(str(path)))
 
-    def save(self, write: Callable[[Path], None]) -> None:
+    def save(self, content: bytes | memoryview) -> None:
         # Each process has its own temporary file: the worker of a killed driver may still be at its last epoch.
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            write(temporary)
-            with temporary.open("rb+") as file:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
                 os.fsync(file.fileno())
             if self.path.exists():
                 self.path.replace(self.previous)
             temporary.replace(self.path)
         except OSError as error:
             raise CheckpointUnavailableError(f"{self.path}: cannot be written ({_first_line(error)})") from error
-        except RuntimeError as error:
-            # NOTE: torch reports a full disk so; what else it may report is not the place's fault.
-            reason = _trouble(self.path.parent)
-            if reason is None:
-                raise
-            raise CheckpointUnavailableError(f"{self.path}: cannot be written ({reason})") from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -134,17 +129,8 @@ class _RemoteFiles:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def save(self, write: Callable[[Path], None]) -> None:
-        with tempfile.TemporaryDirectory(prefix="mgnas-") as folder:
-            file = Path(folder) / "checkpoint.pt"
-            try:
-                write(file)
-            except (OSError, RuntimeError) as error:
-                reason = _trouble(Path(folder))
-                if reason is None:
-                    raise
-                raise CheckpointUnavailableError(f"{folder}: cannot be written ({reason})") from error
-            self._try("written", lambda files, path: self._upload(file, files, path))
+    def save(self, content: bytes | memoryview) -> None:
+        self._try("written", lambda files, path: self._upload(content, files, path))
 
     @contextlib.contextmanager
     def versions(self) -> Iterator[Iterator[Path]]:
@@ -165,11 +151,11 @@ class _RemoteFiles:
             if self._try("read", lambda files, path, name=name, file=file: _download(files, name(path), file)):
                 yield file
 
-    def _upload(self, file: Path, files: Any, path: str) -> None:
+    def _upload(self, content: bytes | memoryview, files: Any, path: str) -> None:
         files.create_dir(path.rpartition("/")[0], recursive=True)
         partial = f"{path}.{os.getpid()}.partial"
-        with file.open("rb") as source, files.open_output_stream(partial) as target:
-            shutil.copyfileobj(source, target, 2**20)
+        with files.open_output_stream(partial) as target:
+            target.write(content)
         if _is_file(files, path):
             files.move(path, _previous(path))
         files.move(partial, path)
@@ -217,22 +203,6 @@ def _is_file(files: Any, path: str) -> bool:
 
 def _previous(path: str) -> str:
     return f"{path.removesuffix('.pt')}.previous.pt"
-
-
-def _trouble(folder: Path) -> str | None:
-    """Why nothing can be written there; None if it can."""
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        with probe.open("wb") as file:
-            file.write(bytes(2**20))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return _first_line(error)
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
-    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 
 import moocore
 import numpy as np
@@ -60,9 +62,11 @@ class ParetoPausing(StoppingRule):
 
     def __init__(self, model: CurveModel, deviations: float = 2.0, last_deviations: float = 3.0) -> None:
         self.model, self.deviations, self.last_deviations = model, deviations, last_deviations
+        self._rivals = Rivals()
 
     def complete(self, record: TrialRecord) -> None:
         self.model.add(record.curve)
+        self._rivals.add(record)
 
     def evidence(self, record: TrialRecord) -> Prediction | None:
         return self.model.evidence(record.curve)
@@ -73,7 +77,7 @@ class ParetoPausing(StoppingRule):
         return self.model.predict(record.curve, belief and Prediction(*belief))
 
     def pause(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str | None:
-        expected, rival = self.predict(record), best_rival(record, records)
+        expected, rival = self.predict(record), self._rivals.best(record.weights)
         if expected is None or rival is None or expected.quantile(self.deviations) > rival.accuracy:
             return None
         return (
@@ -86,7 +90,7 @@ class ParetoPausing(StoppingRule):
         for record in records:
             if record.state is not TrialState.PAUSED:
                 continue
-            expected, rival = self.predict(record), best_rival(record, records)
+            expected, rival = self.predict(record), self._rivals.best(record.weights)
             ahead = math.inf if expected is None or rival is None else expected.quantile(deviations) - rival.accuracy
             if ahead > best:
                 best, chosen = (
@@ -94,6 +98,31 @@ class ParetoPausing(StoppingRule):
                     (record, f"{_words(expected)} now" if expected else "nothing speaks against it now"),
                 )
         return chosen
+
+
+class Rivals:
+    """A(w): the complete trials that are more accurate than all others with at most as many weights."""
+
+    def __init__(self) -> None:
+        self._staircase: list[TrialRecord] = []
+
+    def add(self, record: TrialRecord) -> None:
+        """A complete trial."""
+        before = self.best(record.weights)
+        if before is not None and before.accuracy >= record.accuracy:
+            return
+        start = end = bisect_left(self._staircase, record.weights, key=_weights)
+        while end < len(self._staircase) and self._staircase[end].accuracy <= record.accuracy:
+            end += 1
+        self._staircase[start:end] = [record]
+
+    def best(self, weights: int) -> TrialRecord | None:
+        """The trial with the best accuracy among those with at most so many weights."""
+        place = bisect_right(self._staircase, weights, key=_weights)
+        return self._staircase[place - 1] if place else None
+
+
+_weights = attrgetter("weights")
 
 
 class MultiObjectiveASHA(StoppingRule):
@@ -175,12 +204,6 @@ def make_stopping(name: str, epochs: int, others: Sequence[Sequence[float]] = ()
     if name == "none" or epochs < 2:
         return None
     return MultiObjectiveASHA(epochs) if name == "mo-asha" else ParetoPausing(CurveModel(epochs, others))
-
-
-def best_rival(record: TrialRecord, records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial with the best accuracy among those with at most this one's weights."""
-    rivals = [other for other in records if other.state is TrialState.COMPLETE and other.weights <= record.weights]
-    return max(rivals, key=lambda other: other.accuracy, default=None)
 
 
 def _words(expected: Prediction) -> str:

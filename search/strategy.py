@@ -239,8 +239,14 @@ class Strategy:
             return None
 
     def _new(self, values: dict) -> Candidate | None:
-        candidate = self._candidate(values)
-        return None if candidate is None or candidate.id in self._seen else candidate
+        try:
+            candidate = self.space.build(values)
+            if candidate.id in self._seen:
+                return None
+            self.space.limits.check(candidate)
+        except ConfigError:
+            return None
+        return candidate
 
     def _nearest_new(self, values: dict) -> Candidate | None:
         """The proposal itself if it is valid and new; else the first such candidate on growing distances from it."""

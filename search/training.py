@@ -9,13 +9,13 @@ does an epoch again with less of it (memory.py).
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
 import pickle
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..models.build import build_model
 from ..models.config import ArchitectureConfig
+from ..models.settings import write_bytes
 from ..space.candidate import TrainingSettings
 from .augmentation import cutout, mirror, random_crop
 from .execution import Execution, TrainingForward
@@ -264,15 +265,19 @@ class TrainingRun:
         if self._average:
             self._average.load_state_dict(state["average"])
 
+    def checkpoint(self) -> memoryview:
+        """The training so far, as `load` reads it."""
+        buffer = io.BytesIO()
+        torch.save(self._state() | {"history": [asdict(result) for result in self.history]}, buffer)
+        return buffer.getbuffer()
+
     def save(self, path: str | os.PathLike) -> None:
-        """Write a checkpoint, atomically: at any moment the file holds a whole epoch."""
-        state = self._state() | {"history": [asdict(result) for result in self.history]}
-        temporary = Path(f"{path}.tmp")
-        try:
-            torch.save(state, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Write a checkpoint, atomically: at any moment the file holds a whole epoch.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        write_bytes(path, self.checkpoint())
 
     def load(self, path: str | os.PathLike) -> None:
         """Continue from a checkpoint.

@@ -91,7 +91,7 @@ class TrialWorker:
             self._run = run
             if not run.finished:
                 run.run_epoch()
-                self._checkpoint.save(run.save)
+                self._checkpoint.save(run.checkpoint())
             note, self._note = self._note, ""
             return {
                 "curve": [result.accuracy for result in run.history],

@@ -7,11 +7,12 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..models.config import ArchitectureConfig
+from ..models.config import ArchitectureConfig, effective_settings
 from ..models.errors import ConfigError
 from ..models.settings import build, check_field, unknown_key
 from .candidate import Candidate, TrainingSettings
@@ -233,7 +234,7 @@ class SearchSpace:
         if varied:
             unchanged = {field.name: getattr(training, field.name) for field in fields(training)}
             training = build(TrainingSettings, unchanged | varied)
-        config = build(ArchitectureConfig, self.fixed | architecture)
+        config = _architecture(**self.fixed | architecture)
         return Candidate(config, training, self.image_size, dict(values), self.searched)
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
@@ -292,6 +293,23 @@ class SearchSpace:
             except ConfigError as error:
                 rejections[error.key] += 1
         return SpaceSummary(points, examined, enumerated, np.sort(list(weights.values())), dict(rejections))
+
+
+def _architecture(**settings: Any) -> ArchitectureConfig:
+    """The architecture without the settings that have no effect on its family, and the same object for the same ones.
+
+    Raises:
+        ConfigError: the settings contradict each other.
+    """
+    kept = effective_settings(settings.get("family"))
+    given = ((name, value) for name, value in settings.items() if name in kept)
+    return _remembered(tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in given))
+
+
+@lru_cache(maxsize=2**14)
+def _remembered(settings: tuple[tuple[str, Any], ...]) -> ArchitectureConfig:
+    # Whoever looks for a network that is new, builds the old ones again and again.
+    return build(ArchitectureConfig, dict(settings))
 
 
 def _check_name(name: Any, section: str) -> None:

@@ -1,8 +1,14 @@
 """What the tests of several packages share: hypothesis' profile, and a run directory with known trials."""
 
+import os
 from pathlib import Path
 
+# On several threads the sums of a network come out otherwise, and tiny networks are no faster: threads would only wait
+# for each other, and very long where other processes take the cores. This and what tests start read it with torch.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from mgnas.search.run_directory import RunDirectory
@@ -39,6 +45,13 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MGNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Workers under test change the number of threads."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

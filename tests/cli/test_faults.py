@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from mgnas.reports.pareto import pareto_front
@@ -88,8 +87,6 @@ def small(tmp_path):
 def undisturbed():
     """(candidate, seed) -> the curve of its training when nothing happens to it."""
     known = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # As trials have; sums come out otherwise with more.
 
     def curve(run, record) -> list[float]:
         key = (record.candidate.id, record.seed)
@@ -100,8 +97,7 @@ def undisturbed():
             known[key] = [training.run_epoch().accuracy for _ in range(candidate.training.epochs)]
         return known[key]
 
-    yield curve
-    torch.set_num_threads(threads)
+    return curve
 
 
 def assert_nothing_lost(small: Search, undisturbed, before=()) -> None:

@@ -5,22 +5,12 @@ import itertools
 import numpy as np
 import optuna
 import pytest
-import torch
 import yaml
 
 from mgnas.models import ArchitectureConfig, UserError
 from mgnas.search.data import Images
 from mgnas.search.search_config import SearchConfig
 from mgnas.space import SearchSpace, TrainingSettings
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Sums come out in the same order on every machine; workers under test change the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from mgnas.search.curves import SCALE, CurveModel, Prediction
 from mgnas.search.stopping import (
     MultiObjectiveASHA,
     ParetoPausing,
+    Rivals,
     StoppingRule,
-    best_rival,
     make_stopping,
     ranked,
 )
@@ -43,14 +43,26 @@ class Expects(CurveModel):
         return self.says
 
 
-def test_the_rival_is_the_best_complete_trial_that_is_no_heavier(make):
-    done = TrialState.COMPLETE
-    light, equal, heavy = make(1, [0.8], done), make(2, [0.7], done), make(3, [0.9], done)
-    unfinished, failed = make(1, [0.99], TrialState.PAUSED), make(1, [0.99], TrialState.FAILED)
-    records = [light, equal, heavy, unfinished, failed]
-    assert best_rival(make(2, [0.5]), records) is light
-    assert best_rival(make(3, [0.5]), records) is heavy
-    assert best_rival(make(1, [0.5]), [heavy]) is None
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 6)), max_size=12))
+def test_the_rival_is_the_best_complete_trial_that_is_no_heavier(wide_space, drawn):
+    rivals, records = Rivals(), []
+    for number, (size, percent) in enumerate(drawn):
+        values = {"base_channels": "8-16", "channel_scaling": size, "smoothing_steps": 2, "sharing": "AB"}
+        state = TrialState.COMPLETE
+        records.append(TrialRecord(number, wide_space.candidate(values), 0, state, [percent / 10]))
+        rivals.add(records[-1])
+    for weights in (0, *(record.weights for record in records)):
+        no_heavier = [record.accuracy for record in records if record.weights <= weights]
+        best = rivals.best(weights)
+        assert (best and best.accuracy) == max(no_heavier, default=None)
+        assert best is None or best.weights <= weights
+
+
+def test_of_equal_rivals_the_first_remains(make):
+    rivals, first = Rivals(), make(1, [0.8], TrialState.COMPLETE)
+    for record in (first, make(1, [0.8], TrialState.COMPLETE), make(2, [0.8], TrialState.COMPLETE)):
+        rivals.add(record)
+    assert rivals.best(first.weights) is rivals.best(10**9) is first
 
 
 @pytest.mark.parametrize(
@@ -62,9 +74,9 @@ def test_the_rival_is_the_best_complete_trial_that_is_no_heavier(make):
     ],
 )
 def test_a_trial_rests_where_two_deviations_do_not_reach_what_a_smaller_one_has(make, rival_has, rests):
-    rule = ParetoPausing(Expects(0.80, 0.87))
-    rival = make(1, [rival_has], TrialState.COMPLETE)
-    reason = rule.pause(make(2, [0.5]), [rival])
+    rule, rival = ParetoPausing(Expects(0.80, 0.87)), make(1, [rival_has], TrialState.COMPLETE)
+    rule.complete(rival)
+    reason = rule.pause(make(2, [0.5]), [])
     assert (reason is not None) is rests
     if rests:
         assert reason.startswith("80.00 % +- ")
@@ -73,26 +85,23 @@ def test_a_trial_rests_where_two_deviations_do_not_reach_what_a_smaller_one_has(
 
 def test_a_small_network_never_rests_for_being_worse_than_a_large_one(make):
     rule = ParetoPausing(Expects(0.1, 0.101))
-    assert rule.pause(make(1, [0.1]), [make(2, [0.99], TrialState.COMPLETE)]) is None
+    rule.complete(make(2, [0.99], TrialState.COMPLETE))
+    assert rule.pause(make(1, [0.1]), []) is None
 
 
 def test_without_a_prediction_nothing_rests(make):
     rule = ParetoPausing(CurveModel(EPOCHS))
-    assert rule.pause(make(2, [0.0]), [make(1, [0.9], TrialState.COMPLETE)]) is None
+    rule.complete(make(1, [0.9], TrialState.COMPLETE))
+    assert rule.pause(make(2, [0.0]), []) is None
 
 
 def test_the_paused_trial_farthest_ahead_is_taken_up_again(make):
     rule = ParetoPausing(Expects(0.80, 0.83))
-    behind, rivals = (
-        make(3, [0.5], TrialState.PAUSED),
-        [
-            make(1, [0.70], TrialState.COMPLETE),
-            make(3, [0.87], TrialState.COMPLETE),
-        ],
-    )
-    ahead = make(2, [0.5], TrialState.PAUSED)
-    assert rule.resume([behind, *rivals], last=False) is None
-    record, reason = rule.resume([behind, ahead, *rivals], last=False)
+    behind, ahead = make(3, [0.5], TrialState.PAUSED), make(2, [0.5], TrialState.PAUSED)
+    for size, accuracy in ((1, 0.70), (3, 0.87)):
+        rule.complete(make(size, [accuracy], TrialState.COMPLETE))
+    assert rule.resume([behind], last=False) is None
+    record, reason = rule.resume([behind, ahead], last=False)
     assert record is ahead
     assert reason.startswith("80.00 % +- ")
     assert reason.endswith(" expected now")
@@ -103,21 +112,23 @@ def test_what_the_sampler_expected_of_a_network_counts_too(make):
     model = CurveModel(3)
     for i in range(10):
         model.add([0.3, 0.4, 0.5 + 0.01 * (i % 2)])
-    rule, rival = ParetoPausing(model), make(1, [0.8], TrialState.COMPLETE)
+    rule = ParetoPausing(model)
+    rule.complete(make(1, [0.8], TrialState.COMPLETE))
     hopeless, hopeful = make(2, [0.3]), make(3, [0.3])
     hopeful.sampler_notes[BELIEF] = [float(SCALE.to_model(0.85)), 0.001]
-    assert rule.pause(hopeless, [rival]) is not None
-    assert rule.pause(hopeful, [rival]) is None
+    assert rule.pause(hopeless, []) is not None
+    assert rule.pause(hopeful, []) is None
     assert rule.predict(hopeful).mean == pytest.approx(0.85, abs=0.01)
 
 
 def test_at_the_end_trials_have_three_deviations(make):
     rule = ParetoPausing(Expects(0.80, 0.83))
     resting = make(3, [0.5], TrialState.PAUSED)
-    rival = make(1, [0.87], TrialState.COMPLETE)
-    assert rule.resume([resting, rival], last=False) is None
-    assert rule.resume([resting, rival], last=True)[0] is resting
-    assert rule.resume([resting, make(1, [0.91], TrialState.COMPLETE)], last=True) is None
+    rule.complete(make(1, [0.87], TrialState.COMPLETE))
+    assert rule.resume([resting], last=False) is None
+    assert rule.resume([resting], last=True)[0] is resting
+    rule.complete(make(1, [0.91], TrialState.COMPLETE))
+    assert rule.resume([resting], last=True) is None
 
 
 # --------------------------------------------------------------------------------------------------- successive halving
