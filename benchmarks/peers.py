@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import importlib.util
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -92,7 +93,8 @@ def _valid_points(space: SearchSpace) -> tuple[dict[str, dict], np.ndarray]:
     """Per parameter label -> place on its grid, and all valid points as places, points x parameters."""
     labels = {p.name: {label: place for place, label in enumerate(p.grid)} for p in space.parameters}
     points = []
-    for values in space.all_values():
+    for combination in itertools.product(*(parameter.grid for parameter in space.parameters)):
+        values = dict(zip(labels, combination, strict=True))
         try:
             space.candidate(values)
         except ConfigError:

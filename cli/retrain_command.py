@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .messages import quieten
 from .selection import choose, selection_options
 
 
@@ -43,14 +44,13 @@ def retrain(
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
     from .main import INTERRUPTED
-    from .search_commands import _quieten
 
     given = [name for name, value in limits.items() if value is not None]
     if front + selected + bool(trials) != 1:
         raise UserError("retrain: give one of --front, --select with its limits, and --trial NUMBER")
     if given and not selected:
         raise UserError(f"--{given[0].replace('_', '-')}: chooses for --select; give that, too")
-    _quieten()
+    quieten()
     directory = RunDirectory(run)
     records = directory.load()
     if selected:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from .messages import quieten
 
 
 def _running_options(command: Callable) -> Callable:
@@ -50,7 +51,7 @@ def search(config: Path, name: str | None, runs: Path, address: str | None, stud
     from ..search.search_config import SearchConfig
     from ..search.trainings import Trainings, shipped_tables
 
-    _quieten()
+    quieten()
     prior = changes["prior"]
     if prior is not None and prior not in shipped_tables() and Path(prior).exists():
         changes["prior"] = str(Path(prior).absolute())
@@ -85,7 +86,7 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
     from ..search.searching import make_strategy
     from ..search.trial_record import TrialState
 
-    _quieten()
+    quieten()
     with RunDirectory.to_continue(run, study) as directory:
         records = directory.load()
         trials = changes["trials"]
@@ -111,38 +112,6 @@ def _absolute(changes: dict[str, Any]) -> dict[str, Any]:
         if value is not None and "://" not in value:
             found[name] = str(Path(value).absolute())
     return found
-
-
-_TOLD = {
-    "mgnas.search.data_cache": logging.INFO,
-    "mgnas.search.run_directory": logging.WARNING,
-    "mgnas.search.run_identity": logging.WARNING,
-    "mgnas.search.cluster": logging.WARNING,
-    "mgnas.search.loggers": logging.WARNING,
-}
-
-
-class _Echo(logging.Handler):
-    """Log lines that are for the user."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.getMessage()[:1].upper()}{record.getMessage()[1:]}")
-
-
-def _quieten() -> None:
-    """Leave the terminal to the display: what goes wrong in a trial is in its record.
-
-    What announces itself is the conversion of a data set, which may take half a minute, and what is wrong with a run.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    for name, level in _TOLD.items():
-        told = logging.getLogger(name)
-        told.setLevel(level)
-        if not told.handlers:
-            told.addHandler(_Echo())
 
 
 def _run(run, address: str | None) -> int:
@@ -180,7 +149,7 @@ def status(run: Path) -> None:
     from ..search.trial_record import TrialState
     from .progress import status_lines
 
-    _quieten()
+    quieten()
     directory = RunDirectory(run)
     records = directory.load()
     for line in status_lines(records, directory.config.search.trials, directory.elapsed):

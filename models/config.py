@@ -179,6 +179,10 @@ class ArchitectureConfig:
         resolution level has a single channel level is the MgNet with 2 nu steps and both operators shared; an MGIC
         of one stage without coarser channel levels is a ResNet.
         """
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> ArchitectureConfig:
         if self.family == "mgic" and self.channel_hierarchies == ((self.channels[0],),):
             return replace(self, family="resnet").canonical()
         if self.family == "mgiad" and all(len(hierarchy) == 1 for hierarchy in self.channel_hierarchies):

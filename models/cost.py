@@ -26,12 +26,12 @@ class Cost:
 
 def count_weights(config: ArchitectureConfig) -> int:
     """Trainable parameters of `build_model(config)`."""
-    return _total(config, 8).weights
+    return total_cost(config, 8).weights
 
 
 def count_macs(config: ArchitectureConfig, image_size: int) -> int:
     """Multiply-accumulates of `build_model(config)` on one image_size x image_size image."""
-    return _total(config, image_size).macs
+    return total_cost(config, image_size).macs
 
 
 def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str, Cost]]:
@@ -40,8 +40,9 @@ def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str,
 
 
 @lru_cache(maxsize=2**14)
-def _total(config: ArchitectureConfig, size: int) -> Cost:
-    return sum((cost for _, cost in _parts(config, size)), Cost())
+def total_cost(config: ArchitectureConfig, image_size: int) -> Cost:
+    """`count_weights` and `count_macs` at once."""
+    return sum((cost for _, cost in _parts(config, image_size)), Cost())
 
 
 def _parts(config: ArchitectureConfig, size: int) -> Iterable[tuple[str, Cost]]:

@@ -29,8 +29,8 @@ _RENEWED = 200
 """Candidates replaced at each ask, some 0.05 s."""
 _PARENTS = 20
 """The most promising candidates, whose neighbours are looked at as well as the front's."""
-_ENUMERATED = 20_000
-"""Spaces of at most so many points are looked at whole; that takes 3 s once."""
+_ENUMERATED = 30_000
+"""Spaces of at most so many effective points are looked at whole; that takes some seconds once."""
 _WIDE = 1_000
 """Integer ranges of more points than these are treated as continuous ones, rounded."""
 
@@ -205,7 +205,7 @@ class CandidatePool(Pool):
         return Point(candidate.id, candidate.values, features, math.log10(candidate.weights))
 
     def _all(self) -> Iterable[Point] | None:
-        points = self.space.points()
+        points = self.space.effective_points()
         affordable = points is not None and points <= _ENUMERATED
         if affordable or type(self.space).enumerate is not SearchSpace.enumerate:
             return map(self._point, self.space.enumerate())

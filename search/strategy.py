@@ -24,7 +24,7 @@ from optuna.trial import TrialState as OptunaState
 
 from ..models.errors import ConfigError
 from ..space.candidate import Candidate
-from ..space.search_space import ENUMERABLE, SearchSpace
+from ..space.search_space import SearchSpace
 from .stopping import StoppingRule
 from .trial_record import PREDICTION, REPEAT, TrialRecord, TrialState
 
@@ -82,6 +82,7 @@ class Strategy:
         self._study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
         self._sampler_trials: dict[int, int] = {}
         self._seen: set[str] = set()
+        self._unseen: list[Candidate] | None = None
         self._interrupted: list[TrialRecord] = []
         for record in records:
             self._adopt(record)
@@ -239,14 +240,8 @@ class Strategy:
             return None
 
     def _new(self, values: dict) -> Candidate | None:
-        try:
-            candidate = self.space.build(values)
-            if candidate.id in self._seen:
-                return None
-            self.space.limits.check(candidate)
-        except ConfigError:
-            return None
-        return candidate
+        candidate = self._candidate(values)
+        return None if candidate is None or candidate.id in self._seen else candidate
 
     def _nearest_new(self, values: dict) -> Candidate | None:
         """The proposal itself if it is valid and new; else the first such candidate on growing distances from it."""
@@ -266,10 +261,15 @@ class Strategy:
 
     def _any_new(self) -> Candidate | None:
         """A new candidate from anywhere; None if there is none (or, in a huge space, none to be found)."""
-        points = self.space.points()
-        if points is not None and points <= ENUMERABLE:
-            unseen = [candidate for candidate in self.space.enumerate() if candidate.id not in self._seen]
-            return unseen[self._rng.integers(len(unseen))] if unseen else None
+        if self.space.enumerable:
+            if self._unseen is None:
+                self._unseen = list(self.space.enumerate())
+                self._rng.shuffle(self._unseen)
+            while self._unseen:
+                candidate = self._unseen.pop()
+                if candidate.id not in self._seen:
+                    return candidate
+            return None
         for _ in range(20_000):
             candidate = self._new(self.space.random_values(self._rng))
             if candidate is not None:

@@ -32,9 +32,8 @@ def surrogate_table(table: Table, seed: int = 0) -> Table:
     Raises:
         UserError: the space is too large to be enumerated, or the table too small for a model.
     """
-    points = table.space().points()
-    if points is None or points > ENUMERABLE:
-        raise UserError(f"{table.name}: a surrogate needs a space of at most {ENUMERABLE:,} points")
+    if not table.space().enumerable:
+        raise UserError(f"{table.name}: a surrogate needs a space of at most {ENUMERABLE:,} effective points")
     missing = [candidate for candidate in _all_candidates(table) if candidate.id not in table.by_id]
     rows = list(table.rows)
     if missing:
@@ -64,7 +63,7 @@ def seed_noise(table: Table) -> float:
 def _all_candidates(table: Table) -> list[Candidate]:
     """Every distinct valid candidate of the space that the table was drawn from."""
     space, found = table.space(), {}
-    for values in space.all_values():
+    for values in space.effective_values():
         try:
             candidate = space.build(values)
             space.limits.check(candidate)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..models.config import ArchitectureConfig
-from ..models.cost import count_macs, count_weights
+from ..models.cost import total_cost
 from ..models.errors import ConfigError
 from ..models.settings import settings
 
@@ -82,12 +82,12 @@ class Candidate:
     @cached_property
     def weights(self) -> int:
         """Trainable parameters."""
-        return count_weights(self.architecture)
+        return total_cost(self.architecture, self.image_size).weights
 
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates per image."""
-        return count_macs(self.architecture, self.image_size)
+        return total_cost(self.architecture, self.image_size).macs
 
     def to_dict(self) -> dict[str, Any]:
         """Architecture and training as plain values."""

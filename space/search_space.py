@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -27,7 +27,7 @@ _KNOWN = sorted((_ARCHITECTURE | _TRAINING) - _FROM_DATA)
 _PROBES = 2_000
 _TRIES = 200
 ENUMERABLE = 50_000
-"""Spaces of at most so many points are enumerated in seconds; larger ones are described from a sample."""
+"""Spaces of at most so many effective points are enumerated in seconds; larger ones are described from a sample."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SpaceSummary:
     Args:
         points: combinations of parameter values; None if a parameter is continuous.
         examined: points that were looked at.
-        enumerated: whether those were all.
+        enumerated: whether those were all that differ in a setting with an effect.
         weights: of each distinct valid candidate, ascending.
         rejections: the setting at fault -> points rejected for it.
     """
@@ -172,8 +172,7 @@ class SearchSpace:
     def _check_possible(self) -> None:
         rng = np.random.default_rng(0)
         probes = (self.random_values(rng) for _ in range(_PROBES))
-        points = self.points()
-        everything = self.all_values() if points is not None and points <= ENUMERABLE else ()
+        everything = self.effective_values() if self.enumerable else ()
         invalid: collections.Counter[str] = collections.Counter()
         amounts: dict[str, list[int]] = {}
         for values in itertools.chain(probes, everything):
@@ -197,8 +196,18 @@ class SearchSpace:
         grids = [parameter.grid for parameter in self.parameters]
         return None if any(grid is None for grid in grids) else math.prod(map(len, grids))
 
-    def all_values(self) -> Iterator[dict[str, Any]]:
-        """Every combination of labels, valid or not, in a fixed order.
+    def effective_points(self) -> int | None:
+        """Combinations that differ in a setting that has an effect on their family; None if one is continuous."""
+        return None if self.points() is None else sum(math.prod(map(len, grids)) for grids in self._effective_grids())
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether all candidates can be found in seconds."""
+        points = self.effective_points()
+        return points is not None and points <= ENUMERABLE
+
+    def effective_values(self) -> Iterator[dict[str, Any]]:
+        """One combination of labels, valid or not, for each of `effective_points`, in a fixed order.
 
         Raises:
             ValueError: a parameter is continuous.
@@ -206,8 +215,19 @@ class SearchSpace:
         if self.points() is None:
             raise ValueError("a space with a continuous parameter cannot be enumerated")
         names = [parameter.name for parameter in self.parameters]
-        for labels in itertools.product(*(parameter.grid for parameter in self.parameters)):
-            yield dict(zip(names, labels, strict=True))
+        for grids in self._effective_grids():
+            for labels in itertools.product(*grids):
+                yield dict(zip(names, labels, strict=True))
+
+    def _effective_grids(self) -> Iterator[list[Sequence[Any]]]:
+        """For each family, the labels of every parameter; of one without an effect there, only the first."""
+        families = [parameter for parameter in self.parameters if parameter.name == "family"]
+        for family in families[0].grid if families else [self.fixed.get("family")]:
+            kept = effective_settings(family) | _TRAINING
+            yield [
+                [family] if parameter.name == "family" else parameter.grid[: None if parameter.name in kept else 1]
+                for parameter in self.parameters
+            ]
 
     def random_values(self, rng: np.random.Generator) -> dict[str, Any]:
         """One label per parameter at random; not necessarily valid."""
@@ -254,7 +274,7 @@ class SearchSpace:
             ValueError: a parameter is continuous.
         """
         seen = set()
-        for values in self.all_values():
+        for values in self.effective_values():
             try:
                 candidate = self.candidate(values)
             except ConfigError:
@@ -277,11 +297,9 @@ class SearchSpace:
         raise ConfigError("limits", "no valid candidate in 100,000 random points; widen the limits")
 
     def summary(self, samples: int = 20_000, seed: int = 0) -> SpaceSummary:
-        """Enumerate the space if it has at most `ENUMERABLE` points, else look at `samples` random ones."""
-        points = self.points()
-        enumerated = points is not None and points <= ENUMERABLE
+        """Enumerate the space if it has at most `ENUMERABLE` effective points, else look at `samples` random ones."""
         rng = np.random.default_rng(seed)
-        chosen = self.all_values() if enumerated else (self.random_values(rng) for _ in range(samples))
+        chosen = self.effective_values() if self.enumerable else (self.random_values(rng) for _ in range(samples))
         weights: dict[str, int] = {}
         rejections: collections.Counter[str] = collections.Counter()
         examined = 0
@@ -292,7 +310,7 @@ class SearchSpace:
                 weights[candidate.id] = candidate.weights
             except ConfigError as error:
                 rejections[error.key] += 1
-        return SpaceSummary(points, examined, enumerated, np.sort(list(weights.values())), dict(rejections))
+        return SpaceSummary(self.points(), examined, self.enumerable, np.sort(list(weights.values())), dict(rejections))
 
 
 def _architecture(**settings: Any) -> ArchitectureConfig:

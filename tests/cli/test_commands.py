@@ -89,8 +89,9 @@ def test_space_counts_points_and_networks(command, edited):
     assert re.search(r"distinct and valid 6\b", out)
 
 
-def test_shipped_space_is_described_from_a_sample(command):
-    code, out, _ = command("space", CONFIGS / "cifar10.yaml")
+def test_continuous_space_is_described_from_a_sample(command, edited):
+    parameters = {"base_channels": [[4], [8]], "learning_rate": {"low": 0.01, "high": 0.1}}
+    code, out, _ = command("space", edited(space={"fixed": {"family": "mgnet"}, "parameters": parameters}))
     assert code == 0
     assert "found in a sample of 20,000 points" in out
 

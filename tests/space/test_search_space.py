@@ -250,6 +250,22 @@ def test_summary_of_an_enumerated_space_counts_every_point():
     assert summary.weights.tolist() == sorted(count_weights(config) for config in brute_force(MGNETS).values())
 
 
+def test_settings_without_an_effect_are_not_enumerated():
+    """Of an MgNet's points only one for each number of steps, of a ResNet's one for each number of blocks."""
+    parameters = {"blocks": [1, 2, 3], "family": ["mgnet", "resnet"], "smoothing_steps": [1, 2], "group_size": [2, 4]}
+    mapping = {"fixed": {"base_channels": [4]}, "parameters": parameters}
+    mixed = space(mapping)
+    assert (mixed.points(), mixed.effective_points()) == (24, 5)
+    points = [(v["family"], v["blocks"], v["smoothing_steps"], v["group_size"]) for v in mixed.effective_values()]
+    mgnets, resnets = [("mgnet", 1, steps, 2) for steps in (1, 2)], [("resnet", blocks, 1, 2) for blocks in (1, 2, 3)]
+    assert points == mgnets + resnets
+    assert {candidate.id for candidate in mixed.enumerate()} == set(
+        brute_force({"fixed": {"base_channels": [4]}, "parameters": parameters})
+    )
+    summary = mixed.summary()
+    assert (summary.points, summary.examined, summary.enumerated) == (24, 5, True)
+
+
 def test_summary_names_the_limits_that_reject():
     # Of the 30 valid points 5 have more than 2,400 weights (4-8: `none` and `A` with either transfer, 4-6: `none`, all
     # with two steps), and 2 more run more than 70,000 MACs (4-8 with two steps and `AB`).
