@@ -81,6 +81,7 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
     In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
     """
     from ..models.errors import UserError
+    from ..reports.report import PAGE, report_folder, write_report
     from ..search.data import load_dataset
     from ..search.run_directory import RunDirectory
     from ..search.searching import make_strategy
@@ -98,6 +99,9 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
         # Only then does it depend on who may be taken up again; the strategy's prior takes seconds to fit.
         if enough and not running and make_strategy(directory.config, directory.space, records).finished:
             click.echo(f"{run} has all its {len(records)} trials; add some with --trials.")
+            if not (report_folder(directory) / PAGE).exists():
+                # The driver was killed between the end of its last trial and the report.
+                click.echo(f"Report: {write_report(directory)}")
             return 0
         directory.check_data(load_dataset(directory.config.data))
         click.echo(f"Resuming {run}")

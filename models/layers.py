@@ -22,7 +22,7 @@ With the default of 1.0 the increments of deep settings add up until training di
 the ReLU behind the batch norm would have no gradient.
 """
 
-_FEW_STEPS = 8
+_FEW_STEPS = 16
 
 
 def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:

@@ -26,6 +26,13 @@ from .run_view import LATENCY_SECONDS, RunView, distinct_names, view
 from .select import select
 from .tables import as_csv, as_json, as_markdown, front_rows
 
+PAGE = "report.html"
+
+
+def report_folder(run: RunDirectory) -> Path:
+    """Where the report of a run belongs."""
+    return run.path / "report"
+
 
 def write_report(
     runs: RunDirectory | Sequence[RunDirectory],
@@ -46,7 +53,7 @@ def write_report(
         UserError: the folder cannot be written, or a file of a run is damaged.
     """
     runs = [runs] if isinstance(runs, RunDirectory) else list(runs)
-    folder = folder or (runs[0].path / "report" if len(runs) == 1 else Path("comparison"))
+    folder = folder or (report_folder(runs[0]) if len(runs) == 1 else Path("comparison"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,7 +72,7 @@ def write_report(
         raise _unwritable(folder, error) from None
     for each, suffix in zip(views, suffixes, strict=True):
         _write_tables(each, folder, suffix)
-    page = folder / "report.html"
+    page = folder / PAGE
     write_text(page, render_page(views, published, svgs, importances, suffixes))
     return page
 

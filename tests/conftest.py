@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-# On several threads the sums of a network come out otherwise, and tiny networks are no faster: threads would only wait
-# for each other, and very long where other processes take the cores. This and what tests start read it with torch.
-os.environ["OMP_NUM_THREADS"] = "1"
+# For torch, which reads it when it is imported, here and in what tests start: on several threads the sums of a network
+# come out otherwise, and tiny networks are no faster; threads would wait for each other, and very long where other
+# processes take the cores. For Ray: its workers would give way to whatever else the machine does.
+os.environ.update(OMP_NUM_THREADS="1", RAY_worker_niceness="0")
 
 import pytest
 import torch

@@ -131,9 +131,12 @@ def test_resume_of_a_finished_run_says_so(command, run):
         if record.state is TrialState.RUNNING:
             record.state, record.reason = TrialState.FAILED, "given up"
             run.study.end(record)
-    assert (
-        command("resume", run.path, "--trials", 7)[1] == f"{run.path} has all its 7 trials; add some with --trials.\n"
-    )
+    line = f"{run.path} has all its 7 trials; add some with --trials."
+    page = run.path / "report" / "report.html"
+    first, second = (command("resume", run.path, "--trials", 7)[1].splitlines() for _ in range(2))
+    assert first == [line, f"Report: {page}"], "a driver killed at its end has not written it"
+    assert page.exists()
+    assert second == [line]
     assert_one_line(command("resume", run.path, "--trials", 3), "--trials: 3 is less than the 7 trials")
 
 

@@ -44,9 +44,8 @@ class Search:
 
     def start(self, *arguments) -> subprocess.Popen:
         command = [sys.executable, "-m", "mgnas.cli", *map(str, arguments)]
-        environment = os.environ | {"RAY_worker_niceness": "0"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        self.processes.append(subprocess.Popen(command, env=environment, **pipes))
+        self.processes.append(subprocess.Popen(command, **pipes))
         return self.processes[-1]
 
     def search(self) -> subprocess.Popen:

@@ -115,10 +115,10 @@ def test_equal_seeds_give_equal_networks(config):
     ("values", "expected"),
     [
         ({"family": "mgnet", "smoothing_steps": 4}, 0.2),
-        ({"family": "mgnet", "smoothing_steps": 16}, 0.1),
+        ({"family": "mgnet", "smoothing_steps": 32}, 0.1),
         # 2 nu steps on each of the channel levels 32, 16, 8: 12, and 24.
-        ({"family": "mgiad", "smoothing_steps": 2, "group_size": 4}, 0.2 * 8 / 12),
-        ({"family": "mgiad", "smoothing_steps": 4, "group_size": 4}, 0.2 * 8 / 24),
+        ({"family": "mgiad", "smoothing_steps": 2, "group_size": 4}, 0.2),
+        ({"family": "mgiad", "smoothing_steps": 4, "group_size": 4}, 0.2 * 16 / 24),
     ],
 )
 def test_the_more_increments_add_up_on_a_level_the_smaller_they_begin(values, expected):

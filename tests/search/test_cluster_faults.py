@@ -72,12 +72,6 @@ def _pickle_workers_of_this_file():
     ray.cloudpickle.unregister_pickle_by_value(module)
 
 
-@pytest.fixture(autouse=True)
-def _do_not_starve(monkeypatch):
-    """Ray's workers are nice to the rest of the machine, too nice for a test on a busy one."""
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-
-
 @pytest.fixture
 def new_run(tmp_path):
     def make(content: str = CONFIG, **changes):
