@@ -33,7 +33,7 @@ StrategyFactory = Callable[[Table, SearchSpace, int], Search]
 def sampled(
     sampler: str, table: Table, space: SearchSpace, seed: int, *, stopping: str = "none", prior: str = "none"
 ) -> Strategy:
-    """A search as its config would describe it, which may train each of the table's architectures.
+    """A search as its config would describe it, which may train more than the table's architectures: all, to the end.
 
     Args:
         sampler, stopping, prior: as in a config's `search` section.
@@ -43,7 +43,8 @@ def sampled(
     """
     trainings, model = (None, None) if prior == "none" else _prior(prior)
     rule = make_stopping(stopping, space.training.epochs, trainings.curves if trainings else ())
-    return Strategy(space, make_sampler(sampler, seed, space, model), trials=len(table.by_id), seed=seed, stopping=rule)
+    trials = len(table.by_id) + 1
+    return Strategy(space, make_sampler(sampler, seed, space, model), trials, seed=seed, stopping=rule)
 
 
 @lru_cache

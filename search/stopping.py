@@ -34,12 +34,13 @@ class StoppingRule(ABC):
         """Why the trial, which has just reported an epoch and has more to come, should rest; None: it goes on."""
 
     @abstractmethod
-    def resume(self, records: Sequence[TrialRecord], last: bool) -> tuple[TrialRecord, str] | None:
+    def resume(self, records: Sequence[TrialRecord], last: bool, spare: bool) -> tuple[TrialRecord, str] | None:
         """The paused trial to take up again now, and why.
 
         Args:
             records: all trials.
             last: no new candidate will come; what is not taken up now, or later for that reason, never is.
+            spare: nor is there any other in the space, though more trials were granted; so all should be taken up.
         """
 
 
@@ -52,7 +53,7 @@ class ParetoPausing(StoppingRule):
 
     so a small network never rests for being worse than a large one. The prediction sharpens as further trials end;
     whoever may still beat A(w) then is taken up again, and, once there are no new candidates, everybody who may at
-    the more careful `last_deviations`.
+    the more careful `last_deviations`. Where the whole space is trained all are, so that none is lost for good.
 
     Args:
         model: predicts.
@@ -84,20 +85,21 @@ class ParetoPausing(StoppingRule):
             f"{_words(expected)}; trial {rival.number} has {100 * rival.accuracy:.2f} % with {rival.weights:,} weights"
         )
 
-    def resume(self, records: Sequence[TrialRecord], last: bool) -> tuple[TrialRecord, str] | None:
+    def resume(self, records: Sequence[TrialRecord], last: bool, spare: bool) -> tuple[TrialRecord, str] | None:
         deviations = self.last_deviations if last else self.deviations
-        best, chosen = 0.0, None
+        best, chosen = -math.inf if spare else 0.0, None
         for record in records:
             if record.state is not TrialState.PAUSED:
                 continue
             expected, rival = self.predict(record), self._rivals.best(record.weights)
             ahead = math.inf if expected is None or rival is None else expected.quantile(deviations) - rival.accuracy
             if ahead > best:
-                best, chosen = (
-                    ahead,
-                    (record, f"{_words(expected)} now" if expected else "nothing speaks against it now"),
-                )
+                now = f"{_words(expected)} now" if expected else "nothing speaks against it now"
+                best, chosen = ahead, (record, now if ahead > 0 else _NOTHING_ELSE)
         return chosen
+
+
+_NOTHING_ELSE = "the space has nothing else to train"
 
 
 class Rivals:
@@ -155,13 +157,14 @@ class MultiObjectiveASHA(StoppingRule):
             return None
         return f"not among the best {len(promoted)} of {reached} after epoch {rung}"
 
-    def resume(self, records: Sequence[TrialRecord], last: bool) -> tuple[TrialRecord, str] | None:
+    def resume(self, records: Sequence[TrialRecord], last: bool, spare: bool) -> tuple[TrialRecord, str] | None:
         for rung in reversed(self.rungs):
             _, promoted = self._best(rung, records)
             for record in records:
                 if record.state is TrialState.PAUSED and len(record.curve) == rung and record.number in promoted:
                     return record, f"among the best {len(promoted)} after epoch {rung} now"
-        return None
+        paused = (record for record in records if record.state is TrialState.PAUSED)
+        return next(((record, _NOTHING_ELSE) for record in paused), None) if spare else None
 
     def _best(self, rung: int, records: Sequence[TrialRecord]) -> tuple[int, set[int]]:
         """How many trials have reached the rung, and the numbers of the best 1/eta of them."""

@@ -95,7 +95,7 @@ class Strategy:
         if self._stopping is None:
             return True
         running = any(record.state is TrialState.RUNNING for record in self.records)
-        return not running and self._stopping.resume(self.records, last=True) is None
+        return not running and self._resumption() is None
 
     def ask(self) -> TrialRecord | None:
         """The next trial to run: a new one, or one that was interrupted or paused and goes on behind its curve so far.
@@ -117,9 +117,13 @@ class Strategy:
         """Whether no new candidate will come."""
         return self.exhausted or len(self.records) >= self.trials
 
+    def _resumption(self) -> tuple[TrialRecord, str] | None:
+        spare = self.exhausted and len(self.records) < self.trials
+        return self._stopping.resume(self.records, self._last, spare)
+
     def _resumed(self) -> TrialRecord | None:
         """The paused trial that the stopping rule wants to go on, if any."""
-        resumption = self._stopping.resume(self.records, self._last) if self._stopping else None
+        resumption = self._resumption() if self._stopping else None
         if resumption is None:
             return None
         record, reason = resumption

@@ -50,7 +50,7 @@ class LetsAllGo(StoppingRule):
     def pause(self, record, records):
         return None
 
-    def resume(self, records, last):
+    def resume(self, records, last, spare):
         return next(((record, "why not") for record in records if record.state is TrialState.PAUSED), None)
 
 

@@ -27,7 +27,7 @@ class Pauses(StoppingRule):
     def pause(self, record, records):
         return "told to" if record.number in self.numbers and len(record.curve) == 1 else None
 
-    def resume(self, records, last):
+    def resume(self, records, last, spare):
         for record in records:
             if record.state is TrialState.PAUSED and (record.number in self.let_go or last):
                 return record, "at the end" if last else "let go"

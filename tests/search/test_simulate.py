@@ -230,7 +230,7 @@ class Impatient(StoppingRule):
     def pause(self, record, records):
         return "odd" if record.number % 2 and len(record.curve) == 1 else None
 
-    def resume(self, records, last):
+    def resume(self, records, last, spare):
         paused = [record for record in records if record.state is TrialState.PAUSED]
         return (paused[0], "at last") if paused and last and self.forgiving else None
 
@@ -266,12 +266,14 @@ def test_unknown_strategies_are_refused_with_the_known_ones(refusal):
     assert list(find_strategies(["tpe", "random"])) == ["tpe", "random"]
 
 
-def test_strategies_that_pause_can_be_replayed_by_name():
+@pytest.mark.parametrize("name", ["ehvi+pausing", "ehvi+mo-asha"])
+def test_pausing_loses_nobody_where_the_whole_table_may_be_trained(name):
     table = Table(META, tuple(trained(n, 0.3 + n / 40) for n in range(20)))
-    for name in ("ehvi+pausing", "ehvi+mo-asha"):
-        made = STRATEGIES[name](table, table.space(), 0)
-        assert isinstance(made, Strategy)
-        assert made.trials == len(table.by_id)
+    replay = simulate(table, STRATEGIES[name](table, table.space(), 0))
+    assert {completion.architecture for completion in replay.completions} == set(table.by_id)
+    assert (replay.trials, replay.paused) == (20, 0)
+    if name == "ehvi+mo-asha":
+        assert replay.pauses > 0
 
 
 def test_a_pool_gives_what_one_process_gives():

@@ -100,8 +100,8 @@ def test_the_paused_trial_farthest_ahead_is_taken_up_again(make):
     behind, ahead = make(3, [0.5], TrialState.PAUSED), make(2, [0.5], TrialState.PAUSED)
     for size, accuracy in ((1, 0.70), (3, 0.87)):
         rule.complete(make(size, [accuracy], TrialState.COMPLETE))
-    assert rule.resume([behind], last=False) is None
-    record, reason = rule.resume([behind, ahead], last=False)
+    assert rule.resume([behind], last=False, spare=False) is None
+    record, reason = rule.resume([behind, ahead], last=False, spare=False)
     assert record is ahead
     assert reason.startswith("80.00 % +- ")
     assert reason.endswith(" expected now")
@@ -125,10 +125,11 @@ def test_at_the_end_trials_have_three_deviations(make):
     rule = ParetoPausing(Expects(0.80, 0.83))
     resting = make(3, [0.5], TrialState.PAUSED)
     rule.complete(make(1, [0.87], TrialState.COMPLETE))
-    assert rule.resume([resting], last=False) is None
-    assert rule.resume([resting], last=True)[0] is resting
+    assert rule.resume([resting], last=False, spare=False) is None
+    assert rule.resume([resting], last=True, spare=False)[0] is resting
     rule.complete(make(1, [0.91], TrialState.COMPLETE))
-    assert rule.resume([resting], last=True) is None
+    assert rule.resume([resting], last=True, spare=False) is None
+    assert rule.resume([resting], last=True, spare=True) == (resting, "the space has nothing else to train")
 
 
 # --------------------------------------------------------------------------------------------------- successive halving
@@ -166,8 +167,8 @@ def test_asha_promotes_a_resting_trial_when_there_is_room(make):
     rule = MultiObjectiveASHA(EPOCHS)
     best, second = make(2, [0.5, 0.6]), make(2, [0.45], TrialState.PAUSED)
     others = [make(3, [0.1 * i], TrialState.PAUSED) for i in range(3)]
-    assert rule.resume([best, second, *others], last=False) is None
-    record, reason = rule.resume([best, second, *others, make(3, [0.05], TrialState.PAUSED)], last=False)
+    assert rule.resume([best, second, *others], last=False, spare=False) is None
+    record, reason = rule.resume([best, second, *others, make(3, [0.05], TrialState.PAUSED)], last=False, spare=False)
     assert record is second
     assert reason == "among the best 2 after epoch 1 now"
 
