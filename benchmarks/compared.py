@@ -89,7 +89,8 @@ def ehvi(
         scale=ErrorScale(),
         repeats=repeats,
     )
-    return Strategy(space, chosen, trials=repeats * len(table.by_id), seed=seed, stopping=rule)
+    trials = repeats * len(table.by_id) + 1  # More than there are: in the end everything is trained.
+    return Strategy(space, chosen, trials, seed=seed, stopping=rule)
 
 
 class _Silent(ParetoPausing):

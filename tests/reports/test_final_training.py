@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,6 +69,23 @@ def test_interrupted_training_continues_to_the_same_model(trained, tmp_path):
     folder, _ = trained
     expected, continued = (load_model(path).state_dict() for path in (folder, tmp_path))
     assert all(torch.equal(expected[key], continued[key]) for key in expected)
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_no_half_written_file(trained, tmp_path):
+    """The system refuses to let any file of that process grow beyond 4 kB; a checkpoint has more."""
+    write_yaml(tmp_path / "task.yaml", {key: value for key, value in TASK.to_dict().items() if key != "seed"})
+    command = ["train", tmp_path / "task.yaml", "--output", tmp_path / "out", "--device", "cpu"]
+    script = f"""
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+sys.argv = ["mgnas", *{[str(word) for word in command]}]
+runpy.run_module("mgnas.cli", run_name="__main__")
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    place = tmp_path / "out" / "checkpoint.pt"
+    assert run.stderr == f"mgnas: error: {place}: cannot be written (File too large); choose a folder that can\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["task.yaml"]
 
 
 def test_folder_of_another_training_is_kept(trained, tmp_path):
