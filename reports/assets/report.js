@@ -162,16 +162,33 @@
         class: classes.join(" ").trim(), "data-run": trial.run, "data-trial": trial.number }, chart);
       places.push({ trial, px, py, mark });
     }
-    for (const model of models) {
-      const px = x(model.weights), py = y(model.accuracy);
+    const published = models.map((model) => ({ model, px: x(model.weights), py: y(model.accuracy) }));
+    for (const { px, py } of published)
       make("path", { d: shape(3, 5.5), transform: `translate(${px} ${py})`, class: "mark publication" }, chart);
-      places.push({ model, px, py });
-      if (!narrow) make("text", { x: px, y: py - 10, class: "tick", "text-anchor": "middle" }, chart, model.label);
-    }
+    places.push(...published);
+    if (!narrow) label(published, margin.left, width - margin.right, margin.top);
     ring(chosen, "chosen", 11);
     ring(state.kept, "kept", 9);
     ring(state.hovered, "hovered", 8);
     say(chosen);
+  };
+  // Names of published models above or below their marks, where they cover neither each other nor a mark.
+  const label = (published, left, right, top) => {
+    const taken = published.map(({ px, py }) => ({ px, py: py + 4, half: 6 }));
+    for (const { model, px, py } of published) {
+      const text = make("text", { class: "tick", "text-anchor": "middle" }, chart, model.label);
+      const half = text.getComputedTextLength() / 2, at = Math.min(Math.max(px, left + half), right - half);
+      const free = (line) =>
+        line > top + 8 && taken.every((box) => Math.abs(box.px - at) > box.half + half + 4 || Math.abs(box.py - line) > 12);
+      const line = [py - 10, py + 20, py - 25, py + 35].find(free);
+      if (line === undefined) {
+        text.remove(); // Hovering its mark tells the name.
+        continue;
+      }
+      text.setAttribute("x", at);
+      text.setAttribute("y", line);
+      taken.push({ px: at, py: line, half });
+    }
   };
   const placeOf = (trial) => places.find((place) => place.trial === trial);
   const ring = (trial, name, radius) => {

@@ -173,7 +173,12 @@ class Nodes:
         wait_until(lambda: answers(self.port))
 
     def add(self, *options: str, prefix=(), **environment: str) -> subprocess.Popen:
-        return self._start(f"--address={self.address}", "--num-cpus=1", *options, prefix=prefix, **environment)
+        """A machine more; several that start at the same time would take each other's ports."""
+        process = self._start(f"--address={self.address}", "--num-cpus=1", *options, prefix=prefix, **environment)
+        log = self._folder / f"node-{len(self.processes) - 1}.txt"
+        wait_until(lambda: "Ray runtime started" in log.read_text())
+        assert process.poll() is None
+        return process
 
     def _start(self, *options: str, prefix=(), **environment: str) -> subprocess.Popen:
         ray_command = str(Path(sys.executable).with_name("ray"))
@@ -238,9 +243,9 @@ def test_a_lost_node_costs_at_most_one_epoch_and_a_new_one_is_used(cluster, new_
     events = []
 
     def replace(line):
+        cluster.kill(first)
         events.append(("lost", line))
         cluster.add()
-        cluster.kill(first)
         events.append(("joined", None))
 
     # CountingWorker writes beside the checkpoints; with a storage of its own that is the storage's folder.
@@ -275,7 +280,8 @@ class StorageCountingWorker(TrialWorker):
 def test_three_nodes_complete_a_search_on_digits_with_one_of_them_lost(cluster, tmp_path):
     nodes = [cluster.add() for _ in range(3)]
     config = SearchConfig.load(Path(__file__).parents[2] / "configs" / "digits.yaml")
-    changes = {"trials": 9, "prior": "none", "sampler": "random", "storage": f"file://{tmp_path}/storage"}
+    changes = {"trials": 9, "prior": "none", "sampler": "random", "workers": 3}
+    changes |= {"storage": f"file://{tmp_path}/storage"}
     run = RunDirectory.create(config.override(**changes), tmp_path / "runs")
     log = tmp_path / "storage" / "epochs.txt"
     lost = []
