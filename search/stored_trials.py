@@ -52,11 +52,26 @@ class StoredTrials:
     def __init__(self, storage: RDBStorage, name: str, space: SearchSpace, label: str) -> None:
         self.space, self.label = space, label
         self._storage = storage
+        self._last_read: tuple[object, list[FrozenTrial]] = None, []
         self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
         self._study_id = storage.get_study_id_from_name(name)
-        trials = storage.get_all_trials(self._study_id)
+        trials = self._read()
         self._ids = {trial.number: trial._trial_id for trial in trials}
         self._stored = {trial.number: dict(trial.intermediate_values) for trial in trials}
+
+    def _version(self) -> object:
+        """Equal as long as nobody has written; None: not known."""
+        return None
+
+    def _read(self) -> list[FrozenTrial]:
+        """All trials; read once for whoever opens a study and loads it, since thousands take seconds."""
+        version = self._version()
+        if version is not None and version == self._last_read[0]:
+            return self._last_read[1]
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        if version is not None:
+            self._last_read = version, trials
+        return trials
 
     def check_present(self) -> None:
         """Make sure that what is written now will be found again.
@@ -73,6 +88,7 @@ class StoredTrials:
             SearchStoppedError: instead of them.
         """
         self.check_present()
+        self._last_read = None, []
         try:
             yield
         except _TROUBLE as error:
@@ -163,7 +179,7 @@ class StoredTrials:
             UserError: a trial no longer fits the search space.
         """
         try:
-            trials = self._storage.get_all_trials(self._study_id)
+            trials = self._read()
         except DAMAGE as error:
             raise UserError(f"{self.label}: cannot be read ({reason_of(error)})") from None
         return [self._record(trial) for trial in trials]
@@ -191,7 +207,7 @@ class StoredTrials:
             attributes.get("reason", ""),
             attributes.get("seconds", 0.0),
             attributes.get("finished"),
-            trial.system_attrs,
+            dict(trial.system_attrs),
             list(attributes.get("decisions", ())),
         )
 

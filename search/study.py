@@ -56,6 +56,14 @@ class StudyFile(StoredTrials):
         """Make an empty study."""
         _create(_file_storage(Path(path)), _STUDY)
 
+    def _version(self) -> object:
+        # As mgnas uses SQLite, whoever writes changes the file itself.
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
     def check_present(self) -> None:
         # A file that is deleted while it is open can be written, and is lost all the same.
         try:

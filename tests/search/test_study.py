@@ -84,6 +84,19 @@ def test_records_come_back_from_the_open_and_from_the_reopened_study(study, smal
     assert read(study.path, small_space) == some_records
 
 
+def test_what_another_process_stores_is_seen_by_a_study_that_was_read_before(study, small_space, some_records):
+    reader = StudyFile(study.path, small_space)
+    for number, record in enumerate(some_records):
+        assert reader.load() == some_records[:number]
+        store(study, record)
+    first, second = reader.load(), reader.load()
+    assert first == second == some_records
+    first[0].curve.append(0.0)
+    first[0].sampler_notes["note"] = 1
+    assert second == reader.load() == some_records, "records are the reader's own"
+    reader.close()
+
+
 _fractions = st.floats(0, 1)
 _endings = st.fixed_dictionaries({"seconds": st.floats(0, 1e6), "finished": st.floats(0, 1e6)})
 _trials = st.one_of(
