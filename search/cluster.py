@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import secrets
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +38,7 @@ for _name, _value in _RAY_ENVIRONMENT.items():
 
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray.train._internal import storage as train_storage  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 _OBJECT_STORE_BYTES = 150 * 2**20
@@ -226,6 +229,8 @@ class Cluster:
             if isinstance(cause, ray.exceptions.AuthenticationError):
                 reason = "it asks for another token; see RAY_AUTH_TOKEN in docs/clusters.md"
             raise UserError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+        if address.startswith("ray://"):
+            self._restore = _give_client_a_session_folder()
 
     def _nothing_fits(self) -> None:
         there = ray.cluster_resources()
@@ -238,6 +243,22 @@ class Cluster:
         if self.is_remote:
             hint += ", or give --workers to wait for nodes that join"
         raise UserError(f"resources: a trial wants {wanted}, but there are {available}; {hint}")
+
+
+def _give_client_a_session_folder() -> Callable[[], None]:
+    """Ray Tune names the driver's scratch folder after its node's session, which a driver outside has not.
+
+    Returns:
+        what undoes it.
+    """
+    before, folder = train_storage._get_ray_train_session_dir, tempfile.mkdtemp(prefix="mgnas-ray-")
+    train_storage._get_ray_train_session_dir = lambda: folder
+
+    def restore() -> None:
+        train_storage._get_ray_train_session_dir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return restore
 
 
 def _nodes() -> Iterator[dict[str, Any]]:

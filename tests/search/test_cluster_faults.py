@@ -335,6 +335,15 @@ def test_nodes_with_other_versions_are_refused(cluster, new_run, refusal, monkey
 # ------------------------------------------------------------------------------------------------------- small and pure
 
 
+@pytest.mark.slow
+def test_a_search_from_outside_the_cluster(cluster, new_run, tmp_path):
+    pytest.importorskip("grpc")
+    cluster.add()
+    run = new_run(storage=f"file://{tmp_path}/storage")
+    run_search(run, address=f"ray://127.0.0.1:{cluster.client_port}")
+    assert_as_undisturbed(run, 6)
+
+
 def test_how_many_trials_a_node_holds():
     there = {"CPU": 7.0, "GPU": 2.0, "A100": 1.0}
     for per_trial, expected in (
