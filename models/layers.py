@@ -23,6 +23,7 @@ the ReLU behind the batch norm would have no gradient.
 """
 
 _FEW_STEPS = 16
+"""Increments on a level that may add up at the full scale: more of them diverge, and fewer learn less in few epochs."""
 
 
 def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:

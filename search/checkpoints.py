@@ -179,7 +179,7 @@ def _filesystem(address: str) -> tuple[Any, str]:
 
     try:
         return FileSystem.from_uri(address)
-    except (ArrowInvalid, NotImplementedError):
+    except (ArrowInvalid, NotImplementedError):  # A protocol that pyarrow does not know, or was built without.
         import fsspec
 
         files, path = fsspec.core.url_to_fs(address)

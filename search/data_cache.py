@@ -177,7 +177,7 @@ def cannot_write(root: Path) -> Iterator[None]:
     """Turn the errors of writing the cache into one line with a remedy."""
     try:
         yield
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # The latter is filelock's, on a disk without locks.
         reason = getattr(error, "strerror", None) or error
         remedy = "set MGNAS_CACHE to a folder that can, with room for the images"
         raise UserError(f"{root}: the cache of converted images cannot be written ({reason}); {remedy}") from None

@@ -128,6 +128,7 @@ class _Zip:
         self.place = place
         try:
             self._archive = ZipFile(place)
+        # NotImplementedError is zipfile's for a version or an encryption that it cannot read.
         except (OSError, BadZipFile, ValueError, NotImplementedError) as error:
             raise UserError(f"{place}: not a readable zip archive ({error}); download it again") from None
         self._folders: dict[str, list[str]] = {}

@@ -56,11 +56,13 @@ def test_the_lock_is_free_when_its_holder_ends(tmp_path, other):
 
 def test_the_holder_may_enter_again(tmp_path, refusal):
     lock = RunLock(tmp_path)
-    with lock, lock:
-        pass
     with lock:
-        # A second lock object of the same process is another search.
-        refusal(lambda: RunLock(tmp_path).__enter__())
+        with lock:
+            assert holder_of(tmp_path)["pid"] == os.getpid()
+        # Leaving the inner one has not freed it: a second lock object of the same process is another search.
+        message = refusal(lambda: RunLock(tmp_path).__enter__())
+        assert f"process {os.getpid()} on {socket.gethostname()} is searching here already" in message
+    assert holder_of(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}', '{"host": "x", "pid": "y"}'])
