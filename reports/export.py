@@ -115,7 +115,8 @@ def _new_file(file: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror}); choose another with --output") from None
+        reason = error.strerror or error
+        raise UserError(f"{file}: cannot be written ({reason}); choose another with --output") from None
 
 
 def _metadata(model: Classifier) -> dict[str, str]:
