@@ -5,6 +5,11 @@
 - The oracle knows the truth of every network. The informed oracle knows of each network only what the trainings of all
   *others* in the table say about it: it proposes by exact EHVI from this Gaussian process without that network's
   trainings. A search begins with much less; what remains is the luck of the trainings that the truth consists of.
+- What carries over: correlations of the accuracies, on the scale of the logarithm of the error, with what the other
+  table's model predicts of the same networks, and with what this table's own model says of each from all others; both
+  also at equal weights, with a cubic in the logarithm of the weights taken out of either side. At equal weights it is
+  decided who stands on the front; that more weights help needs no prior. The networks that both tables hold show the
+  same without any model.
 - Evidence of curves: the standard deviation of the final accuracies around what is predicted, on the scale of the
   logarithm of the error, from the model of all other networks alone, from the curve alone, and from both. Where both
   together are no better than the model, an unfinished curve cannot tell which trial to pause.
@@ -24,7 +29,7 @@ from mgnas.search.features import architecture_features
 from mgnas.search.gaussian_process import AccuracyModel
 from mgnas.search.scales import ErrorScale
 from mgnas.search.table import Table
-from mgnas.search.trainings import shipped_tables
+from mgnas.search.trainings import Trainings, shipped_tables
 
 _SCALE = ErrorScale()
 
@@ -101,6 +106,37 @@ def evidence(table: Table) -> list[tuple[int, float, float]]:
     return found
 
 
+def carried_over(table: Table, other: str) -> list[tuple[str, int, float, float]]:
+    """(what is compared with this table's accuracies, networks, correlation, the same at equal weights)."""
+    known, judge = left_out(table), Judge(table)
+    configs = [table.by_id[name][0].config for name in known.ids]
+    cost, accuracy = np.array([judge.points[name] for name in known.ids]).T
+    truth = _SCALE.to_model(accuracy)
+    prior = Trainings.load(other).prior()
+    elsewhere = _by_features(Table.load(shipped_tables()[other]))
+    features = [tuple(architecture_features(config).round(6)) for config in configs]
+    both = [row for row, name in enumerate(features) if name in elsewhere]
+    there = _SCALE.to_model(np.array([elsewhere[features[row]] for row in both]))
+    compared = [
+        (f"the model of {other}", truth, _SCALE.to_model(prior.mean(configs)), cost),
+        ("its own model of all others", truth, known.mean, cost),
+        (f"the accuracies on {other}", truth[both], there, cost[both]),
+    ]
+    return [(name, len(y), _correlation(x, y), _correlation(x, y, w)) for name, y, x, w in compared]
+
+
+def _by_features(table: Table) -> dict[tuple, float]:
+    """Features of a network, which are the same for other classes and input channels -> its accuracy."""
+    truth = table.truth()
+    return {tuple(architecture_features(rows[0].config).round(6)): truth[name] for name, rows in table.by_id.items()}
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, log_weights: np.ndarray | None = None) -> float:
+    if log_weights is not None:
+        x, y = (values - np.polyval(np.polyfit(log_weights, values, 3), log_weights) for values in (x, y))
+    return float(np.corrcoef(x, y)[0, 1])
+
+
 def _residual(x: np.ndarray, y: np.ndarray) -> float:
     """Of the least squares fit."""
     return float((y - x @ np.linalg.lstsq(x, y, rcond=None)[0]).std())
@@ -114,6 +150,10 @@ def main() -> None:
         bounds = ", ".join(f"{100 * share:g} %: {oracle.epochs_until(share)}" for share in SHARES)
         informed = ", ".join(f"{100 * s:g} %: {n}" for s, n in zip(SHARES, informed_oracle(table), strict=True))
         print(f"{name}\n  oracle, epochs until {bounds}\n  informed oracle, epochs until {informed}")
+        other = next(others for others in shipped_tables() if others != name)
+        print("  accuracies correlate (at equal weights) with")
+        for compared, networks, whole, equal in carried_over(table, other):
+            print(f"    {compared}: {whole:.2f} ({equal:.2f}), {networks} networks")
         (_, alone, seeds), *after = evidence(table)
         print(
             f"  model of all others: {alone:.3f}; between seeds {seeds:.3f}; after epoch: with the curve (curve alone)"

@@ -12,8 +12,9 @@ def choose_batch(
 ) -> list[tuple[int, float]]:
     """Greedily the candidates of the largest expected hypervolume improvement, the first one given.
 
-    Each chosen one is believed to reach its mean: it stands in the front, and what a noisy observation of it would
-    leave uncertain is the rank-one update of the posterior covariance.
+    What a noisy observation of each chosen one would leave uncertain is the rank-one update of the posterior
+    covariance. It stands in the front a standard deviation below its mean, as running trials do; improvements are those
+    of observations.
 
     Args:
         front: to be improved.
@@ -34,9 +35,10 @@ def choose_batch(
             return chosen
         column = covariance[row].copy()
         covariance -= np.outer(column, column) / (column[row] + noise**2)
-        front = front.with_point(cost[row], mean[row])
         std = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-        gains = np.where(left, front.improvement(mean, std, cost), 0.0)
+        observed = np.hypot(std, noise)
+        front = front.with_point(cost[row], mean[row] - observed[row])
+        gains = np.where(left, front.improvement(mean, observed, cost), 0.0)
         row = int(np.argmax(gains))
         if not gains[row] > 0:
             return chosen

@@ -33,8 +33,8 @@ from .scales import ErrorScale, LinearScale, Scale
 from .spread import spread
 from .trial_record import BELIEF, REPEAT
 
-_FEWEST = 4
-"""Observations below which no model is fitted."""
+_FEWEST, _FEWEST_IN_PARALLEL = 4, 2
+"""Observations below which no model is fitted; where others run meanwhile, it must not wait for as many."""
 _STEPS = 500
 """Observed points whose posterior means make the staircase; those nearest to it by their raw accuracies."""
 _PREDICTIONS = 3_000_000
@@ -47,9 +47,9 @@ _CONDITIONED = 1_200
 """Observations that the model is conditioned on at most; the factorisation of 1,200 takes some 0.05 s."""
 _BELIEVED = 500
 """Pending trials that it takes into account at most, the youngest ones."""
-_BATCHED, _BATCHED_RUNNING = 0.005, 0.1
+_BATCHED, _BATCHED_RUNNING = 0.005, 0.125
 """Proposals are made for so many asks at once, as a part of the trials so far, or of those that run: one by one up to
-300 trials and 15 workers."""
+300 trials and 12 workers."""
 _SHORTLIST = 4
 """So many times as many candidates are considered for a batch."""
 _REPEATED = 20
@@ -64,8 +64,10 @@ class EHVISampler(BaseSampler):
     The first proposals are spread over cost and features. With a prior, the first ones instead fill up the front that
     the prior predicts, since its scale, and so its uncertainty, are still unknown. From then on the accuracy is
     modelled by a Gaussian process. The staircase that is to be improved consists of the model's posterior means, not
-    of raw accuracies, among which the luckiest would be the threshold. Running trials count with what they are
-    believed to reach, so that proposals asked for in a row differ.
+    of raw accuracies, among which the luckiest would be the threshold. What may improve it is what will be observed:
+    the noise counts as the candidate's own, since part of what the model takes for noise is what the features do not
+    tell of a network. Running trials count with what they are believed to reach at least, one standard deviation below
+    their mean, so that proposals asked for in a row differ, but do not rely on each other.
 
     Args:
         cost: parameter values -> the second objective, greater than 0; its log10 is taken inside. May be None if
@@ -207,7 +209,8 @@ class EHVISampler(BaseSampler):
     def _propose(self, snapshot: Snapshot) -> Point | None:
         self._expected = None
         observed, pending = len(snapshot.observed), len(snapshot.pending)
-        if observed < _FEWEST or (self._prior is None and observed + pending < self._startup):
+        fewest = _FEWEST_IN_PARALLEL if observed + pending >= _FEWEST else _FEWEST
+        if observed < fewest or (self._prior is None and observed + pending < self._startup):
             return self._spread(snapshot) if self._prior is None else self._by_prior(snapshot)
         try:
             return self._by_model(snapshot)
@@ -244,18 +247,14 @@ class EHVISampler(BaseSampler):
         """
         pool, model = self._pool, self._model
         self._condition(snapshot)
-        accuracy = self._scale.to_model(snapshot.accuracy)
-        near = np.argsort(gaps(_costs(snapshot.observed), accuracy), kind="stable")[:_STEPS]
-        steps = [snapshot.observed[row] for row in np.sort(near)] + snapshot.pending
-        steps = list({point.id: point for point in steps}.values())
-        means = model.mean(*self._inputs(steps))
+        steps, means = self._steps(snapshot)
         pool.refresh(_on_front(steps, means), snapshot.seen)
         front = self._front(steps, means, means.min())
         rows = pool.look(self._taken(snapshot), max(_PREDICTIONS // model.size, _LEAST_LOOK))
         best, gain = None, 0.0
         if len(rows):
             mean, std = model.predict(*self._inputs([pool.points[row] for row in rows]))
-            scores = self._scores(front, rows, mean, std, snapshot)
+            scores = self._scores(front, rows, mean, np.hypot(std, model.noise), snapshot)
             pool.rate(rows, scores)
             at = [int(np.argmax(scores))]
             if scores[at[0]] > 0:
@@ -286,10 +285,22 @@ class EHVISampler(BaseSampler):
         if snapshot.pending:
             self._model.believe(*self._inputs(snapshot.pending[-_BELIEVED:]))
 
+    def _steps(self, snapshot: Snapshot) -> tuple[list[Point], np.ndarray]:
+        """What makes the staircase: distinct points; their posterior means, or what running ones reach at least."""
+        accuracy = self._scale.to_model(snapshot.accuracy)
+        near = np.argsort(gaps(_costs(snapshot.observed), accuracy), kind="stable")[:_STEPS]
+        known = {snapshot.observed[row].id: snapshot.observed[row] for row in np.sort(near)}
+        running = {point.id: point for point in snapshot.pending if point.id not in known}
+        means = self._model.mean(*self._inputs([*known.values()]))
+        if running:
+            mean, std = self._model.predict(*self._inputs([*running.values()]))
+            means = np.concatenate([means, mean - np.hypot(std, self._model.noise)])
+        return [*known.values(), *running.values()], means
+
     def _wait(self, front: Front, rows: np.ndarray, scores: np.ndarray, mean: np.ndarray, snapshot: Snapshot) -> None:
         """Choose the candidates of the next asks as well, in a search of hundreds of trials or of many workers.
 
-        Where a hundred times as many trials are known, or ten times as many still run, the model would hardly learn
+        Where two hundred times as many trials are known, or eight times as many still run, the model would hardly learn
         anything in between.
         """
         count = round(max(_BATCHED * snapshot.started, _BATCHED_RUNNING * len(snapshot.pending)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..models.errors import ConfigError, UserError
+from ..models.errors import UserError
 from ..space.candidate import Candidate
 from ..space.search_space import ENUMERABLE
 from .features import architecture_features
@@ -32,9 +32,10 @@ def surrogate_table(table: Table, seed: int = 0) -> Table:
     Raises:
         UserError: the space is too large to be enumerated, or the table too small for a model.
     """
-    if not table.space().enumerable:
+    space = table.whole_space()
+    if not space.enumerable:
         raise UserError(f"{table.name}: a surrogate needs a space of at most {ENUMERABLE:,} effective points")
-    missing = [candidate for candidate in _all_candidates(table) if candidate.id not in table.by_id]
+    missing = [candidate for candidate in space.enumerate() if candidate.id not in table.by_id]
     rows = list(table.rows)
     if missing:
         configs = [row.config for row in table.rows]
@@ -58,19 +59,6 @@ def seed_noise(table: Table) -> float:
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in finals)
     freedom = sum(len(values) - 1 for values in finals)
     return float(np.sqrt(squares / freedom)) if freedom else 0.0
-
-
-def _all_candidates(table: Table) -> list[Candidate]:
-    """Every distinct valid candidate of the space that the table was drawn from."""
-    space, found = table.space(), {}
-    for values in space.effective_values():
-        try:
-            candidate = space.build(values)
-            space.limits.check(candidate)
-        except ConfigError:
-            continue
-        found.setdefault(candidate.id, candidate)
-    return list(found.values())
 
 
 def _predicted(candidate: Candidate, like: TableRow, final: float, seed: int) -> TableRow:

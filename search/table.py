@@ -138,24 +138,35 @@ class Table:
         """
         return TableSpace(self)
 
+    def whole_space(self) -> SearchSpace:
+        """The search space that the table was drawn from, with all its candidates.
+
+        Raises:
+            UserError: meta does not say which space that is.
+        """
+        return SearchSpace(**self.space_arguments())
+
+    def space_arguments(self) -> dict[str, Any]:
+        """What SearchSpace takes, as meta says it; errors as for `whole_space`."""
+        try:
+            classes, channels, pixels = self.meta["shape"]
+            mapping = self.meta["space"]
+            training = build(TrainingSettings, self.meta["training"], "meta.training", self.name)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise UserError(f"{self.name}: meta needs space, training and shape to be searched in ({error})") from None
+        shape = {"num_classes": classes, "in_channels": channels, "image_size": pixels}
+        return {"mapping": mapping, "training": training, **shape, "prefix": "meta.space", "file": self.name}
+
 
 class TableSpace(SearchSpace):
     """A search space of which only what a table holds is valid; candidates are made once and kept."""
 
     def __init__(self, table: Table) -> None:
-        meta = table.meta
-        try:
-            classes, channels, pixels = meta["shape"]
-            mapping = meta["space"]
-            training = build(TrainingSettings, meta["training"], "meta.training", table.name)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise UserError(f"{table.name}: meta needs space, training and shape to be searched in ({error})") from None
         self._ids = frozenset(table.by_id)
         self._made: dict[tuple, Candidate | ConfigError] = {}
-        shape = {"num_classes": classes, "in_channels": channels, "image_size": pixels}
-        super().__init__(mapping, training, **shape, prefix="meta.space", file=table.name)
+        super().__init__(**table.space_arguments())
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
         key = tuple(values.values()) if tuple(values) == self._names else tuple(values[name] for name in self._names)

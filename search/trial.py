@@ -64,6 +64,10 @@ class TrialTask:
         """Short, for loggers that write every value of a config as text."""
         return f"trial {self.number}"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrialTask:
+        """Itself, as nothing of it ever changes: Tune keeps several copies of every trial's config."""
+        return self
+
     @property
     def device(self) -> torch.device:
         return torch.device("cuda" if self.gpu else "cpu")

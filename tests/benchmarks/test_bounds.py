@@ -57,3 +57,21 @@ def test_a_curve_that_ends_where_it_was_tells_everything(digits):
     (_, alone, _), first, second = bounds.evidence(Table(digits.meta, tuple(rows)))
     assert first[1] == pytest.approx(alone, rel=0.02)
     assert second[1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_all_of_a_table_carries_over_to_itself(digits):
+    *models, (_, networks, whole, equal) = bounds.carried_over(digits, "digits")
+    assert networks == len(digits.by_id)
+    assert (whole, equal) == pytest.approx((1, 1))
+    # Its model has seen these trainings, and smooths them; the one without each network's own knows less.
+    (_, _, seen, _), (_, _, left_out, _) = models
+    assert 1 > seen > left_out > 0.9
+
+
+def test_at_equal_weights_what_weights_explain_is_no_correlation():
+    rng = np.random.default_rng(0)
+    log_weights, x, noise = rng.uniform(3, 5, 200), rng.normal(size=200), rng.normal(size=200)
+    alone = bounds._correlation(x, x + noise, log_weights)
+    assert alone == pytest.approx(0.7, abs=0.1)
+    assert bounds._correlation(x + log_weights**3, x + noise - 9 * log_weights, log_weights) == pytest.approx(alone)
+    assert bounds._correlation(x + 9 * log_weights, noise + 9 * log_weights) > 0.9

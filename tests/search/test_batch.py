@@ -12,10 +12,10 @@ FRONT = Front(np.array([1.0]), np.array([0.5]), 3.0, 0.0)
 def test_what_is_known_is_chosen_by_what_it_adds_to_those_before():
     """No uncertainty: 0.8 at 2 is taken; then 0.7 at 1.5 adds 0.1, 0.81 at 2.5 adds 0.005, 0.6 at 2 nothing."""
     mean, cost = np.array([0.8, 0.81, 0.7, 0.6]), np.array([2.0, 2.5, 1.5, 2.0])
-    chosen = choose_batch(FRONT, mean, cost, np.zeros((4, 4)), 0.01, 9)
+    chosen = choose_batch(FRONT, mean, cost, np.zeros((4, 4)), 1e-6, 9)
     assert chosen == [(2, 0.0), (1, 0.0)]
-    assert choose_batch(FRONT, mean, cost, np.zeros((4, 4)), 0.01, 2) == [(2, 0.0)]
-    assert choose_batch(FRONT, mean, cost, np.zeros((4, 4)), 0.01, 1) == []
+    assert choose_batch(FRONT, mean, cost, np.zeros((4, 4)), 1e-6, 2) == [(2, 0.0)]
+    assert choose_batch(FRONT, mean, cost, np.zeros((4, 4)), 1e-6, 1) == []
 
 
 def test_what_the_first_one_tells_is_not_asked_again():

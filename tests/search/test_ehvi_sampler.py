@@ -13,10 +13,12 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from mgnas.search import ehvi_sampler
-from mgnas.search.candidate_pool import CandidatePool
+from mgnas.search.acquisition import expected_hypervolume_improvement
+from mgnas.search.candidate_pool import CandidatePool, scaled
 from mgnas.search.ehvi_sampler import EHVISampler
 from mgnas.search.prior import Prior
-from mgnas.search.trial_record import PREDICTION, REPEAT
+from mgnas.search.scales import ErrorScale
+from mgnas.search.trial_record import BELIEF, PREDICTION, REPEAT
 
 GRID = {
     "width": IntDistribution(1, 30),
@@ -100,6 +102,43 @@ def test_pending_trials_change_the_next_proposal():
     assert with_pending[0] == with_failed[0]
     assert with_pending[0] not in (with_pending[1], with_failed[1])
     assert with_pending[1] != with_failed[1]
+
+
+def test_the_proposal_promises_most_of_what_will_be_observed():
+    """By the formula: observations stand in the front at their posterior means, running trials a deviation lower."""
+    sampler = EHVISampler(weights, GRID, seed=0)
+    study = new_study(sampler)
+    told = run(study, 12)
+    running = [study.ask(GRID).params for _ in range(2)]
+    chosen = study.ask(GRID).params
+    model, noise = sampler._model, sampler._model.noise
+    mean, std = model.predict(np.array([scaled(values, GRID) for values in ALL]))
+    cost = np.log10([weights(values) for values in ALL])
+    old, new = ([ALL.index(values) for values in some] for some in (told, running))
+    front = np.concatenate([mean[old], mean[new] - np.hypot(std[new], noise)])
+    gains = expected_hypervolume_improvement(
+        mean, np.hypot(std, noise), cost, cost[old + new], front, cost.max(), front.min()
+    )
+    gains[old + new] = 0
+    assert ALL[int(np.argmax(gains))] == chosen
+
+
+def test_where_others_run_the_model_is_used_from_the_second_result_on(wide_space, truth_of, make_prior):
+    def first_by_model(workers: int) -> int:
+        """Results at the first proposal that the model made."""
+        pool = CandidatePool(wide_space, seed=0)
+        study = new_study(EHVISampler(None, pool=pool, prior=make_prior(), seed=0, scale=ErrorScale()))
+        running = [study.ask(pool.distributions) for _ in range(workers)]
+        for told in range(9):
+            if BELIEF in study.trials[-1].system_attrs:
+                return told
+            trial = running.pop(0)
+            study.tell(trial, truth_of(trial.params))
+            running.append(study.ask(pool.distributions))
+        return 9
+
+    assert first_by_model(1) == 4
+    assert first_by_model(8) == 2
 
 
 def test_the_start_is_spread_over_the_costs():

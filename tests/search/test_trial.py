@@ -1,5 +1,6 @@
 """What a worker does with a trial, whatever it meets."""
 
+import copy
 import dataclasses
 import os
 import pickle
@@ -48,6 +49,13 @@ def steps(worker: TrialWorker) -> list[dict]:
 
 def stored_epochs(task: TrialTask) -> int:
     return len(torch.load(task.checkpoint, weights_only=True)["history"])
+
+
+def test_copies_of_a_config_share_the_task(make_task):
+    config = {"weights": 8, "task": make_task()}
+    copied = copy.deepcopy(config)
+    assert copied is not config
+    assert copied["task"] is config["task"]
 
 
 def failure(task: TrialTask) -> str:

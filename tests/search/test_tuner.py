@@ -7,8 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 import ray.cloudpickle
+from ray import tune
 
 from mgnas.models.errors import UserError
+from mgnas.search import tuner
 from mgnas.search.run_directory import RunDirectory
 from mgnas.search.search_config import SearchConfig
 from mgnas.search.trial import TrialWorker
@@ -119,9 +121,20 @@ def test_failures_are_recorded_and_the_search_goes_on(new_run):
     assert len(records[4].curve) == 2
 
 
-def test_search_ends_when_the_space_is_exhausted(new_run):
-    run = new_run(trials=100)
+class TrialsAtTheEnd(tune.Callback):
+    """Tune's own trials when its experiment is over."""
+
+    def on_experiment_end(self, trials, **info):
+        self.trials = trials
+
+
+def test_search_ends_when_the_space_is_exhausted(new_run, monkeypatch):
+    run, end = new_run(trials=100), TrialsAtTheEnd()
+    monkeypatch.setattr(tuner, "make_loggers", lambda *args: [end])
     progress = run_search(run)
+    # Of ended trials Tune keeps no statistics, as they would fill the memory of a long search.
+    assert [trial.metric_analysis for trial in end.trials] == [{}] * len(progress.records)
+    assert all(trial.last_result["curve"] for trial in end.trials)
     assert len(progress.records) == len(list(run.space.enumerate())) < 100
     assert progress.count(TrialState.COMPLETE) == len(progress.records)
 
