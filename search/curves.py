@@ -115,9 +115,10 @@ class CurveModel:
         if expected is None or not expected.z_std:
             return expected
         ends = np.array(self._curves)[:, -1]
-        precision, before = expected.z_std**-2, ends.std(ddof=1) ** -2
-        if precision <= _LEAST_NEWS * before:
+        # Where all networks ended alike there is no news either, whatever the curve.
+        if ends.var(ddof=1) <= _LEAST_NEWS * expected.z_std**2:
             return None
+        precision, before = expected.z_std**-2, 1 / ends.var(ddof=1)
         rest = precision - before
         return Prediction((precision * expected.z - before * ends.mean()) / rest, rest**-0.5)
 

@@ -98,6 +98,12 @@ def test_other_curves_alone_predict_nothing():
     assert CurveModel(EPOCHS, curves(50)).predict([0.5]) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_all_ended_alike_a_curve_says_nothing_new():
+    model = taught([[*curve[:-1], 0.9] for curve in curves(8, noise=0.1)])
+    assert model.evidence(curves(1, seed=1)[0][:5]) is None
+
+
 def test_curves_of_another_length_are_left_out():
     model = taught([curve[:5] for curve in curves(20)])
     assert model.predict([0.5, 0.6]) is None
