@@ -62,6 +62,7 @@ def wide_candidates(tmp_path_factory):
     return list(SearchConfig.load(path).search_space().enumerate())
 
 
+@pytest.mark.slow
 def test_a_table_is_built_and_continued(tmp_path):
     """Of 8 networks 6 are trained; the second call only adds the seeds that are missing near the front."""
     (tmp_path / "mini.yaml").write_text(CONFIG)

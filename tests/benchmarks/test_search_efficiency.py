@@ -81,6 +81,7 @@ def test_the_search_with_a_part_changed_can_be_replayed(part):
     assert len(set(trained)) == len(trained) or part == "with repetitions"
 
 
+@pytest.mark.slow
 def test_results_are_kept_and_not_replayed_again(tmp_path):
     """The script works on its own folder's results, so a copy of it runs elsewhere."""
     for name in ("search_efficiency", "bounds", "compared", "efficiency_report", "peers"):
