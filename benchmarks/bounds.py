@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mgnas.models.config import ArchitectureConfig
 from mgnas.reports.efficiency import SHARES
 from mgnas.reports.scoring import Judge, until_share
 from mgnas.search.acquisition import Front
@@ -114,7 +115,7 @@ def carried_over(table: Table, other: str) -> list[tuple[str, int, float, float]
     truth = _SCALE.to_model(accuracy)
     prior = Trainings.load(other).prior()
     elsewhere = _by_features(Table.load(shipped_tables()[other]))
-    features = [tuple(architecture_features(config).round(6)) for config in configs]
+    features = [_key(config) for config in configs]
     both = [row for row, name in enumerate(features) if name in elsewhere]
     there = _SCALE.to_model(np.array([elsewhere[features[row]] for row in both]))
     compared = [
@@ -126,9 +127,14 @@ def carried_over(table: Table, other: str) -> list[tuple[str, int, float, float]
 
 
 def _by_features(table: Table) -> dict[tuple, float]:
-    """Features of a network, which are the same for other classes and input channels -> its accuracy."""
+    """Accuracies by `_key`."""
     truth = table.truth()
-    return {tuple(architecture_features(rows[0].config).round(6)): truth[name] for name, rows in table.by_id.items()}
+    return {_key(rows[0].config): truth[name] for name, rows in table.by_id.items()}
+
+
+def _key(config: ArchitectureConfig) -> tuple[float, ...]:
+    """Equal for networks that differ in nothing but classes and input channels."""
+    return tuple(architecture_features(config).round(6))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, log_weights: np.ndarray | None = None) -> float:

@@ -115,10 +115,11 @@ class CurveModel:
         if expected is None or not expected.z_std:
             return expected
         ends = np.array(self._curves)[:, -1]
-        # Where all networks ended alike there is no news either, whatever the curve.
-        if ends.var(ddof=1) <= _LEAST_NEWS * expected.z_std**2:
+        variance = ends.var(ddof=1)
+        # NOTE: By variances, as all may have ended alike: then there is no news, whatever the curve.
+        if variance <= _LEAST_NEWS * expected.z_std**2:
             return None
-        precision, before = expected.z_std**-2, 1 / ends.var(ddof=1)
+        precision, before = expected.z_std**-2, 1 / variance
         rest = precision - before
         return Prediction((precision * expected.z - before * ends.mean()) / rest, rest**-0.5)
 

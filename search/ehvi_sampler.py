@@ -254,12 +254,13 @@ class EHVISampler(BaseSampler):
         best, gain = None, 0.0
         if len(rows):
             mean, std = model.predict(*self._inputs([pool.points[row] for row in rows]))
-            scores = self._scores(front, rows, mean, np.hypot(std, model.noise), snapshot)
+            observed_std = np.hypot(std, model.noise)
+            scores = self._scores(front, rows, mean, observed_std, snapshot)
             pool.rate(rows, scores)
             at = [int(np.argmax(scores))]
             if scores[at[0]] > 0:
                 best = pool.points[rows[at[0]]]
-                self._expected = [float(mean[at[0]]), math.hypot(std[at[0]], model.noise)]
+                self._expected = [float(mean[at[0]]), float(observed_std[at[0]])]
                 gain = front.improvement(mean[at], _learned(std[at], model.noise), pool.log_cost[rows[at]])[0]
                 self._wait(front, rows, scores, mean, snapshot)
         again = self._repeat(snapshot, steps, front, gain)
@@ -313,7 +314,7 @@ class EHVISampler(BaseSampler):
             self._waiting.append((points[row], [float(mean[top[row]]), math.hypot(std, noise)]))
 
     def _scores(self, front: Front, rows: np.ndarray, mean: np.ndarray, std: np.ndarray, snapshot: Snapshot):
-        """Expected hypervolume improvement of the pool's points in these rows."""
+        """Expected hypervolume improvement of the pool's points in these rows; `std` is that of observations."""
         return front.improvement(mean, std, self._pool.log_cost[rows])
 
     def _taken(self, snapshot: Snapshot) -> Collection[str]:

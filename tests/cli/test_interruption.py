@@ -80,6 +80,7 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path):
     assert code == 130
     assert f"Continue with: mgnas resume {run}" in output
     assert "Traceback" not in output
+    assert "\x1b" not in output
     before = RunDirectory(run).load()
     assert any(record.state is TrialState.RUNNING for record in before)
     assert_resumes_to_the_end(run, before)

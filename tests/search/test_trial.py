@@ -51,13 +51,6 @@ def stored_epochs(task: TrialTask) -> int:
     return len(torch.load(task.checkpoint, weights_only=True)["history"])
 
 
-def test_copies_of_a_config_share_the_task(make_task):
-    config = {"weights": 8, "task": make_task()}
-    copied = copy.deepcopy(config)
-    assert copied is not config
-    assert copied["task"] is config["task"]
-
-
 def failure(task: TrialTask) -> str:
     """The reason why the first step fails."""
     return _reason(task, "failure")
@@ -75,6 +68,13 @@ def _reason(task: TrialTask, key: str) -> str:
     assert result == nothing | {"failure": None, "stop": None, "note": ""}
     assert len(reason.splitlines()) == 1
     return reason
+
+
+def test_copies_of_a_config_share_the_task(make_task):
+    config = {"weights": 8, "task": make_task()}
+    copied = copy.deepcopy(config)
+    assert copied is not config
+    assert copied["task"] is config["task"]
 
 
 def test_every_step_is_an_epoch_and_reports_the_whole_curve(make_task, expected):
