@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The installed layout as links, for tools that do not ask Python where a package lies (pyright, import-linter).
+TREE := $(VENV)/src/mgnas
+ROOMS := models space search reports cli
 
-.PHONY: help install search test test-slow lint format clean
+.PHONY: help install links search test test-slow lint format clean
 
 help:
 	@echo "make search     install, search on scikit-learn's digits, write the report (minutes)"
 	@echo "make test       install, run the test suite"
 	@echo "make test-slow  the slow tests too"
-	@echo "make lint       ruff"
+	@echo "make lint       ruff, import rules, types"
 
 install: $(STAMP)
 
@@ -20,6 +23,11 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
+	$(MAKE) links
+
+links:
+	@mkdir -p $(TREE)
+	@ln -sfn $(addprefix ../../../,$(ROOMS) $(wildcard mgnas/*.py) mgnas/py.typed) $(TREE)
 
 search: install
 	$(BIN)/mgnas search configs/digits.yaml
@@ -30,9 +38,11 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
-lint: install
+lint: install links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=$(VENV)/src $(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/pyright
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -6,18 +6,17 @@ import sys
 
 import click
 
-from .. import __version__
-from ..models.errors import SearchStoppedError, UserError
-from .architecture_commands import space, weights
-from .export_command import export
-from .init_command import completion, init
-from .result_commands import report, select, train
-from .retrain_command import retrain
-from .search_commands import resume, search, status
-from .simulate_command import simulate
+from mgnas import __version__
+from mgnas.errors import SearchStoppedError, UserError
 
-STOPPED = 1
-INTERRUPTED = 130
+from .commands.architecture_commands import space, weights
+from .commands.export_command import export
+from .commands.init_command import completion, init
+from .commands.result_commands import report, select, train
+from .commands.retrain_command import retrain
+from .commands.search_commands import resume, search, status
+from .commands.simulate_command import simulate
+from .exit_codes import INTERRUPTED, STOPPED
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .reports.classifier import Classifier
+    from mgnas.reports.deploy.classifier import Classifier
 
 __version__ = version("mgnas")
 
@@ -27,6 +27,6 @@ def load(model: str | os.PathLike) -> Classifier:
         UserError: there is no model, or the file is damaged.
     """
     # NOTE: Here, since it imports torch, and the command line asks for the version only.
-    from .reports.classifier import load_model
+    from mgnas.reports.deploy.classifier import load_model
 
     return load_model(model)

@@ -2,12 +2,9 @@
 
 from .config import ArchitectureConfig
 from .cost import cost_by_part, count_macs, count_weights
-from .errors import ConfigError, UserError
 
 __all__ = [
     "ArchitectureConfig",
-    "ConfigError",
-    "UserError",
     "build_model",
     "cost_by_part",
     "count_macs",

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .errors import ConfigError
-from .settings import build, settings
+from mgnas.errors import ConfigError
+from mgnas.settings import build, settings
 
 _MAX_CHANNELS, _MAX_STEPS = 65536, 256
 _Channels = Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]

@@ -10,21 +10,22 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..models.errors import UserError
-from ..models.settings import write_text
-from ..search.run_directory import RunDirectory
+from mgnas.errors import UserError
+from mgnas.files import write_text
+
+from ..search.storage.run_directory import RunDirectory
 from ..space.published import PUBLISHED
-from .course_figures import curves_figure, hypervolume_figure
-from .drawing import draw_architecture, to_figure, to_svg
-from .figures import save_figure
-from .front_figures import attainment_figure, front_figure, latency_figure
-from .html import render_page
-from .importance import Importance, importance
-from .importance_figures import effects_figure, importance_figure, interaction_figure, parallel_figure
-from .pareto import reference_weights
-from .run_view import LATENCY_SECONDS, RunView, distinct_names, view
-from .select import select
-from .tables import as_csv, as_json, as_markdown, front_rows
+from .analysis.importance import Importance, importance
+from .analysis.pareto import reference_weights
+from .analysis.run_data import LATENCY_SECONDS, RunData, distinct_names, load_run_data
+from .analysis.select import select
+from .analysis.tables import as_csv, as_json, as_markdown, front_rows
+from .figures.architecture import draw_architecture, to_figure, to_svg
+from .figures.front import attainment_figure, front_figure, latency_figure
+from .figures.importance import effects_figure, importance_figure, interaction_figure, parallel_figure
+from .figures.progress import curves_figure, hypervolume_figure
+from .figures.style import save_figure
+from .page.render import render_page
 
 PAGE = "report.html"
 
@@ -58,7 +59,7 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from None
-    views = [view(run, latency_seconds) for run in runs]
+    views = [load_run_data(run, latency_seconds) for run in runs]
     views = [replace(each, name=name) for each, name in zip(views, distinct_names(views), strict=True)]
     published = [model for model in PUBLISHED if model.dataset in {each.dataset for each in views}]
     suffixes = [""] if len(views) == 1 else [f"-{re.sub(r'[^A-Za-z0-9_.-]', '-', each.name)}" for each in views]
@@ -81,7 +82,7 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --output")
 
 
-def _shared_figures(views: Sequence[RunView], published) -> dict[str, Callable[[], Figure | None]]:
+def _shared_figures(views: Sequence[RunData], published) -> dict[str, Callable[[], Figure | None]]:
     """Name -> draws a figure of all runs."""
     title = f"{views[0].name}: accuracy against weights" if len(views) == 1 else ""
     figures: dict[str, Callable[[], Figure | None]] = {"front": lambda: front_figure(views, published, title)}
@@ -97,7 +98,7 @@ def _shared_figures(views: Sequence[RunView], published) -> dict[str, Callable[[
     return figures
 
 
-def _figures_of(run: RunView, found: Importance | None) -> dict[str, Callable[[], Figure | None]]:
+def _figures_of(run: RunData, found: Importance | None) -> dict[str, Callable[[], Figure | None]]:
     """Name -> draws a figure of one run."""
     records, parameters = run.records, run.space.parameters
     figures: dict[str, Callable[[], Figure | None]] = {"curves": lambda: curves_figure(run)}
@@ -112,7 +113,7 @@ def _figures_of(run: RunView, found: Importance | None) -> dict[str, Callable[[]
     return figures
 
 
-def _knee_drawing(run: RunView):
+def _knee_drawing(run: RunData):
     candidate = select(run.records).record.candidate
     return draw_architecture(candidate.architecture, candidate.image_size)
 
@@ -126,7 +127,7 @@ def _saved(figures: dict[str, Callable[[], Figure | None]], folder: Path):
             yield name, (folder / f"{name}.svg").read_text(encoding="utf-8")
 
 
-def _write_tables(run: RunView, folder: Path, suffix: str) -> None:
+def _write_tables(run: RunData, folder: Path, suffix: str) -> None:
     rows = front_rows(run.front, run.retrained)
     write_text(folder / f"front{suffix}.csv", as_csv(rows))
     write_text(folder / f"front{suffix}.json", as_json(run.front, run.retrained))

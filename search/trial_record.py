@@ -13,7 +13,7 @@ PREDICTION = "mgnas:prediction"
 
 BELIEF = "mgnas:belief"
 """Key there by which a sampler says what it expects of a network before its training: [mean, standard deviation] of the
-final accuracy on the scale of ErrorScale."""
+final accuracy on the scale of LogErrorTransform."""
 
 REPEAT = "mgnas:repeat"
 """Key there by which a sampler says that it means a configuration to be trained once more, with another seed."""

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mgnas.errors import ConfigError
+from mgnas.settings import settings
+
 from ..models.config import ArchitectureConfig
 from ..models.cost import total_cost
-from ..models.errors import ConfigError
-from ..models.settings import settings
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -61,22 +62,22 @@ class Candidate:
         architecture: the network.
         training: how it is trained.
         image_size: pixels per side, for the MACs.
-        values: the parameter values, as the search space labels them.
-        searched: names of the training settings that the space varies; they are part of the identity.
+        params: the parameter values, as the search space labels them.
+        searched_training_settings: names of the training settings that the space varies; they are part of the identity.
     """
 
     architecture: ArchitectureConfig
     training: TrainingSettings
     image_size: int
-    values: dict[str, Any]
-    searched: tuple[str, ...] = ()
+    params: dict[str, Any]
+    searched_training_settings: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
         """Equal for candidates that would train the same network in the same way."""
-        if not self.searched:
+        if not self.searched_training_settings:
             return self.architecture.id
-        varied = json.dumps([getattr(self.training, name) for name in self.searched])
+        varied = json.dumps([getattr(self.training, name) for name in self.searched_training_settings])
         return f"{self.architecture.id}-{hashlib.sha256(varied.encode()).hexdigest()[:6]}"
 
     @cached_property

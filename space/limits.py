@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from ..models.errors import ConfigError
-from ..models.settings import settings
+from mgnas.errors import ConfigError
+from mgnas.settings import settings
+
 from .candidate import Candidate
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
-from ..models.errors import ConfigError
-from ..models.settings import build, settings
+from mgnas.errors import ConfigError
+from mgnas.settings import build, settings
 
 _Number = Annotated[int | float, Field(allow_inf_nan=False)]
 

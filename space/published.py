@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mgnas.errors import UserError
+
 from ..models.config import ArchitectureConfig
-from ..models.errors import UserError
 
 UNUSED_TRANSFERS = (
     "the published count includes transfer convolutions on level 1 that never run "

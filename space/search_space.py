@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mgnas.errors import ConfigError
+from mgnas.settings import build, check_field, unknown_key
+
 from ..models.config import ArchitectureConfig, effective_settings
-from ..models.errors import ConfigError
-from ..models.settings import build, check_field, unknown_key
 from .candidate import Candidate, TrainingSettings
 from .limits import LimitError, Limits
 from .parameter import Parameter
@@ -79,7 +80,9 @@ class SearchSpace:
             self.training = training
             self.image_size = image_size
             self.fixed |= {"num_classes": num_classes, "in_channels": in_channels}
-            self.searched = tuple(sorted(_TRAINING.intersection(parameter.name for parameter in self.parameters)))
+            self.searched_training_settings = tuple(
+                sorted(_TRAINING.intersection(parameter.name for parameter in self.parameters))
+            )
             self._check_choices()
             self._check_possible()
         except ConfigError as error:
@@ -248,14 +251,14 @@ class SearchSpace:
             ConfigError: the settings contradict each other.
         """
         decoded = {parameter.name: parameter.decode(values[parameter.name]) for parameter in self.parameters}
-        varied = {name: value for name, value in decoded.items() if name in self.searched}
-        architecture = {name: value for name, value in decoded.items() if name not in self.searched}
+        varied = {name: value for name, value in decoded.items() if name in self.searched_training_settings}
+        architecture = {name: value for name, value in decoded.items() if name not in self.searched_training_settings}
         training = self.training
         if varied:
             unchanged = {field.name: getattr(training, field.name) for field in fields(training)}
             training = build(TrainingSettings, unchanged | varied)
         config = _architecture(**self.fixed | architecture)
-        return Candidate(config, training, self.image_size, dict(values), self.searched)
+        return Candidate(config, training, self.image_size, dict(values), self.searched_training_settings)
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
         """The valid candidate behind a combination of labels.

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from mgnas.cli.main import cli
-from mgnas.search.search_config import SearchConfig
+from mgnas.search.config import SearchConfig
 
 
 def test_init_writes_a_config_that_is_searched_as_it_is(command, tmp_path, monkeypatch):

@@ -202,7 +202,7 @@ def test_a_yaml_bomb_is_refused_at_once(tmp_path):
 
 
 def test_aliases_as_people_use_them_are_read(tmp_path):
-    from mgnas.models.settings import read_yaml
+    from mgnas.files import read_yaml
 
     path = tmp_path / "alias.yaml"
     path.write_text("a: &a {x: 1}\nb: *a\n")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mgnas.models import ArchitectureConfig, count_weights
-from mgnas.search.table import Table, TableRow
+from mgnas.search.history.table import TableRow, TabularBenchmark
 
 META = {
     "name": "toy",
@@ -30,7 +30,7 @@ def table_file(tmp_path) -> str:
             weights = count_weights(config)
             accuracy = round(0.5 + weights / 10_000, 6)
             rows.append(TableRow(config, weights, 0, (accuracy / 2, accuracy), 1.0))
-    Table(META, tuple(rows)).save(tmp_path / "toy.json")
+    TabularBenchmark(META, tuple(rows)).save(tmp_path / "toy.json")
     return str(tmp_path / "toy.json")
 
 
@@ -76,8 +76,8 @@ def test_bad_input_is_one_line(command, table_file, arguments, parts):
 
 
 def test_a_table_with_nothing_to_find_is_refused(command, table_file, tmp_path):
-    first = Table.load(table_file).rows[:1]
-    Table(META, first).save(tmp_path / "one.json")
+    first = TabularBenchmark.load(table_file).rows[:1]
+    TabularBenchmark(META, first).save(tmp_path / "one.json")
     code, _, err = command("simulate", tmp_path / "one.json")
     assert code == 2
     assert "toy: one network dominates all others" in err

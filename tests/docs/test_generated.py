@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mgnas.models.config import ArchitectureConfig
-from mgnas.search.data import DataSettings
-from mgnas.search.search_config import Resources, SearchSettings
+from mgnas.search.config import Resources, SearchSettings
+from mgnas.search.data.dataset import DataSettings
 from mgnas.space.candidate import TrainingSettings
 from mgnas.space.limits import Limits
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import mgnas
-from mgnas.search.data import DataSettings, load_dataset
+from mgnas.search.data.dataset import DataSettings, load_dataset
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 LARGEST_DIFFERENCE = 1e-4

@@ -5,7 +5,8 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from mgnas.models import ArchitectureConfig, ConfigError
+from mgnas.errors import ConfigError
+from mgnas.models import ArchitectureConfig
 from mgnas.models.mgiad import build_mgiad
 from mgnas.models.mgic import build_mgic
 from mgnas.models.mgnet import build_mgnet

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnas.models import ArchitectureConfig, ConfigError
-from mgnas.models.settings import read_yaml, write_yaml
+from mgnas.errors import ConfigError
+from mgnas.files import read_yaml, write_yaml
+from mgnas.models import ArchitectureConfig
 
 MGIAD = {"family": "mgiad", "base_channels": [16, 32], "group_size": 4, "fully_coupled_channels": 4}
 MGIC = {"family": "mgic", "base_channels": [16, 32], "group_size": 2, "fully_coupled_channels": 3}

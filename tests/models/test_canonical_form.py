@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnas.models import ArchitectureConfig, ConfigError, build_model, count_macs, count_weights
+from mgnas.errors import ConfigError
+from mgnas.models import ArchitectureConfig, build_model, count_macs, count_weights
 
 RESNET = ArchitectureConfig(family="resnet", base_channels=(16, 32))
 MGNET = ArchitectureConfig(family="mgnet", base_channels=(16, 32))

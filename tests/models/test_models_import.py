@@ -11,7 +11,8 @@ from mgnas.models import ArchitectureConfig
 
 SCRIPT = """
 import sys
-from mgnas.models import ArchitectureConfig, ConfigError, cost_by_part, count_macs, count_weights
+from mgnas.errors import ConfigError
+from mgnas.models import ArchitectureConfig, cost_by_part, count_macs, count_weights
 config = ArchitectureConfig(family="mgiad", base_channels=(16, 32))
 config.id, config.describe(), count_weights(config), count_macs(config, 32), cost_by_part(config, 32)
 print("torch" in sys.modules)

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnas.models import ArchitectureConfig, ConfigError, UserError
-from mgnas.models.settings import build, check_field, read_yaml, settings, write_text, write_yaml
+from mgnas.errors import ConfigError, UserError
+from mgnas.files import read_yaml, write_text, write_yaml
+from mgnas.models import ArchitectureConfig
+from mgnas.settings import build, check_field, settings
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

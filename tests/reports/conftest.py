@@ -3,8 +3,8 @@
 import pytest
 
 from mgnas.models.config import ArchitectureConfig
-from mgnas.reports.final_training import FinalTraining, train_fully
-from mgnas.search.data import DataSettings
+from mgnas.reports.deploy.final_training import FinalTraining, train_fully
+from mgnas.search.data.dataset import DataSettings
 from mgnas.space.candidate import TrainingSettings
 
 SMALL = FinalTraining(

@@ -9,18 +9,18 @@ from html.parser import HTMLParser
 import matplotlib.image
 import pytest
 
+from mgnas.errors import UserError
 from mgnas.models.cost import count_weights
-from mgnas.models.errors import UserError
-from mgnas.reports.course_figures import growth
-from mgnas.reports.figures import short_count
-from mgnas.reports.front_figures import attainment_figure, front_figure
-from mgnas.reports.pareto import hypervolume
+from mgnas.reports.analysis.pareto import hypervolume
+from mgnas.reports.analysis.run_data import load_run_data
+from mgnas.reports.analysis.summary import compute_cost, training_images
+from mgnas.reports.deploy.retraining import Retrained
+from mgnas.reports.figures.front import attainment_figure, front_figure
+from mgnas.reports.figures.progress import growth
+from mgnas.reports.figures.style import short_count
 from mgnas.reports.report import write_report
-from mgnas.reports.retraining import Retrained
-from mgnas.reports.run_view import view
-from mgnas.reports.summary import effort, training_images
-from mgnas.search.data import DataSettings
-from mgnas.search.run_directory import RunDirectory
+from mgnas.search.data.dataset import DataSettings
+from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.space.published import PUBLISHED
 
 
@@ -102,8 +102,8 @@ def test_page_tells_trials_front_and_failures(run):
 
 
 def test_a_run_without_complete_trials_has_a_report(tmp_path, config_file):
-    from mgnas.search.run_directory import RunDirectory
-    from mgnas.search.search_config import SearchConfig
+    from mgnas.search.config import SearchConfig
+    from mgnas.search.storage.run_directory import RunDirectory
 
     empty = RunDirectory.create(SearchConfig.load(config_file), tmp_path / "runs")
     assert "No trial is complete yet." in read(write_report(empty)).text
@@ -118,7 +118,7 @@ def test_unwritable_folder_is_one_line(run, tmp_path):
 
 def test_published_models_are_drawn_with_counted_weights(run):
     models = [model for model in PUBLISHED if model.dataset == "cifar10"]
-    axes = front_figure([view(run)], models).axes[0]
+    axes = front_figure([load_run_data(run)], models).axes[0]
     places = [list(c.get_offsets()[0]) for c in axes.collections if len(c.get_offsets()) == 1]
     for model in models:
         assert [count_weights(model.config), pytest.approx(100 * model.accuracy)] in places
@@ -127,7 +127,7 @@ def test_published_models_are_drawn_with_counted_weights(run):
 
 
 def test_far_outliers_do_not_squash_the_front(run):
-    seen = view(run)
+    seen = load_run_data(run)
     records = seen.records
     records[1].curve = [0.1] * 3
     records += [records[0]] * 8
@@ -136,7 +136,7 @@ def test_far_outliers_do_not_squash_the_front(run):
 
 
 def test_full_trainings_are_error_bars(run, tmp_path):
-    seen = replace(view(run), retrained={0: Retrained(0, 0.80, "test", (0.90, 0.94), tmp_path)})
+    seen = replace(load_run_data(run), retrained={0: Retrained(0, 0.80, "test", (0.90, 0.94), tmp_path)})
     axes = front_figure([seen]).axes[0]
     (bar,) = axes.containers
     (low, high) = sorted(y for _, y in bar.lines[2][0].get_segments()[0])
@@ -148,7 +148,7 @@ def test_full_trainings_are_error_bars(run, tmp_path):
 
 
 def test_growth_counts_epochs_of_all_that_ended(run):
-    epochs, hours, volumes = growth(view(run), 10**6)
+    epochs, hours, volumes = growth(load_run_data(run), 10**6)
     # Five complete trials of 3 epochs, 10 s apart; the failed one has no epoch, the running one has not ended.
     assert epochs.tolist() == [3, 6, 9, 12, 15]
     assert hours.tolist() == pytest.approx([0, 10 / 3600, 20 / 3600, 30 / 3600, 40 / 3600])
@@ -156,7 +156,7 @@ def test_growth_counts_epochs_of_all_that_ended(run):
 
 
 def test_effort_in_device_hours_and_images(run):
-    found = effort(view(run))
+    found = compute_cost(load_run_data(run))
     assert found.epochs == 5 * 3 + 1
     assert found.wasted_epochs == 0
     assert found.training_hours == pytest.approx(5 / 3600)
@@ -202,7 +202,7 @@ def test_several_runs_side_by_side(run, tmp_path):
 
 
 def test_attainment_of_equal_runs_is_their_front(run):
-    seen = view(run)
+    seen = load_run_data(run)
     axes = attainment_figure([seen, seen, seen]).axes[0]
     line = axes.lines[0]
     weights, accuracies = line.get_data()

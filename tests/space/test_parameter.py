@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnas.models import ConfigError
+from mgnas.errors import ConfigError
 from mgnas.space.parameter import Parameter
 
 SEEDS = st.integers(0, 2**32 - 1)

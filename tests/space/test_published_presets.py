@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from mgnas.models import UserError, count_weights
+from mgnas.errors import UserError
+from mgnas.models import count_weights
 from mgnas.space import PUBLISHED, preset
 from mgnas.space.published import UNUSED_TRANSFERS
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnas.models import ArchitectureConfig, ConfigError, count_macs, count_weights
+from mgnas.errors import ConfigError
+from mgnas.models import ArchitectureConfig, count_macs, count_weights
 from mgnas.space import Candidate, SearchSpace, TrainingSettings, parse_count
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -172,7 +173,7 @@ def test_samples_are_valid_candidates(limited, limited_ids, seed):
     for _ in range(5):
         candidate = limited.sample(rng)
         assert candidate.id in limited_ids
-        assert limited.candidate(candidate.values).id == candidate.id
+        assert limited.candidate(candidate.params).id == candidate.id
 
 
 def test_samples_reach_every_candidate():
@@ -214,7 +215,7 @@ def test_training_that_is_searched_is_part_of_the_id_and_of_the_training():
     mapping = MGNETS | {"parameters": {"smoothing_steps": [1, 2], "learning_rate": [0.1, 0.3], "flip": [True, False]}}
     searched = space(mapping | {"fixed": {"family": "mgnet", "base_channels": [4]}}, epochs=7, momentum=0.8)
     candidates = list(searched.enumerate())
-    assert searched.searched == ("flip", "learning_rate")
+    assert searched.searched_training_settings == ("flip", "learning_rate")
     assert len({candidate.id for candidate in candidates}) == 8
     assert {(c.training.learning_rate, c.training.flip) for c in candidates} == set(
         itertools.product([0.1, 0.3], [True, False])
@@ -238,7 +239,7 @@ def test_a_candidate_as_a_dict_makes_the_candidate_again():
             ArchitectureConfig.from_dict(plain["architecture"]),
             TrainingSettings(**plain["training"]),
             candidate.image_size,
-            candidate.values,
+            candidate.params,
         )
         assert (again.id, again.weights, again.training) == (candidate.id, candidate.weights, candidate.training)
 

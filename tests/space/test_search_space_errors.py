@@ -2,7 +2,7 @@
 
 import pytest
 
-from mgnas.models import ConfigError
+from mgnas.errors import ConfigError
 from mgnas.space import SearchSpace, TrainingSettings
 
 FIXED = {"family": "mgnet", "base_channels": [8, 16]}

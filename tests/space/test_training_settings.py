@@ -2,8 +2,8 @@
 
 import pytest
 
-from mgnas.models import ConfigError
-from mgnas.models.settings import build
+from mgnas.errors import ConfigError
+from mgnas.settings import build
 from mgnas.space import TrainingSettings
 
 

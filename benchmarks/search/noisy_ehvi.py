@@ -1,0 +1,98 @@
+"""BoTorch's qLogNEHVI with the weights as a deterministic model: what a BoTorch user would write first.
+
+A Gaussian process models the accuracy over the parameters, scaled and one-hot; log10 of the weights is known. The
+reference point is the one that the replay is judged by, which a user would not have.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.model import ModelList
+from botorch.models.transforms import Standardize
+from botorch.sampling.get_sampler import get_sampler
+from gpytorch.mlls import ExactMarginalLogLikelihood
+
+from mgnas.reports.simulation.scoring import reference
+from mgnas.search.history.table import TabularBenchmark
+from mgnas.search.samplers.candidate_pool import scaled
+from mgnas.search.strategy.strategy import Decision
+from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.space.search_space import SearchSpace
+
+_STARTUP = 8
+_SAMPLES = 64
+_BATCH = 64
+
+
+class NoisyEHVISearch:
+    """Proposes the unseen candidate with the largest qLogNEHVI; no candidate comes twice.
+
+    Args:
+        table, space: searched in, whole.
+        seed: of the random start and of the Monte Carlo samples.
+    """
+
+    def __init__(self, table: TabularBenchmark, space: SearchSpace, seed: int) -> None:
+        self.records: list[TrialRecord] = []
+        self._seed = seed
+        self._candidates = list(space.enumerate())
+        distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
+        rows = [[*scaled(c.params, distributions), -np.log10(c.weights)] for c in self._candidates]
+        self._x = torch.tensor(np.array(rows))
+        log_weights, accuracy = reference(table)
+        self._reference = [accuracy, -log_weights]
+        self._order = list(np.random.default_rng(seed).permutation(len(rows)))
+        self._row: dict[int, int] = {}
+
+    def ask(self) -> TrialRecord | None:
+        unseen = [row for row in self._order if row not in self._row.values()]
+        if not unseen:
+            return None
+        done = [record for record in self.records if record.state is TrialState.COMPLETE]
+        row = unseen[0] if len(done) < _STARTUP else self._best(unseen, done)
+        number = len(self.records)
+        self._row[number] = row
+        self.records.append(TrialRecord(number, self._candidates[row], number))
+        return self.records[-1]
+
+    def report(self, number: int, curve: Sequence[float], seconds: float = 0.0) -> Decision:
+        self.records[number].curve = list(curve)
+        return Decision.CONTINUE
+
+    def complete(self, number: int) -> None:
+        self.records[number].state = TrialState.COMPLETE
+
+    def _best(self, unseen: list[int], done: list[TrialRecord]) -> int:
+        x = self._x[[self._row[record.number] for record in done]]
+        y = torch.tensor([[record.accuracy] for record in done], dtype=torch.float64)
+        d = x.shape[1] - 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gp = SingleTaskGP(x, y, covar_module=_kernel(d), outcome_transform=Standardize(1))
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(gp.likelihood, gp))
+            model = ModelList(gp, GenericDeterministicModel(lambda inputs: inputs[..., -1:]))
+            acquisition = qLogNoisyExpectedHypervolumeImprovement(
+                model,
+                ref_point=self._reference,
+                X_baseline=x,
+                sampler=get_sampler(model.posterior(x[:1]), torch.Size([_SAMPLES]), seed=self._seed),
+                prune_baseline=True,
+            )
+            with torch.no_grad():
+                values = torch.cat([acquisition(self._x[part][:, None]) for part in torch.tensor(unseen).split(_BATCH)])
+        return unseen[int(values.argmax())]
+
+
+def _kernel(d: int):
+    """Matern 5/2 over the parameters, without the weights, with BoTorch's default lengthscale prior."""
+    from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+
+    return get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=False, active_dims=list(range(d)))

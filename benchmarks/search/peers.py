@@ -1,0 +1,235 @@
+"""Other tools in the same replays as mgnas, for comparison only: as they are, without mgnas's no-repeat layer.
+
+Syne Tune is optional: `pip install "mgnas[benchmark]"`.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib.util
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import BaseSampler
+
+from mgnas.errors import ConfigError
+from mgnas.search.history.table import TabularBenchmark
+from mgnas.search.samplers.factory import make_sampler
+from mgnas.search.simulation.replay_pool import StrategyFactory
+from mgnas.search.strategy.strategy import DIRECTIONS, Decision
+from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.space.search_space import SearchSpace
+
+SYNE_TUNE = importlib.util.find_spec("syne_tune") is not None
+"""Whether it is installed."""
+_METRICS = ["error", "weights"]
+_EPOCH = "epoch"
+
+
+class RawSearch(abc.ABC):
+    """A tool as it is: what it proposes is trained, a repeated proposal once more at full cost.
+
+    A proposal that is invalid or not in the table cannot be replayed. It gets the training of the nearest one that is
+    (fewest changed parameters, of these one at random), under its own parameters: as if that were its network.
+
+    Args:
+        space: with finitely many points.
+        trials: proposals in all.
+        seed: of the choice between equally near ones and, plus the trial's number, of each training.
+    """
+
+    def __init__(self, space: SearchSpace, trials: int, seed: int = 0) -> None:
+        self.space, self.trials, self.seed = space, trials, seed
+        self.records: list[TrialRecord] = []
+        self._rng = np.random.default_rng(seed)
+
+    @abc.abstractmethod
+    def _propose(self, number: int) -> dict:
+        """The parameter values of the next trial."""
+
+    def _epoch(self, record: TrialRecord) -> Decision:
+        """What becomes of a trial after an epoch that was not its last; Optuna's pruners refuse several objectives."""
+        return Decision.CONTINUE
+
+    @abc.abstractmethod
+    def _tell(self, record: TrialRecord) -> None:
+        """A trial is complete."""
+
+    def ask(self) -> TrialRecord | None:
+        """The next proposal; None when there were enough."""
+        if len(self.records) >= self.trials:
+            return None
+        number = len(self.records)
+        candidate = self.space.candidate(self._nearest(self._propose(number)))
+        self.records.append(TrialRecord(number, candidate, self.seed + number))
+        return self.records[-1]
+
+    def report(self, number: int, curve: Sequence[float], seconds: float = 0.0) -> Decision:
+        record = self.records[number]
+        record.curve, record.seconds = list(curve), seconds
+        return Decision.CONTINUE if len(curve) >= self.space.training.epochs else self._epoch(record)
+
+    def complete(self, number: int) -> None:
+        """The trial has run all its epochs."""
+        record = self.records[number]
+        record.state = TrialState.COMPLETE
+        self._tell(record)
+
+    def _nearest(self, values: dict) -> dict:
+        labels, points = _valid_points(self.space)
+        wanted = np.array([places[values[name]] for name, places in labels.items()])
+        changed = (points != wanted).sum(axis=1)
+        nearest = points[self._rng.choice(np.flatnonzero(changed == changed.min()))]
+        return {name: list(places)[at] for (name, places), at in zip(labels.items(), nearest, strict=True)}
+
+
+@lru_cache(maxsize=4)
+def _valid_points(space: SearchSpace) -> tuple[dict[str, dict], np.ndarray]:
+    """Per parameter label -> place on its grid, and all valid points as places, points x parameters."""
+    labels = {p.name: {label: place for place, label in enumerate(p.grid)} for p in space.parameters}
+    points = []
+    for combination in itertools.product(*(parameter.grid for parameter in space.parameters)):
+        values = dict(zip(labels, combination, strict=True))
+        try:
+            space.candidate(values)
+        except ConfigError:
+            continue
+        points.append([places[values[name]] for name, places in labels.items()])
+    return labels, np.array(points)
+
+
+class RawOptuna(RawSearch):
+    """An Optuna sampler as it is.
+
+    Args:
+        sampler: for two objectives.
+    """
+
+    def __init__(self, space: SearchSpace, sampler: BaseSampler, trials: int, seed: int = 0) -> None:
+        super().__init__(space, trials, seed)
+        self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
+        self._study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
+
+    def _propose(self, number: int) -> dict:
+        return self._study.ask(self._distributions).params
+
+    def _tell(self, record: TrialRecord) -> None:
+        self._study.tell(record.number, (record.accuracy, float(record.weights)))
+
+
+def _syne_tune_space(space: SearchSpace) -> dict:
+    """The parameters as Syne Tune's documentation has them: whole numbers between two, and choices.
+
+    Choices are named by strings, since Syne Tune wants those of a parameter to be of one type.
+    """
+    from syne_tune.config_space import choice, randint
+
+    found = {}
+    for parameter in space.parameters:
+        d = parameter.distribution
+        categorical = isinstance(d, CategoricalDistribution)
+        found[parameter.name] = choice(list(map(str, d.choices))) if categorical else randint(d.low, d.high)
+    return found
+
+
+def _seed_globally(seed: int) -> None:
+    """Syne Tune also draws from the global generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def _labels(space: SearchSpace, config: dict) -> dict:
+    """The labels behind what Syne Tune proposes."""
+    return {p.name: next(label for label in p.grid if str(label) == str(config[p.name])) for p in space.parameters}
+
+
+class SyneTuneEvolution(RawSearch):
+    """Syne Tune's multi-objective regularised evolution, with a population that is reached within these searches."""
+
+    def __init__(self, space: SearchSpace, trials: int, seed: int = 0) -> None:
+        from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
+
+        super().__init__(space, trials, seed)
+        _seed_globally(seed)
+        # NOTE: 20, as for NSGA-II; the default is 100, a third of the table at random.
+        settings = {"population_size": 20, "sample_size": 5, "random_seed": seed}
+        self._searcher = MultiObjectiveRegularizedEvolution(_syne_tune_space(space), **settings)
+        self._proposed: list[dict] = []
+
+    def _propose(self, number: int) -> dict:
+        self._proposed.append(self._searcher.suggest())
+        return _labels(self.space, self._proposed[-1])
+
+    def _tell(self, record: TrialRecord) -> None:
+        metrics = [1 - record.accuracy, float(record.weights)]
+        self._searcher.on_trial_complete(str(record.number), self._proposed[record.number], metrics)
+
+
+class SyneTuneASHA(RawSearch):
+    """Syne Tune's MO-ASHA with its defaults: random proposals, stopped at rungs after 1, 3, 9 epochs."""
+
+    def __init__(self, space: SearchSpace, trials: int, seed: int = 0) -> None:
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+        super().__init__(space, trials, seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        settings = {"time_attr": _EPOCH, "max_t": space.training.epochs, "random_seed": seed}
+        self._scheduler = MOASHA(_syne_tune_space(space), _METRICS, **settings)
+        self._trials: list = []
+
+    def _propose(self, number: int) -> dict:
+        from datetime import datetime
+
+        from syne_tune.backend.trial_status import Trial
+
+        config = self._scheduler.suggest().config
+        self._trials.append(Trial(number, config, datetime.fromtimestamp(0)))
+        self._scheduler.on_trial_add(self._trials[number])
+        return _labels(self.space, config)
+
+    def _epoch(self, record: TrialRecord) -> Decision:
+        from syne_tune.optimizer.scheduler import SchedulerDecision
+
+        said = self._scheduler.on_trial_result(self._trials[record.number], self._result(record))
+        return Decision.STOP if said == SchedulerDecision.STOP else Decision.CONTINUE
+
+    def _tell(self, record: TrialRecord) -> None:
+        self._scheduler.on_trial_complete(self._trials[record.number], self._result(record))
+
+    @staticmethod
+    def _result(record: TrialRecord) -> dict:
+        return {_EPOCH: len(record.curve), "error": 1 - record.curve[-1], "weights": float(record.weights)}
+
+
+def raw(sampler: str, table: TabularBenchmark, space: SearchSpace, seed: int) -> RawSearch:
+    """That sampler of Optuna as it is, for as many proposals as there are architectures."""
+    return RawOptuna(space, make_sampler(sampler, seed, space), len(table.by_id), seed)
+
+
+def syne_tune(
+    search: Callable[..., RawSearch],
+    trials_per_architecture: int,
+    table: TabularBenchmark,
+    space: SearchSpace,
+    seed: int,
+):
+    """One of Syne Tune's."""
+    return search(space, trials_per_architecture * len(table.by_id), seed)
+
+
+PEERS: dict[str, StrategyFactory] = {
+    "tpe as it is": partial(raw, "tpe"),
+    "nsga2 as it is": partial(raw, "nsga2"),
+    "gp as it is": partial(raw, "gp"),
+    "random as it is": partial(raw, "random"),
+}
+if SYNE_TUNE:
+    PEERS["syne tune evolution as it is"] = partial(syne_tune, SyneTuneEvolution, 1)
+    # Most of its trials end after an epoch.
+    PEERS["syne tune mo-asha as it is"] = partial(syne_tune, SyneTuneASHA, 8)

@@ -1,0 +1,139 @@
+"""How many epochs a search needs to find the front: mgnas against its peers and against itself with parts left out.
+
+Searches are replayed on the shipped tables of trained networks (`mgnas simulate` does the same for a few strategies),
+one thread each, judged by the mean accuracy over seeds:
+
+    python benchmarks/search/search_efficiency.py [--searches ehvi tpe ...] [--seeds 40] [--minutes 8]
+
+A search ends when it has 99 % of the table's hypervolume, or has trained all of it. Every replay that has ended is kept
+as a line of results/search_efficiency.jsonl, so that a call with --minutes can be repeated until all are there;
+results/search_efficiency.md is written from what is there. `--fresh` replays what it names again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from compared import COMPARED
+from efficiency_report import GRID, markdown
+
+from mgnas.files import write_text
+from mgnas.reports.simulation.efficiency import SHARES
+from mgnas.reports.simulation.scoring import HypervolumeScorer, until_share
+from mgnas.search.history.past_trainings import shipped_tables
+from mgnas.search.history.table import TabularBenchmark
+from mgnas.search.simulation.replay_pool import ReplayOptions, ReplayPool
+from mgnas.search.simulation.simulator import Replay
+
+RESULTS = Path(__file__).parents[1] / "results" / "search_efficiency.md"
+STORED = RESULTS.with_suffix(".jsonl")
+
+Results = dict[str, dict[str, dict[str, Any]]]
+"""Table -> search -> seed -> its figures."""
+
+
+def missing(
+    known: Results, tables: list[TabularBenchmark], names: list[str], seeds: int
+) -> Iterator[tuple[int, str, int]]:
+    """(place of the table, search, seed) of what is not among the results; a few seeds of everything come first."""
+    for seed in range(seeds):
+        for name in names:
+            for place, table in enumerate(tables):
+                if seed < COMPARED[name].seeds and str(seed) not in known[table.name][name]:
+                    yield place, name, seed
+
+
+def run_missing(known: Results, tables: list[TabularBenchmark], options: argparse.Namespace) -> None:
+    """Replay what is not among the results yet, until the minutes are over; what has begun then is still finished."""
+    deadline = time.monotonic() + 60 * options.minutes
+    judges = [HypervolumeScorer(table) for table in tables]
+    work = missing(known, tables, options.searches, options.seeds)
+    with ReplayPool(tables, options.jobs) as pool:
+        running: dict[Future[Replay], tuple[int, str, int]] = {}
+        while True:
+            while len(running) < 2 * options.jobs and time.monotonic() < deadline and (next_one := next(work, None)):
+                place, name, seed = next_one
+                search = COMPARED[name]
+                until = search.trainings and search.trainings * tables[place].epochs
+                replayed = ReplayOptions(search.workers, until, partial(until_share, max(SHARES)))
+                running[pool.submit(place, search.factory, seed, replayed)] = next_one
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                place, name, seed = running.pop(future)
+                searches = known[tables[place].name][name]
+                searches[str(seed)] = figures(judges[place], future.result())
+                keep(tables[place].name, name, seed, searches[str(seed)])
+                print(f"{tables[place].name}: {name}: {len(searches)} searches", flush=True)
+
+
+def figures(judge: HypervolumeScorer, replay: Replay) -> dict[str, Any]:
+    """What is kept of a replay: epochs until each share and in all, trials, shares after GRID whole trainings."""
+    trace = judge.trace(replay)
+    shares = trace.at(judge.table.epochs * GRID)
+    return {
+        "until": [trace.epochs_until(share) for share in SHARES],
+        "epochs": replay.epochs,
+        "trials": replay.trials,
+        "pauses": replay.pauses,
+        "final": round(trace.final, 4),
+        "shares": [round(float(share), 4) for share in shares],
+    }
+
+
+def keep(table: str, name: str, seed: int, entry: dict[str, Any]) -> None:
+    """Append a search; several processes may do so at the same time."""
+    with STORED.open("a") as file:
+        file.write(json.dumps([table, name, seed, entry]) + "\n")
+
+
+def load(tables: list[TabularBenchmark]) -> Results:
+    known: Results = {table.name: {name: {} for name in COMPARED} for table in tables}
+    for line in STORED.read_text().splitlines() if STORED.exists() else []:
+        table, name, seed, entry = json.loads(line)
+        known.setdefault(table, {}).setdefault(name, {})[str(seed)] = entry
+    return known
+
+
+def forget(tables: list[str], names: list[str]) -> None:
+    """Drop the results of these searches on these tables."""
+    if STORED.exists():
+        lines = [line for line in STORED.read_text().splitlines() if not _is_of(json.loads(line), tables, names)]
+        write_text(STORED, "".join(f"{line}\n" for line in lines))
+
+
+def _is_of(line: list, tables: list[str], names: list[str]) -> bool:
+    return line[0] in tables and line[1] in names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--searches", nargs="+", choices=COMPARED, default=list(COMPARED), metavar="SEARCH")
+    parser.add_argument("--tables", nargs="+", choices=shipped_tables(), default=list(shipped_tables()))
+    parser.add_argument("--seeds", type=int, default=40, help="some slow peers have fewer, see compared.py")
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--fresh", action="store_true", help="forget the results of these searches and tables first")
+    options = parser.parse_args()
+    RESULTS.parent.mkdir(exist_ok=True)
+    tables = [TabularBenchmark.load(shipped_tables()[name]) for name in options.tables]
+    if options.fresh:
+        forget(options.tables, options.searches)
+    known = load(tables)
+    run_missing(known, tables, options)
+    text = markdown(known, tables)
+    write_text(RESULTS, text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The networks that the benchmarks of training measure, with their recipes, and what their scripts have in common."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+from mgnas.models import ArchitectureConfig
+from mgnas.search.data.images import ImageDataset
+from mgnas.search.training.trainer import Trainer
+from mgnas.space.candidate import TrainingSettings
+
+# The recipes of configs/cifar10.yaml and configs/digits.yaml. The rate has no influence on the speed; a small one
+# keeps the loss on random images finite, and so many epochs keep it from reaching 0.
+CIFAR = TrainingSettings(
+    epochs=10_000, batch_size=128, learning_rate=0.01, label_smoothing=0.1, crop_padding=4, flip=True
+)
+DIGITS = TrainingSettings(epochs=10_000, batch_size=64, learning_rate=0.01, crop_padding=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its recipe, and the images' pixels per side."""
+
+    architecture: ArchitectureConfig
+    settings: TrainingSettings
+    size: int
+
+
+def _cifar(family: str, channels: tuple[int, ...] = (64, 128, 256, 256), **architecture) -> Case:
+    return Case(ArchitectureConfig(family=family, base_channels=channels, **architecture), CIFAR, 32)
+
+
+def _digits(family: str, channels: tuple[int, ...], **architecture) -> Case:
+    config = ArchitectureConfig(family=family, base_channels=channels, in_channels=1, **architecture)
+    return Case(config, DIGITS, 8)
+
+
+CASES = {
+    "mgiad-g8": _cifar("mgiad", group_size=8, fully_coupled_channels=8),
+    "mgiad-g4": _cifar("mgiad", group_size=4, fully_coupled_channels=8),
+    "mgiad-g64": _cifar("mgiad", group_size=64, fully_coupled_channels=64),
+    "mgnet": _cifar("mgnet"),
+    "resnet18": _cifar("resnet", (64, 128, 256, 512)),
+    "digits-mgiad": _digits("mgiad", (16, 32), group_size=8, fully_coupled_channels=8),
+    "digits-mgic": _digits("mgic", (8, 16), group_size=2, fully_coupled_channels=8),
+    "digits-mgnet": _digits("mgnet", (8, 16)),
+}
+
+
+def case_for(name: str, options: argparse.Namespace) -> Case:
+    case = CASES[name]
+    return replace(case, settings=replace(case.settings, batch_size=options.batch)) if options.batch else case
+
+
+def steps_for(case: Case, options: argparse.Namespace) -> int:
+    """An epoch of digits has 18 steps. On a GPU, where steps are short, both sizes take more of them."""
+    return options.steps or (40 if options.device == "cuda" else 2 if case.size == 32 else 18)
+
+
+def random_images(case: Case, count: int) -> ImageDataset:
+    generator = np.random.default_rng(0)
+    shape = (count, case.architecture.in_channels, case.size, case.size)
+    pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+    return ImageDataset(pixels, generator.integers(0, case.architecture.num_classes, count))
+
+
+def training(case: Case, options: argparse.Namespace) -> Trainer:
+    """mgnas's training of this case on random images, an epoch of `steps_for` steps."""
+    train = random_images(case, case.settings.batch_size * steps_for(case, options))
+    how = (0, options.device, options.precision, options.execution)
+    return Trainer(case.architecture, case.settings, train, None, *how)
+
+
+def precision_name(run: Trainer) -> str:
+    return str(run.precision or torch.float32).removeprefix("torch.")
+
+
+def hardware(options: argparse.Namespace) -> dict[str, Any]:
+    """What the figures hold for."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": available_cores(),
+        "threads": options.threads,
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
+    """The rows as a table, with the machine and the versions below."""
+    titles = list(rows[0])
+    lines = [titles, ["---"] * len(titles), *([row[title] for title in titles] for row in rows)]
+    table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return f"{table}\n\n" + ", ".join(f"{key}: {value}" for key, value in machine.items()) + "\n"
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that all measurements of training have."""
+    found = argparse.ArgumentParser(description=description.splitlines()[0])
+    found.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    found.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    precisions = ["auto", "float32", "bfloat16", "float16"]
+    found.add_argument("--precision", choices=precisions, default="auto", help="that mgnas computes in")
+    found.add_argument("--execution", choices=["eager", "compile", "cuda-graphs"], default="eager", help="of mgnas")
+    found.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
+    found.add_argument("--repetitions", type=int, default=5)
+    found.add_argument("--steps", type=int, help="per repetition; default on a CPU 2 at 32x32, 18 at 8x8; on a GPU 40")
+    found.add_argument("--batch", type=int, help="images per step; default 128 at 32x32, 64 at 8x8")
+    found.add_argument("--output", type=Path, help="writes OUTPUT.json and OUTPUT.md; default: print only")
+    return found
+
+
+def measure_all(jobs: Sequence[Callable[[], dict[str, Any]]], options: argparse.Namespace) -> None:
+    """One measurement after the other, each printed when it is there; then all as a table, written if asked for."""
+    torch.set_num_threads(options.threads)
+    rows = []
+    for job in jobs:
+        rows.append(job())
+        print(json.dumps(rows[-1]), flush=True)
+    machine = hardware(options)
+    text = markdown(rows, machine)
+    print(text)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.with_name(options.output.name + ".md").write_text(text)
+        result = json.dumps({"machine": machine, "results": rows}, indent=2)
+        options.output.with_name(options.output.name + ".json").write_text(result + "\n")

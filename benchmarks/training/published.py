@@ -1,0 +1,383 @@
+"""Trains the published table's networks, in slices that continue one another, and sets our accuracies beside theirs.
+
+Each training takes all training images and is measured on the test images once, at its end. One folder per row and
+seed in --work holds its checkpoint, then its result; the table is made of all that --work holds.
+
+    python benchmarks/training/published.py --epochs 200 --seeds 1 --minutes 25 [--rows resnet18-cifar10 ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgnas import __version__
+from mgnas.errors import UserError
+from mgnas.files import write_text
+from mgnas.models.cost import count_weights
+from mgnas.search.data.dataset import DataSettings, data_shape, load_dataset
+from mgnas.search.training.trainer import DamagedCheckpointError, Trainer, TrainingDivergedError
+from mgnas.settings import build
+from mgnas.space.candidate import TrainingSettings
+from mgnas.space.published import PUBLISHED, PublishedModel, preset
+
+DEFAULT_ROWS = (
+    "mgiad-lambda3-cifar10",
+    "resnet18-cifar10",
+    "mgiad-lambda1-cifar10",
+    "mgnet-cifar10",
+    "mgiad-g64-tinyimagenet",
+    "resnet18-tinyimagenet",
+    "mgiad-g8-tinyimagenet",
+    "mgnet-tinyimagenet",
+)
+"""Most valuable first."""
+_RECIPE = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "warmup_epochs")
+_CHECKPOINT, _PROGRESS, _RESULT = "checkpoint.pt", "progress.json", "result.json"
+
+_HOW = """\
+SGD with Nesterov momentum, linear warm-up (in epochs), cosine decay to zero, random crops and flips. Test images are
+seen once, at the end; Tiny ImageNet's are its published validation images, as its test labels are not public.
+Seconds: of all epochs of a training, mean over trainings."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: a row, how, on what, and from which seed."""
+
+    row: PublishedModel
+    training: TrainingSettings
+    data: DataSettings
+    seed: int
+
+    @classmethod
+    def of(cls, row: PublishedModel, options: argparse.Namespace, seed: int) -> Task:
+        path = getattr(options, f"data_{row.dataset}")
+        chosen = {"name": row.dataset, "path": path, "train_images": options.train_images}
+        data = build(DataSettings, chosen | {"image_size": options.image_size}, "data")
+        recipe = {name: getattr(options, name) for name in _RECIPE}
+        # 4 pixels of CIFAR-10's 32 and 8 of Tiny ImageNet's 64; as much in proportion of reduced images.
+        recipe |= {"crop_padding": data_shape(data)[2] // 8, "flip": True}
+        return cls(row, build(TrainingSettings, recipe, "training"), data, seed)
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.name} seed {self.seed}"
+
+    def folder(self, work: Path) -> Path:
+        return work / f"{self.row.name}-seed{self.seed}"
+
+    def settings(self) -> dict[str, Any]:
+        """All that determines the accuracy but the seed, as plain values; where the images lie is left out."""
+        return {
+            "image_size": data_shape(self.data)[2],
+            "train_images": self.data.train_images,
+            **asdict(self.training),
+            "architecture": self.row.config.to_dict(),
+        }
+
+
+def check_settings(task: Task, folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """What the folder holds of this training; None if it has not begun.
+
+    Raises:
+        UserError: it was begun with other settings.
+    """
+    stored = read_state(folder)
+    if stored is None:
+        return None
+    begun = stored["settings"]
+    for name, value in json.loads(json.dumps(wanted)).items():
+        if begun.get(name) != value:
+            change = "another architecture" if name == "architecture" else f"{name} {begun.get(name)}, not {value}"
+            raise UserError(f"{task.name}: was begun with {change}; give the same settings or another --work")
+    return stored
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """The result in this folder, else the progress, else None."""
+    for name in (_RESULT, _PROGRESS):
+        path = folder / name
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):
+            raise UserError(f"{path}: cannot be read; remove its folder to begin that training anew") from None
+        if not isinstance(state, dict) or not {"row", "seed", "epoch", "settings"} <= state.keys():
+            raise UserError(f"{path}: not written by this command; remove it")
+        # A setting that came with a later version was switched off before, as it is by default.
+        state["settings"] = asdict(TrainingSettings()) | state["settings"]
+        return state
+    return None
+
+
+def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
+    """Train until the end, or until the epoch in which the deadline (of time.monotonic) passes; at least one epoch.
+
+    Returns:
+        whether this training has ended.
+
+    Raises:
+        UserError: the images or the checkpoint cannot be used, or are not those that the training began with.
+    """
+    dataset = load_dataset(task.data)
+    if dataset.test is None:
+        raise UserError(f"{task.data.path or task.data.name}: holds no test images; the table compares those")
+    images = dataset.train + dataset.validation
+    settings = task.settings() | {"training_images": len(images), "test_images": len(dataset.test)}
+    stored = check_settings(task, folder, settings) or {}
+    run = Trainer(task.row.config, task.training, images, None, task.seed, device)
+    if (folder / _CHECKPOINT).exists():
+        try:
+            run.load(folder / _CHECKPOINT)
+        except DamagedCheckpointError as error:
+            raise UserError(f"{error}; remove its folder to begin that training anew") from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --work") from None
+    here = environment(device)
+    earlier = [known for known in stored.get("environments", []) if known != here]
+    state = {"row": task.row.name, "seed": task.seed, "settings": settings, "environments": [*earlier, here]}
+
+    def write(name: str, **more: Any) -> None:
+        progress = {"epoch": len(run.history), "seconds": round(sum(epoch.seconds for epoch in run.history), 3)}
+        write_text(folder / name, json.dumps(state | progress | more, indent=2) + "\n")
+
+    # Before the first checkpoint, so that none is ever there without the settings it belongs to.
+    write(_PROGRESS)
+    try:
+        while not run.finished:
+            epoch = run.run_epoch()
+            run.save(folder / _CHECKPOINT)
+            write(_PROGRESS)
+            print(f"{task.name}: epoch {epoch.epoch} of {task.training.epochs}, loss {epoch.loss:.4f}", flush=True)
+            if time.monotonic() >= deadline and not run.finished:
+                return False
+        accuracy = run.evaluate(dataset.test)
+        print(f"{task.name}: {100 * accuracy:.2f} % on {len(dataset.test):,} test images", flush=True)
+        write(_RESULT, test_accuracy=accuracy)
+    except TrainingDivergedError as error:
+        print(f"{task.name}: {error}", flush=True)
+        write(_RESULT, test_accuracy=None, failure=str(error))
+    for name in (_CHECKPOINT, _PROGRESS):
+        (folder / name).unlink(missing_ok=True)
+    return True
+
+
+def environment(device: str) -> dict[str, str]:
+    """Hardware and versions, in words."""
+    if device == "cuda":
+        hardware = f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores"
+    else:
+        hardware = f"{_cpu_model()}, {os.cpu_count()} cores, threads: {torch.get_num_threads()}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, mgnas {__version__}"
+    return {"hardware": hardware, "versions": versions}
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def table(work: Path) -> list[dict[str, Any]]:
+    """The rows of the table, from all that the work folder holds.
+
+    A row stands in it once for each of the settings it was trained with; the default rows stand in it untrained, too.
+    Accuracies are fractions, std that of a sample (None for a single training).
+    """
+    states = [state for folder in sorted(work.glob("*-seed*")) if (state := read_state(folder)) is not None]
+    order = [*DEFAULT_ROWS, *(row.name for row in PUBLISHED if row.name not in DEFAULT_ROWS)]
+    rows = []
+    for name in order:
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for state in states:
+            if state["row"] == name:
+                groups.setdefault(json.dumps(state["settings"], sort_keys=True), []).append(state)
+        if not groups and name in DEFAULT_ROWS:
+            groups[""] = []
+        rows += [_table_row(preset(name), groups[key]) for key in sorted(groups)]
+    return rows
+
+
+def _table_row(row: PublishedModel, states: list[dict[str, Any]]) -> dict[str, Any]:
+    states = sorted(states, key=lambda state: state["seed"])
+    finished = [state for state in states if state.get("test_accuracy") is not None]
+    accuracies = [state["test_accuracy"] for state in finished]
+    environments = [known for state in states for known in state["environments"]]
+    return {
+        "row": row.name,
+        "label": row.label,
+        "dataset": row.dataset,
+        "weights_published": row.weights,
+        "weights_counted": count_weights(row.config),
+        "note": row.note,
+        "accuracy_published": row.accuracy,
+        "accuracy": round(statistics.fmean(accuracies), 6) if accuracies else None,
+        "std": round(statistics.stdev(accuracies), 6) if len(accuracies) > 1 else None,
+        "n": len(accuracies),
+        "seeds": [state["seed"] for state in finished],
+        "progress": [_progress(state) for state in states if state not in finished],
+        "settings": states[0]["settings"] if states else None,
+        "hardware": sorted({known["hardware"] for known in environments}),
+        "versions": sorted({known["versions"] for known in environments}),
+        "seconds_per_training": round(statistics.fmean(state["seconds"] for state in finished), 1)
+        if finished
+        else None,
+    }
+
+
+def _progress(state: dict[str, Any]) -> str:
+    if "failure" in state:
+        return f"seed {state['seed']}: {state['failure']}"
+    return f"seed {state['seed']}: epoch {state['epoch']} of {state['settings']['epochs']}"
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table as a page: both accuracies side by side, then how ours were trained, then the notes."""
+    results, trainings = [], []
+    for number, row in enumerate(rows, 1):
+        weights = f"{row['weights_published']} | {row['weights_counted']:,}"
+        cells = [number, row["label"], row["dataset"], weights, f"{100 * row['accuracy_published']:.2f}", _ours(row)]
+        results.append(cells)
+        if (used := row["settings"]) is None:
+            continue
+        recipe = (
+            f"batch {used['batch_size']}, learning rate {used['learning_rate']:g}, warm-up {used['warmup_epochs']:g}, "
+            f"momentum {used['momentum']:g}, weight decay {used['weight_decay']:g}, "
+            f"label smoothing {used['label_smoothing']:g}, gradient clip {used['gradient_clip']:g}, "
+            f"crop padding {used['crop_padding']}"
+        )
+        seconds = "-" if row["seconds_per_training"] is None else f"{row['seconds_per_training']:,.1f}"
+        images = f"{used['training_images']:,} | {used['test_images']:,} | {used['image_size']}"
+        where = f"{'; '.join(row['hardware'])} | {'; '.join(row['versions'])}"
+        trainings.append([number, row["row"], used["epochs"], images, recipe, where, seconds])
+    lines = ["# Published accuracies, and ours", ""]
+    lines += ["Test accuracy in %: mean, standard deviation (of a sample) and number of trainings over seeds.", ""]
+    lines += _grid("# | Network | Data set | Weights published | counted | Accuracy published | ours", results)
+    if trainings:
+        heads = "# | Row | Epochs | Training images | Test images | Image size | Recipe | Hardware | Versions"
+        lines += ["", "## How ours were trained", "", _HOW, ""]
+        lines += _grid(f"{heads} | Seconds", trainings)
+    notes = dict.fromkeys(f"- {row['row']}: {row['note']}" for row in rows if row["note"])
+    return "\n".join([*lines, "", "## Notes on the weights", "", *notes]) + "\n"
+
+
+def _ours(row: dict[str, Any]) -> str:
+    parts = list(row["progress"])
+    if row["n"]:
+        spread = "" if row["std"] is None else f"std {100 * row['std']:.2f}, "
+        parts.insert(0, f"{100 * row['accuracy']:.2f} ({spread}n = {row['n']})")
+    return "; ".join(parts) or "not trained"
+
+
+def _grid(heads: str, rows: list[list[Any]]) -> list[str]:
+    rule = "|".join("---" for _ in heads.split("|"))
+    return [f"| {heads} |", f"|{rule}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--rows", nargs="+", metavar="NAME", default=DEFAULT_ROWS, help="presets, in this order")
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--seeds", type=_at_least(int, 1), default=1, metavar="N", help="train from seeds 0 to N - 1")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--weight-decay", type=float, default=5e-4)
+    parser.add_argument("--label-smoothing", type=float, default=0.1)
+    parser.add_argument("--warmup-epochs", type=float, default=1.0)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    for name in ("cifar10", "cifar100", "tinyimagenet"):
+        parser.add_argument(f"--data-{name}", metavar="PATH", help="an npz file or folder; default: downloaded")
+    parser.add_argument("--image-size", type=int, help="average the images down to so many pixels per side")
+    parser.add_argument("--train-images", type=int, help="use only so many training images")
+    parser.add_argument("--minutes", type=_at_least(float, 0), metavar="N", help="stop after the epoch they end in")
+    parser.add_argument("--work", type=Path, default=Path("runs/published"), metavar="DIR")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results", metavar="DIR")
+    return parser.parse_args(arguments)
+
+
+def _at_least(kind: type, least: float):
+    def convert(text: str) -> float:
+        if not (value := kind(text)) >= least:
+            raise argparse.ArgumentTypeError(f"should be at least {least}, got {text}")
+        return value
+
+    return convert
+
+
+def write_results(work: Path, results: Path) -> None:
+    rows = table(work)
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{results}: cannot be written ({error.strerror}); choose another --results") from None
+    write_text(results / "published.json", json.dumps(rows, indent=2) + "\n")
+    write_text(results / "published.md", markdown(rows))
+
+
+def run_slice(options: argparse.Namespace) -> list[Task]:
+    """Train for as long as the slice lasts, the table kept up to date.
+
+    Returns:
+        what is left.
+
+    Raises:
+        UserError: bad options, or a training in the work folder that was begun with others; nothing is trained then.
+    """
+    deadline = float("inf") if options.minutes is None else time.monotonic() + 60 * options.minutes
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device: cuda is not available here; use cpu or auto")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    rows = [preset(name) for name in dict.fromkeys(options.rows)]
+    left = [Task.of(row, options, seed) for row in rows for seed in range(options.seeds)]
+    states = [check_settings(task, task.folder(options.work), task.settings()) for task in left]
+    left = [task for task, state in zip(left, states, strict=True) if state is None or "test_accuracy" not in state]
+    write_results(options.work, options.results)
+    try:
+        while left and train(left[0], left[0].folder(options.work), device, deadline):
+            del left[0]
+            write_results(options.work, options.results)
+            if time.monotonic() >= deadline:
+                break
+    finally:
+        write_results(options.work, options.results)
+    return left
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        left = run_slice(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"table: {options.results / 'published.md'}")
+    if left:
+        given = sys.argv[1:] if arguments is None else arguments
+        for task in left:
+            state = read_state(task.folder(options.work))
+            print(f"left: {task.name}, epoch {state['epoch'] if state else 0} of {task.training.epochs}")
+        print(f"continue: python benchmarks/training/published.py {shlex.join(given)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Does training diverge anywhere in a search space? Trains random candidates shortly.
+
+A candidate diverges if a loss is not finite, or if its last epoch's mean loss is above log(classes) + 0.5: guessing
+costs log(classes). The recipe is the search's own with fewer epochs, the warm-up as much shorter, the learning rate the
+same. Candidates are drawn from the space as the config describes it, --image-size and --images notwithstanding.
+
+    python benchmarks/training/stability.py configs/cifar10.yaml --candidates 200 [--data cifar10.npz] [--images 512]
+        [--image-size 16] [--epochs 2] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mgnas.errors import UserError
+from mgnas.search.config import SearchConfig
+from mgnas.search.data.dataset import Dataset, load_dataset
+from mgnas.search.training.trainer import Trainer, TrainingDivergedError
+from mgnas.space.candidate import Candidate, TrainingSettings
+from mgnas.space.search_space import SearchSpace
+
+_MARGIN = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a candidate's training went; the loss is that of its last epoch, infinite if it was not finite."""
+
+    candidate: Candidate
+    loss: float
+    diverged: bool
+
+    def __str__(self) -> str:
+        verdict = "diverged" if self.diverged else "stable"
+        network = f"{self.candidate.weights:,} weights, {self.candidate.architecture.describe()}"
+        return f"{verdict}, loss {self.loss:.3f}, {network}"
+
+
+def distinct_candidates(space: SearchSpace, count: int, seed: int) -> list[Candidate]:
+    """Random valid candidates, no two of which train the same network in the same way.
+
+    Raises:
+        UserError: they are not found in 100 times as many draws.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, Candidate] = {}
+    for _ in range(100 * count):
+        candidate = space.sample(rng)
+        found[candidate.id] = candidate
+        if len(found) == count:
+            return list(found.values())
+    raise UserError(f"--candidates: the space has only about {len(found)} of them, not {count}")
+
+
+def shortened(recipe: TrainingSettings, epochs: int) -> TrainingSettings:
+    """The recipe in so many epochs, with the same share of them for the warm-up, and the same learning rate."""
+    return replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
+
+
+def trained(candidate: Candidate, data: Dataset, epochs: int, seed: int, device: str) -> Outcome:
+    recipe = shortened(candidate.training, epochs)
+    run = Trainer(candidate.architecture, recipe, data.train, None, seed, device)
+    try:
+        while not run.finished:
+            run.run_epoch()
+    except TrainingDivergedError:
+        return Outcome(candidate, math.inf, diverged=True)
+    loss = run.history[-1].loss
+    return Outcome(candidate, loss, diverged=loss > math.log(data.num_classes) + _MARGIN)
+
+
+def measure(options: argparse.Namespace) -> list[Outcome]:
+    """Train the candidates one after the other; prints each outcome when it is there.
+
+    Raises:
+        UserError: a config or data that cannot be used.
+    """
+    config = SearchConfig.load(options.config).override(path=options.data)
+    candidates = distinct_candidates(config.search_space(), options.candidates, options.seed)
+    reduced = config.override(train_images=options.images, image_size=options.image_size)
+    data = load_dataset(reduced.data)
+    print(f"{len(data.train):,} images of {data.image_size} x {data.image_size} pixels, {options.epochs} epochs")
+    outcomes = []
+    for number, candidate in enumerate(candidates):
+        outcomes.append(trained(candidate, data, options.epochs, options.seed + number, options.device))
+        print(f"[{number + 1}/{len(candidates)}] {outcomes[-1]}", flush=True)
+    return outcomes
+
+
+def parsed_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="a search's YAML file")
+    parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--data", help="as data.path; default: the config's")
+    parser.add_argument("--images", type=int, default=512, help="training images, before the validation split")
+    parser.add_argument("--image-size", type=int, help="pixels per side; default: the data set's")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="of the candidates; the first one trains with it, too")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    options = parser.parse_args()
+    if min(options.candidates, options.epochs) < 1:
+        parser.error("--candidates and --epochs count from 1")
+    return options
+
+
+def main() -> int:
+    options, start = parsed_options(), time.perf_counter()
+    try:
+        outcomes = measure(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    diverged = [outcome for outcome in outcomes if outcome.diverged]
+    print(f"\n{len(diverged)} of {len(outcomes)} candidates diverge")
+    for outcome in diverged:
+        print(f"  {outcome}")
+    print(f"worst: {max(outcomes, key=lambda outcome: outcome.loss)}")
+    where = f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"{where}, {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

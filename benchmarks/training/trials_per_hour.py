@@ -1,0 +1,73 @@
+"""How many trials at a time, with how many threads each, give the most trials per hour on a machine or on one GPU.
+
+    python benchmarks/training/trials_per_hour.py                                     a CPU's cores, shared in all ways
+    python benchmarks/training/trials_per_hour.py --device cuda --at-once 1 2 4 8    trials packed onto one GPU
+
+Every trial is a process of its own, as in a search: build, warm up, wait for the others, train. Start-up is not
+counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from functools import partial
+from typing import Any
+
+import torch
+from cases import case_for, measure_all, parser, steps_for, training
+from torch import multiprocessing
+
+
+def _trial(name: str, options: argparse.Namespace, threads: int, barrier: Any, seconds: Any) -> None:
+    """One process of `measure_trials`: build, warm up, wait for the others, train."""
+    torch.set_num_threads(threads)
+    case = case_for(name, options)
+    run = training(case, options)
+    run.run_epoch()
+    for _ in range(options.repetitions):
+        barrier.wait()
+        start = time.perf_counter()
+        for _ in range(options.epochs):
+            run.run_epoch()
+        seconds.put(time.perf_counter() - start)
+
+
+def measure_trials(name: str, trials: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Trials per hour if `trials` of them train at the same time and share the threads, and the GPU if there is one."""
+    context = multiprocessing.get_context("spawn")
+    barrier, seconds = context.Barrier(trials), context.SimpleQueue()
+    threads, case = max(options.threads // trials, 1), case_for(name, options)
+    arguments = (name, options, threads, barrier, seconds)
+    processes = [context.Process(target=_trial, args=arguments) for _ in range(trials)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"a trial of {name} ended with status {process.exitcode}")
+    measured = [seconds.get() for _ in range(trials * options.repetitions)]
+    return {
+        "case": name,
+        "trials at a time": trials,
+        "threads per trial": threads,
+        "epochs per trial": options.epochs,
+        "images per epoch": steps_for(case, options) * case.settings.batch_size,
+        "seconds per trial": round(statistics.median(measured), 2),
+        "trials per hour": round(3600 * trials / statistics.median(measured), 1),
+    }
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--at-once", type=int, nargs="+", help="trials; default on a CPU all divisors of the threads")
+    options.add_argument("--epochs", type=int, default=10, help="of a trial")
+    options = options.parse_args()
+    divisors = [count for count in range(1, options.threads + 1) if options.threads % count == 0]
+    counts = options.at_once or ([1, 2, 4, 8] if options.device == "cuda" else divisors)
+    measure_all([partial(measure_trials, name, count, options) for name in options.cases for count in counts], options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""init and completion: help to begin."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("data")
+@click.option("--image-size", type=click.IntRange(8, 1024), help="Pixels per side.  [default: by the images]")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: named after DATA]")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+def init(data: str, image_size: int | None, output: Path | None, force: bool) -> None:
+    """Write a commented search config for the images in DATA.
+
+    DATA is a folder with a folder for each class, an .npz file, or the name of a data set (digits, cifar10, ...). The
+    images are read and converted now; the search takes them from the cache.
+    """
+    from mgnas.errors import UserError
+    from mgnas.files import write_text
+
+    from ...search.config import SearchConfig
+    from ...search.config_template import detect_dataset, render_config
+    from ...search.data.dataset import load_dataset
+
+    found = detect_dataset(data, image_size)
+    stem = Path(found.path).name if found.path else found.name
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem.removesuffix(".npz").removesuffix(".zip")).strip("-") or "search"
+    output = output or Path(f"{name}.yaml")
+    if output.exists() and not force:
+        raise UserError(f"{output}: exists already; choose another with --output, or replace it with --force")
+    dataset = load_dataset(found)
+    write_text(output, render_config(name, found, dataset))
+    space = SearchConfig.load(output).search_space()
+    summary = space.summary()
+    networks = f"{'' if summary.enumerated else 'at least '}{len(summary.weights):,} networks"
+    weights = f"{summary.weights[0]:,} to {summary.weights[-1]:,} weights"
+    size = f"{dataset.image_size} x {dataset.image_size}"
+    click.echo(
+        f"{len(dataset.train) + len(dataset.validation):,} images of {dataset.num_classes} classes, {size} pixels"
+    )
+    click.echo(f"Wrote {output}: {networks} of {weights}")
+    click.echo(f"Search: mgnas search {output}")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that makes SHELL complete mgnas's commands and options.
+
+    \b
+    bash:  mgnas completion bash >> ~/.bashrc
+    zsh:   mgnas completion zsh >> ~/.zshrc
+    fish:  mgnas completion fish > ~/.config/fish/completions/mgnas.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    cli = click.get_current_context().find_root().command
+    click.echo(get_completion_class(shell)(cli, {}, "mgnas", "_MGNAS_COMPLETE").source())

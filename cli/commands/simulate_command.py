@@ -1,0 +1,78 @@
+"""simulate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.option(
+    "--strategy",
+    "strategies",
+    default="random,tpe,ehvi",
+    show_default=True,
+    help="Searches to compare, separated by commas.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=20, show_default=True, help="Searches of each strategy.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Simulated workers.")
+@click.option("--epochs", type=click.IntRange(1), help="Cut each search off there.  [default: never]")
+@click.option("--surrogate", is_flag=True, help="Extend each table to its whole space by a model fitted to it.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("simulation"), show_default=True, help="Folder.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: the machine's cores]")
+def simulate(
+    tables: tuple[str, ...],
+    strategies: str,
+    seeds: int,
+    workers: int,
+    epochs: int | None,
+    surrogate: bool,
+    out: Path,
+    jobs: int | None,
+) -> None:
+    """Replay searches on TABLEs of trained networks: how many epochs does each strategy need?
+
+    A TABLE is a file, or the name of one that comes with mgnas (digits, cifar10). Prints epochs until 90, 95 and 99 %
+    of the table's hypervolume; writes simulation.json and hypervolume.png and .svg.
+    """
+    from ...reports.simulation.efficiency import TableResult, as_text, write_results
+    from ...reports.simulation.scoring import HypervolumeScorer
+    from ...search.simulation.replay_pool import ReplayOptions, find_strategies, replay_all
+
+    names = list(dict.fromkeys(name.strip() for name in strategies.split(",")))
+    chosen = find_strategies(names)
+    loaded = [_load(table) for table in tables]
+    if surrogate:
+        from ...search.simulation.surrogate import surrogate_table  # It brings torch.
+
+        loaded = [surrogate_table(table) for table in loaded]
+    judges = [HypervolumeScorer(table) for table in loaded]
+    count = len(loaded) * len(chosen) * seeds
+    with click.progressbar(length=count, label="Replaying", file=sys.stderr) as bar:
+        processes = jobs or os.cpu_count() or 1
+        found = replay_all(
+            loaded, chosen, range(seeds), ReplayOptions(workers, epochs), processes, lambda: bar.update(1)
+        )
+    results = [TableResult.of(judge, replays) for judge, replays in zip(judges, found, strict=True)]
+    for result in results:
+        click.echo(as_text(result) + "\n")
+    settings = {"strategies": names, "seeds": seeds, "workers": workers, "epochs": epochs}
+    write_results(results, settings, out)
+    click.echo(f"Written: {out}/simulation.json, {out}/hypervolume.png and .svg")
+
+
+def _load(name: str):
+    """The table in that file, or the shipped one of that name."""
+    from mgnas.errors import UserError
+
+    from ...search.history.past_trainings import shipped_tables
+    from ...search.history.table import TabularBenchmark
+
+    shipped = shipped_tables()
+    if name not in shipped and not Path(name).is_file():
+        raise UserError(f"{name}: no such file, nor a table that comes with mgnas ({', '.join(shipped)})")
+    return TabularBenchmark.load(shipped.get(name, name))

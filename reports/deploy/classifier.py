@@ -1,0 +1,169 @@
+"""A trained network as a user has it: raw images in, classes out; and its file.
+
+model.pt             architecture, normalisation, class names and weights; read with `weights_only=True`
+model.safetensors    the same, as `mgnas export --to safetensors` writes it
+
+Neither format can run code when it is read. Importing this module imports neither Ray nor Optuna.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mgnas.errors import UserError
+from mgnas.files import write_bytes
+
+from ...models.build import build_model
+from ...models.config import ArchitectureConfig
+from ...search.training.trainer import UNREADABLE, Trainer
+
+MODEL_FILE = "model.pt"
+METADATA = "mgnas"
+"""Key of a safetensors file's metadata: all but the weights, as JSON."""
+
+_BATCH = 256
+
+
+class Classifier(nn.Module):
+    """A trained network that takes raw images.
+
+    Args:
+        config: its architecture.
+        mean, std: per channel, of images scaled to 0..1.
+        class_names: one for each class; default: the classes' numbers.
+        image_size: pixels per side of the images it was trained on; None: not known.
+    """
+
+    def __init__(
+        self,
+        config: ArchitectureConfig,
+        mean: Sequence[float],
+        std: Sequence[float],
+        class_names: Sequence[str] = (),
+        image_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.class_names = tuple(class_names) or tuple(str(label) for label in range(config.num_classes))
+        self.image_size = image_size
+        self.network = build_model(config)
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 images n x channels x h x w -> n x num_classes logits."""
+        return self.network((images.float() / 255 - self.mean) / self.std)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor | np.ndarray) -> Tensor:
+        """Classify images, some hundred at a time, on the device that the network is on.
+
+        Args:
+            images: uint8, n x channels x h x w, a tensor or an array.
+
+        Returns:
+            int64, n: class numbers, on the CPU; `class_names` has their names.
+
+        Raises:
+            UserError: images of another type or shape.
+        """
+        images = torch.as_tensor(images)
+        channels = self.config.in_channels
+        if images.dtype is not torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
+            found = f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
+            raise UserError(f"predict: expected uint8 images of shape n x {channels} x h x w, got {found}")
+        self.eval()
+        # NOTE: split gives one empty part of an empty tensor, which a network cannot average over.
+        parts = images.split(_BATCH) if len(images) else ()
+        found = [self(part.to(self.mean.device)).argmax(dim=1).cpu() for part in parts]
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+    def metadata(self) -> dict[str, Any]:
+        """All but the weights, as plain values; `from_metadata` reads it back."""
+        return {
+            "architecture": self.config.to_dict(),
+            "normalisation": {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()},
+            "class_names": list(self.class_names),
+            "image_size": self.image_size,
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, Any]) -> Classifier:
+        """A network with random weights. Files of early versions lack class names and image size."""
+        config = ArchitectureConfig.from_dict(metadata["architecture"])
+        names, size = metadata.get("class_names") or (), metadata.get("image_size")
+        return cls(config, **metadata["normalisation"], class_names=names, image_size=size)
+
+
+def save_model(
+    run: Trainer, folder: str | os.PathLike, class_names: Sequence[str] = (), image_size: int | None = None
+) -> Path:
+    """Write the run's network into `folder`/model.pt, atomically.
+
+    Args:
+        run: the training.
+        folder: is there.
+        class_names: one for each class; default: the classes' numbers.
+        image_size: pixels per side of its images.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    path = Path(folder) / MODEL_FILE
+    model = Classifier(run.architecture, **run.normalisation(), class_names=class_names, image_size=image_size)
+    weights = {key: value.cpu().contiguous() for key, value in run.trained_model.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(model.metadata() | {"weights": weights}, buffer)
+    write_bytes(path, buffer.getbuffer())
+    return path
+
+
+def load_model(path: str | os.PathLike) -> Classifier:
+    """The trained network of a folder that `mgnas train` wrote, or of a file; in evaluation mode.
+
+    Args:
+        path: the folder, its model.pt, or a `.safetensors` file.
+
+    Raises:
+        UserError: there is no model, or the file is damaged.
+    """
+    file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        wanted = file if file.suffix else file / MODEL_FILE
+        raise UserError(f"{wanted}: no such model; `mgnas train` writes one")
+    try:
+        model = _from_safetensors(file) if file.suffix == ".safetensors" else _from_checkpoint(file)
+    except UNREADABLE:
+        raise UserError(f"{file}: is damaged or no model of mgnas; train it again") from None
+    return model.eval()
+
+
+def _from_checkpoint(file: Path) -> Classifier:
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    model = Classifier.from_metadata(state)
+    model.network.load_state_dict(state["weights"])
+    return model
+
+
+def _from_safetensors(file: Path) -> Classifier:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise UserError(f"{file}: reading it needs safetensors; pip install 'mgnas[export]'") from None
+    try:
+        with safe_open(file, framework="pt") as content:
+            model = Classifier.from_metadata(json.loads((content.metadata() or {})[METADATA]))
+            weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    model.load_state_dict(weights)
+    return model

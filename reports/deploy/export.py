@@ -1,0 +1,263 @@
+"""Trained networks for use without mgnas: ONNX, a torch.export program, safetensors.
+
+Every export takes raw uint8 images, n x channels x h x w for any n, and gives n x classes logits; it is run on real
+images and compared with the PyTorch network before it gets its name. ONNX and torch.export hold the computation, with
+the normalisation in front and batch norms folded where that is exact (folding.py). safetensors holds the weights as
+they are, for `mgnas.load`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from mgnas import __version__
+from mgnas.errors import UserError
+
+from .classifier import METADATA, Classifier, load_model
+from .folding import fold_batch_norms
+
+Format = Literal["onnx", "torch-export", "safetensors"]
+FILES: dict[str, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
+TOLERANCE = 1e-4
+"""Largest difference of a logit that passes for rounding in another order, not for another computation."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Export:
+    """A written export.
+
+    Args:
+        file: its name.
+        size: in bytes.
+        difference: largest difference of a logit from the PyTorch network's.
+        images: on how many images that was measured.
+        folded: batch norms that became part of a convolution.
+    """
+
+    file: str
+    size: int
+    difference: float
+    images: int
+    folded: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def export_model(
+    model: Classifier, kind: Format, file: Path, images: np.ndarray, tolerance: float = TOLERANCE
+) -> Export:
+    """Export a network, run what was written, and keep it if it computes the same.
+
+    Args:
+        model: the trained network.
+        kind: what to write.
+        file: where to; replaced if it exists.
+        images: real ones to compare on, uint8 n x channels x h x w.
+        tolerance: largest difference of a logit.
+
+    Raises:
+        UserError: a missing package, a folder that cannot be written, or a larger difference; no file is left then.
+    """
+    model = model.eval().cpu()
+    with _new_file(file) as temporary:
+        folded = _WRITERS[kind](model, temporary, images)
+        difference = largest_difference(model, _RUNNERS[kind](temporary), images)
+        if not difference <= tolerance:
+            found = f"the exported network's logits differ by up to {difference:.2g} on {len(images)} images"
+            raise UserError(f"{file}: not written: {found}, more than --tolerance {tolerance:g}")
+    return Export(file.name, file.stat().st_size, difference, len(images), folded)
+
+
+def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
+    """Over all logits of these images, one of them alone and the others in batches; infinite if one is not finite."""
+    largest = 0.0
+    cuts = [0, *range(1, len(images), _BATCH), len(images)]
+    for start, end in pairwise(cuts):
+        part = np.ascontiguousarray(images[start:end])
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(part)).numpy()
+        difference = np.abs(expected - other(part)).max()
+        largest = max(largest, float(difference) if np.isfinite(difference) else float("inf"))
+    return largest
+
+
+@contextmanager
+def _new_file(file: Path) -> Iterator[Path]:
+    """A temporary file beside `file`, which takes its name if all goes well.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=file.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{file}: cannot be written ({reason}); choose another with --output") from None
+
+
+def _metadata(model: Classifier) -> dict[str, str]:
+    """What every format carries along: the class names by themselves, and all that `mgnas.load` needs."""
+    return {
+        "class_names": json.dumps(list(model.class_names), ensure_ascii=False),
+        "input": "images: uint8, batch x channels x height x width, raw pixels 0 to 255",
+        "output": "logits: float32, batch x classes",
+        METADATA: json.dumps(model.metadata() | {"version": __version__}, ensure_ascii=False),
+    }
+
+
+def needs(package: str) -> UserError:
+    """The error for a package of the extra `export` that is not installed."""
+    return UserError(f"export: needs {package}; pip install 'mgnas[export]'")
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Without the exporters' progress and their advice to their own developers."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._export")
+    before = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def _deployable(model: Classifier, images: np.ndarray) -> tuple[nn.Module, torch.Tensor, int]:
+    """The network with batch norms folded, an example of its input, and how many were folded."""
+    network, folded = fold_batch_norms(model.network)
+    deployable = Classifier(model.config, model.mean.flatten().tolist(), model.std.flatten().tolist())
+    deployable.network = network
+    # NOTE: torch.export takes sizes of 0 and 1 for constants, so the example has two images.
+    example = torch.from_numpy(np.resize(images, (2, *images.shape[1:])))
+    return deployable.eval(), example, folded
+
+
+def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> int:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch.onnx needs it, and would say so less clearly
+    except ImportError as error:
+        raise needs(error.name) from None
+    network, example, folded = _deployable(model, images)
+    with quiet_exporter():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    proto = program.model_proto
+    # The exporter's notes on where each node comes from: paths of this machine, and most of a small network's file.
+    for part in (proto.graph, *proto.functions):
+        for node in part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    for part in (*proto.graph.value_info, *proto.graph.initializer, *proto.graph.input, *proto.graph.output):
+        del part.metadata_props[:]
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, _metadata(model))
+    onnx.checker.check_model(proto)
+    onnx.save(proto, file)
+    return folded
+
+
+def _write_torch_export(model: Classifier, file: Path, images: np.ndarray) -> int:
+    network, example, folded = _deployable(model, images)
+    with quiet_exporter():
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.export.save(program, file, extra_files=_metadata(model))
+    return folded
+
+
+def _write_safetensors(model: Classifier, file: Path, images: np.ndarray) -> int:
+    file.write_bytes(as_safetensors(model))
+    return 0
+
+
+def as_safetensors(model: Classifier) -> bytes:
+    """The weights and what `mgnas.load` needs beside them.
+
+    Raises:
+        UserError: safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise needs(error.name) from None
+    return save({name: value.contiguous() for name, value in model.state_dict().items()}, _metadata(model))
+
+
+def onnx_runner(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Runs an ONNX file in onnxruntime on the CPU: uint8 images -> logits.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise needs(error.name) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["logits"], {"images": images})[0]
+
+
+def _run_torch_export(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    with quiet_exporter():
+        program = torch.export.load(file).module()
+    return _on_arrays(program)
+
+
+def _on_arrays(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.from_numpy(images)).numpy()
+
+    return run
+
+
+_WRITERS = {"onnx": _write_onnx, "torch-export": _write_torch_export, "safetensors": _write_safetensors}
+_RUNNERS: dict[str, Callable] = {
+    "onnx": onnx_runner,
+    "torch-export": _run_torch_export,
+    "safetensors": lambda file: _on_arrays(load_model(file)),
+}
+
+
+def accuracy(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: Sequence[int]) -> float:
+    """Share of these images whose largest logit is their label's."""
+    found = [run(np.ascontiguousarray(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)]
+    return float((np.concatenate(found).argmax(axis=1) == np.asarray(labels)).mean())

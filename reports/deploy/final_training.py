@@ -1,0 +1,196 @@
+"""The full training of one selected network: all training images, test accuracy once at the end, a saved model."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgnas.errors import ConfigError, UserError
+from mgnas.files import read_yaml, write_text, write_yaml
+from mgnas.settings import build, unknown_key
+
+from ...models.config import ArchitectureConfig
+from ...models.cost import count_macs, count_weights
+from ...search.data.dataset import DataSettings, ImageDataset, load_dataset
+from ...search.training.execution import Execution
+from ...search.training.precision import Precision
+from ...search.training.trainer import DamagedCheckpointError, EpochResult, Trainer, TrainingDivergedError
+from ...search.trial_record import TrialRecord
+from ...space.candidate import TrainingSettings
+from .classifier import MODEL_FILE, save_model
+from .model_card import RESULT_FILE, write_card
+
+_CHECKPOINT, _TASK = "checkpoint.pt", "task.yaml"
+
+
+@dataclass(frozen=True)
+class FinalTraining:
+    """What to train, and how.
+
+    Args:
+        architecture: the network.
+        training: the recipe.
+        data: which images.
+        seed: of the training.
+    """
+
+    architecture: ArchitectureConfig
+    training: TrainingSettings
+    data: DataSettings
+    seed: int = 0
+
+    @classmethod
+    def load(cls, path: str | Path, seed: int = 0, epochs: int | None = None) -> FinalTraining:
+        """Read the YAML file that `mgnas select` wrote, or one written by hand with the same keys.
+
+        Raises:
+            UserError: no such file, not YAML, an unknown or missing key, a wrong value, a network that does not
+                fit the data.
+        """
+        file, content = str(path), read_yaml(path)
+        for key in content:
+            if key not in ("architecture", "training", "data", "origin"):
+                raise unknown_key(str(key), ["architecture", "training", "data", "origin"]).inside(file=file)
+        for key in ("architecture", "data"):
+            if content.get(key) is None:
+                raise ConfigError(key, "is required and missing", file)
+        recipe = content.get("training") or {}
+        if epochs is not None and isinstance(recipe, dict):
+            recipe = recipe | {"epochs": epochs}
+        return cls(
+            ArchitectureConfig.from_dict(content["architecture"], "architecture", file),
+            build(TrainingSettings, recipe, "training", file),
+            build(DataSettings, content["data"], "data", file),
+            seed,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "architecture": self.architecture.to_dict(),
+            "training": asdict(self.training),
+            "data": asdict(self.data),
+            "seed": self.seed,
+        }
+
+
+def train_fully(
+    task: FinalTraining,
+    folder: Path,
+    device: str,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    precision: Precision = "auto",
+    execution: Execution = "eager",
+) -> dict[str, Any]:
+    """Train, measure on the test images once, and save the model; continues where an earlier call was interrupted.
+
+    Args:
+        task: what to train. Validation images are trained on too.
+        folder: where to keep checkpoint, model and result.
+        device: `cpu` or `cuda`.
+        on_epoch: called after each epoch.
+        precision: the type to compute convolutions in.
+        execution: how training steps are executed.
+
+    Returns:
+        what `result.json` holds.
+
+    Raises:
+        UserError: the folder holds another training or cannot be written, the data cannot be used, the loss diverged.
+    """
+    dataset = load_dataset(task.data)
+    architecture = task.architecture
+    if (architecture.num_classes, architecture.in_channels) != (dataset.num_classes, dataset.in_channels):
+        fits = f"num_classes: {dataset.num_classes}, in_channels: {dataset.in_channels}"
+        raise UserError(f"architecture: does not fit the data, which need {fits}")
+    # Without test images the validation images are the only unseen ones, and must stay so.
+    train = dataset.train if dataset.test is None else dataset.train + dataset.validation
+    _claim(folder, task)
+    checkpoint = folder / _CHECKPOINT
+    run = _continued(task, train, checkpoint, device, precision, execution)
+    try:
+        while not run.finished:
+            on_epoch(run.run_epoch())
+            run.save(checkpoint)
+    except TrainingDivergedError as error:
+        raise UserError(f"training: {error}; lower learning_rate") from None
+    unseen, part = (dataset.validation, "validation") if dataset.test is None else (dataset.test, "test")
+    save_model(run, folder, dataset.class_names, dataset.image_size)
+    result = {
+        f"{part}_accuracy": run.evaluate(unseen),
+        f"{part}_images": len(unseen),
+        "training_images": len(train),
+        "weights": count_weights(architecture),
+        "macs": count_macs(architecture, dataset.image_size),
+        "seconds": round(sum(epoch.seconds for epoch in run.history), 3),
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        **task.to_dict(),
+    }
+    write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
+    write_card(folder)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _continued(
+    task: FinalTraining, train: ImageDataset, checkpoint: Path, device: str, precision: Precision, execution: Execution
+) -> Trainer:
+    """The training as its checkpoint has it; from the beginning if there is none, or none that can be used."""
+
+    def fresh() -> Trainer:
+        return Trainer(task.architecture, task.training, train, None, task.seed, device, precision, execution)
+
+    run = fresh()
+    if not checkpoint.exists():
+        return run
+    try:
+        run.load(checkpoint)
+    except DamagedCheckpointError:
+        return fresh()
+    return run
+
+
+def _claim(folder: Path, task: FinalTraining) -> None:
+    """Make the folder this task's; an interrupted training of the same task is continued, others are kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another with --output") from None
+    if (folder / MODEL_FILE).exists():
+        raise UserError(f"{folder}: holds a trained model already; choose another folder with --output")
+    if not (folder / _TASK).exists():
+        write_yaml(folder / _TASK, task.to_dict())
+    elif read_yaml(folder / _TASK) != json.loads(json.dumps(task.to_dict())):
+        raise UserError(f"{folder}: holds another, unfinished training; choose another folder with --output")
+
+
+def selection(record: TrialRecord, run: str, data: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """What `mgnas train` takes: the chosen network with its data, recipe and origin.
+
+    Args:
+        record: the chosen trial.
+        run: path of the run it comes from.
+        data: the data settings.
+        training: the recipe of the full training; settings that were searched come from the trial.
+    """
+    candidate = record.candidate
+    searched = {name: getattr(candidate.training, name) for name in candidate.searched_training_settings}
+    return {
+        "architecture": candidate.architecture.to_dict(),
+        "training": training | searched,
+        "data": data,
+        "origin": {
+            "run": run,
+            "trial": record.number,
+            "validation_accuracy": round(record.accuracy, 6),
+            "weights": candidate.weights,
+            "macs": candidate.macs,
+        },
+    }

@@ -1,0 +1,125 @@
+"""How long a network takes here, and how large its file is: what no formula says."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from mgnas.errors import UserError
+from mgnas.files import write_text
+
+from ...search.trial_record import TrialRecord
+from ...space.candidate import Candidate
+from .classifier import Classifier
+from .export import as_safetensors
+
+BATCHES = (1, 32)
+"""Images at a time that latencies are measured with."""
+
+_LEAST_RUNS, _MOST_RUNS, _SECONDS = 3, 50, 0.15
+
+
+def machine() -> str:
+    """What a latency belongs to: processor, version."""
+    name = platform.processor() or platform.machine()
+    return f"one thread of {name}, PyTorch {torch.__version__}, float32"
+
+
+def measure_latency(model: Classifier, image_size: int, batch: int) -> float:
+    """Median milliseconds for `batch` images on one CPU thread, from uint8 images to logits.
+
+    One thread, because small networks gain nothing from more, and on a busy machine threads that wait for each other
+    say more about the others than about the network.
+    """
+    images = torch.randint(0, 256, (batch, model.config.in_channels, image_size, image_size), dtype=torch.uint8)
+    times: list[float] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        model.eval()(images)
+        while len(times) < _LEAST_RUNS or (sum(times) < _SECONDS and len(times) < _MOST_RUNS):
+            start = time.perf_counter()
+            model(images)
+            times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return 1000 * statistics.median(times)
+
+
+class LatencyMeter:
+    """Measures networks, with random weights, and remembers what it found.
+
+    Args:
+        file: where to remember latencies; those of another machine or version are measured anew. None: nowhere.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file, self.machine = file, machine()
+        self._latencies = self._remembered()
+        self._sizes: dict[str, int] = {}
+
+    def latencies(self, candidate: Candidate) -> dict[int, float]:
+        """Batch -> milliseconds."""
+        key = f"{candidate.architecture.id} {candidate.image_size}"
+        if key not in self._latencies:
+            model = _untrained(candidate)
+            self._latencies[key] = [round(measure_latency(model, candidate.image_size, b), 4) for b in BATCHES]
+            self._remember()
+        return dict(zip(BATCHES, self._latencies[key], strict=True))
+
+    def measured(self, records: Sequence[TrialRecord], seconds: float) -> dict[int, dict[int, float]]:
+        """Trial number -> latencies, of as many of these trials as can be measured in so many seconds.
+
+        The first, the last, and then those in the middle of the largest gaps come first.
+        """
+        end, found = time.monotonic() + seconds, {}
+        for place in _spread_out(len(records)):
+            candidate = records[place].candidate
+            known = f"{candidate.architecture.id} {candidate.image_size}" in self._latencies
+            if known or time.monotonic() < end:
+                found[records[place].number] = self.latencies(candidate)
+        return found
+
+    def size(self, candidate: Candidate) -> int:
+        """Bytes of the exported network (safetensors, float32)."""
+        if candidate.architecture.id not in self._sizes:
+            self._sizes[candidate.architecture.id] = len(as_safetensors(_untrained(candidate)))
+        return self._sizes[candidate.architecture.id]
+
+    def _remembered(self) -> dict[str, list[float]]:
+        if self._file is None or not self._file.exists():
+            return {}
+        try:
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            there, latencies = content["machine"], dict(content["milliseconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{self._file}: is damaged; delete it (it only spares measuring again)") from None
+        return latencies if there == self.machine else {}
+
+    def _remember(self) -> None:
+        if self._file is None:
+            return
+        content = {"machine": self.machine, "batches": BATCHES, "milliseconds": self._latencies}
+        write_text(self._file, json.dumps(content, indent=1) + "\n")
+
+
+def _untrained(candidate: Candidate) -> Classifier:
+    config = candidate.architecture
+    channels = config.in_channels
+    return Classifier(config, [0.5] * channels, [0.25] * channels, image_size=candidate.image_size).eval()
+
+
+def _spread_out(count: int) -> list[int]:
+    """0 .. count - 1, every new one in the middle of the largest gap that the earlier ones leave."""
+    order = list(dict.fromkeys([0, count - 1])) if count else []
+    while len(order) < count:
+        placed = sorted(order)
+        gap, low = max((high - low, -low) for low, high in pairwise(placed))
+        order.append(-low + gap // 2)
+    return order

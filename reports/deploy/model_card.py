@@ -1,0 +1,166 @@
+"""The model card: what a trained network is, where it comes from and how to use it, as Markdown beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mgnas.errors import UserError
+from mgnas.files import write_text
+
+from ...models.config import ArchitectureConfig
+
+RESULT_FILE, EXPORTS_FILE, CARD_FILE = "result.json", "exports.json", "model_card.md"
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What `mgnas train` found out about the network in this folder.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    return _read_json(folder / RESULT_FILE, "train the network with `mgnas train`")
+
+
+def read_exports(folder: Path) -> dict[str, Any]:
+    """Kind of export -> what is known of it; empty if nothing was exported."""
+    file = folder / EXPORTS_FILE
+    return _read_json(file, "delete it and export again") if file.exists() else {}
+
+
+def _read_json(file: Path, remedy: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; {remedy}") from None
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: is damaged; {remedy}")
+    return content
+
+
+def note_export(folder: Path, kind: str, facts: Mapping[str, Any]) -> None:
+    """Remember what an export showed, and bring the card up to date."""
+    exports = read_exports(folder) | {kind: dict(facts)}
+    write_text(folder / EXPORTS_FILE, json.dumps(exports, indent=2) + "\n")
+    write_card(folder)
+
+
+def write_card(folder: Path, others: Mapping[str, Any] | None = None) -> Path:
+    """Write `model_card.md`.
+
+    Args:
+        folder: of a trained network.
+        others: mean, spread and number of trainings of the same network with other seeds; default: what the folder's
+            `spread.json` says, which `mgnas retrain` writes.
+    """
+    result, exports = read_result(folder), read_exports(folder)
+    if others is not None:
+        write_text(folder / "spread.json", json.dumps(dict(others)) + "\n")
+    elif (folder / "spread.json").exists():
+        others = _read_json(folder / "spread.json", "delete it")
+    path = folder / CARD_FILE
+    write_text(path, render_card(result, exports, others, folder.name))
+    return path
+
+
+def render_card(
+    result: Mapping[str, Any], exports: Mapping[str, Any], others: Mapping[str, Any] | None, name: str
+) -> str:
+    """The card's text."""
+    architecture = ArchitectureConfig.from_dict(result["architecture"])
+    part = "test" if "test_accuracy" in result else "validation"
+    accuracy, images = result[f"{part}_accuracy"], result[f"{part}_images"]
+    data = result["data"]
+    lines = [
+        f"# {architecture.id}",
+        "",
+        f"{architecture.describe()}: an image classifier of {architecture.num_classes} classes, trained by mgnas.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| weights | {result['weights']:,} |",
+        f"| multiply-accumulates per image | {result['macs']:,} |",
+        f"| {part} accuracy | {100 * accuracy:.2f} % on {images:,} images, measured once |",
+    ]
+    if others:
+        lines.append(
+            f"| {part} accuracy over {others['seeds']} seeds | {100 * others['mean']:.2f} % "
+            f"+- {100 * others['spread']:.2f} (standard deviation) |"
+        )
+    lines += [
+        f"| trained on | {result['training_images']:,} images of {data['name']}, seed {result['seed']} |",
+        f"| trained in | {result['seconds']:,.0f} s on {result['device']} |",
+        f"| versions | {', '.join(f'{key} {value}' for key, value in result['versions'].items())} |",
+        "| licence | the code is Apache-2.0; the weights are yours, within the licence of the images they were "
+        "trained on |",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import mgnas",
+        "",
+        f'model = mgnas.load("{name}")',
+        f"classes = model.predict(images)  # uint8, n x {architecture.in_channels} x height x width",
+        "names = [model.class_names[i] for i in classes]",
+        "```",
+        "",
+        *_exports(exports, architecture.in_channels),
+        "## Architecture",
+        "",
+        "```yaml",
+        _yaml(result["architecture"]),
+        "```",
+        "",
+        "## Training",
+        "",
+        "```yaml",
+        _yaml(result["training"]),
+        "```",
+        "",
+        "## Limits",
+        "",
+        f"The accuracy holds for images like those of {data['name']}; on others it was not measured. "
+        + (
+            ""
+            if part == "test"
+            else "There were no test images: the accuracy is that on the held-out validation images. "
+        )
+        + "Every image gets one of the classes, also one that shows none of them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(mapping: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(mapping), sort_keys=False, width=100).rstrip()
+
+
+def _exports(exports: Mapping[str, Any], channels: int) -> list[str]:
+    if not exports:
+        return []
+    lines = ["## Exports", "", "Raw uint8 images in, logits out; any number of images at a time.", ""]
+    lines += ["| file | bytes | against PyTorch |", "|---|---:|---|"]
+    for kind, facts in exports.items():
+        if kind == "int8":
+            continue
+        found = f"largest difference of a logit {facts['difference']:.1e} on {facts['images']:,} images"
+        lines.append(f"| {facts['file']} | {facts['size']:,} | {found} |")
+    if "onnx" in exports:
+        lines += [
+            "",
+            "```python",
+            "import json, numpy, onnxruntime",
+            "",
+            f'session = onnxruntime.InferenceSession("{exports["onnx"]["file"]}")',
+            f'(logits,) = session.run(["logits"], {{"images": images}})  # uint8, n x {channels} x height x width',
+            'names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])',
+            "```",
+        ]
+    if "int8" in exports:
+        lines += ["", f"{exports['int8']['words']}."]
+    return [*lines, ""]

@@ -1,0 +1,250 @@
+"""Where images come from: scikit-learn, torchvision, npz files; and which source a setting means."""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from filelock import FileLock
+
+from mgnas.errors import ConfigError, UserError
+
+from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write, state_of
+from .image_files import find_tiny_imagenet, read_folder, read_tiny_imagenet
+from .split import stratified
+
+# Number of classes, image channels and image size of the data sets with a name of their own.
+KNOWN_SHAPES = {
+    "digits": (10, 1, 8),
+    "cifar10": (10, 3, 32),
+    "cifar100": (100, 3, 32),
+    "fashion_mnist": (10, 1, 28),
+    "tinyimagenet": (200, 3, 64),
+}
+_NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+_UNREADABLE_NPZ = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    BadZipFile,
+    zlib.error,
+)
+# What torchvision raises on archives that are truncated or something else than their name says.
+_UNREADABLE_ARCHIVE = (
+    ValueError,
+    EOFError,
+    AssertionError,
+    KeyError,
+    pickle.UnpicklingError,
+    tarfile.TarError,
+    BadZipFile,
+    zlib.error,
+)
+
+
+def find_source(name: str, path: str | None, image_size: int | None) -> tuple[dict[str, Any], Callable[[], RawDataset]]:
+    """The source that `data` names: its key in the cache, and the function that reads it.
+
+    Args:
+        name: a data set's name, `npz` or `folder`.
+        path: a file or folder, if there is one.
+        image_size: what to make of the images.
+
+    Raises:
+        UserError: a file or folder that is not there.
+    """
+    place = None if path is None else Path(path).expanduser()
+    if place is not None and (name == "npz" or path.endswith(".npz")):
+        state = None if place.is_dir() else _state_of_file(place)
+        return _key("npz", place, state, image_size, holds=name), lambda: _reduced(_read_npz(place, name), image_size)
+    if name == "folder":
+        return _key(name, place, state_of(place), image_size), lambda: read_folder(place, image_size)
+    if name == "digits":
+        return _key(name, None, None, image_size), lambda: _reduced(_read_digits(), image_size)
+    downloads = place or cache_directory() / "downloads"
+    if name == "tinyimagenet":
+        # A set that this program downloads is as it was published; one that the user names may change.
+        state = None
+        if place is not None:
+            place = _downloaded_tiny_imagenet(place)
+            state = state_of(place)
+        key = _key(name, place, state, image_size)
+        return key, lambda: _reduced(read_tiny_imagenet(place or _downloaded_tiny_imagenet(downloads)), image_size)
+    return _key(name, place, None, image_size), lambda: _reduced(_read_torchvision(name, downloads), image_size)
+
+
+def _key(source: str, path: Path | None, state: str | None, image_size: int | None, **more: str) -> dict[str, Any]:
+    place = None if path is None else str(path.resolve())
+    return {"source": source, "path": place, "state": state, "image_size": image_size, **more}
+
+
+def check_reduction(size: int, wanted: int) -> None:
+    """Refuse an image size that does not divide the images' own.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if size % wanted:
+        divisors = ", ".join(str(d) for d in range(8, size + 1) if size % d == 0)
+        raise ConfigError(
+            "data.image_size", f"{wanted} does not divide the images' {size} pixels; use one of {divisors}"
+        )
+
+
+class _Reduced:
+    """Means over square blocks of pixels, made when asked for."""
+
+    def __init__(self, images: LazyImages, size: int) -> None:
+        count, channels, full, _ = images.shape
+        check_reduction(full, size)
+        self._images, self._factor = images, full // size
+        self.shape = (count, channels, size, size)
+
+    def __getitem__(self, places: slice) -> np.ndarray:
+        images, factor = self._images[places], self._factor
+        # Sums of every factor-th pixel: ten times faster than the mean over two axes of a reshaped array.
+        corners = [(row, column) for row in range(factor) for column in range(factor)]
+        total = sum(images[:, :, row::factor, column::factor].astype(np.uint32) for row, column in corners)
+        return (total / factor**2).round().astype(np.uint8)
+
+
+def _reduced(contents: RawDataset, size: int | None) -> RawDataset:
+    if size is None:
+        return contents
+    parts = [part and RawSplit(_Reduced(part.images, size), part.labels) for part in (contents.train, contents.test)]
+    return RawDataset(*parts, contents.class_names)
+
+
+def _read_digits() -> RawDataset:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels; a fixed fifth of them serves as test set, as none is published."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (digits.images * 255 / 16).round().astype(np.uint8)[:, None]
+    test = np.sort(stratified(digits.target, 360, seed=0))
+    rest = np.setdiff1d(np.arange(len(images)), test)
+    parts = [RawSplit(images[places], digits.target[places]) for places in (rest, test)]
+    return RawDataset(*parts, tuple(str(digit) for digit in range(10)))
+
+
+# ------------------------------------------------------------------------------------------------------------ downloads
+
+
+def _read_torchvision(name: str, folder: Path) -> RawDataset:
+    from torchvision import datasets
+
+    reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "fashion_mnist": datasets.FashionMNIST}[name]
+    with _downloading(name, folder):
+        parts = [reader(str(folder), train=train, download=True) for train in (True, False)]
+    return RawDataset(*(_from_torchvision(part) for part in parts), tuple(parts[0].classes))
+
+
+def _from_torchvision(part: Any) -> RawSplit:
+    images = np.asarray(part.data)
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return RawSplit(images, np.asarray(part.targets, dtype=np.int64))
+
+
+def _downloaded_tiny_imagenet(place: Path) -> Path:
+    """The archive, or the folder it was unpacked into, at or in `place`; downloaded into it if neither is there."""
+    found = find_tiny_imagenet(place)
+    if found is not None:
+        return found
+    from torchvision.datasets.utils import download_url
+
+    name = "tiny-imagenet-200.zip"
+    with _downloading("tinyimagenet", place):
+        download_url(f"http://cs231n.stanford.edu/{name}", str(place), name, "90528d7ca1a48142e341f4ef8d21d0de")
+    return place / name
+
+
+@contextmanager
+def _downloading(name: str, folder: Path) -> Iterator[None]:
+    """One process at a time; and a failure is one line with a remedy."""
+    root = cache_directory()
+    with cannot_write(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f"{name}.download.lock")
+        lock.acquire()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, RuntimeError, *_UNREADABLE_ARCHIVE) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = f"put the official archive into {folder}, or give the images as data: {{name: npz, path: ..}}"
+        raise UserError(f"data: {name} could not be downloaded ({reason}); {remedy}") from None
+    finally:
+        lock.release()
+
+
+# ------------------------------------------------------------------------------------------------------------------ npz
+
+
+def _state_of_file(path: Path) -> str:
+    if not path.exists():
+        raise UserError(f"{path}: no such file (data.path)")
+    return state_of(path)
+
+
+def _read_npz(path: Path, name: str) -> RawDataset:
+    """The user's arrays; `name` says which data set they should be."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in (*_NPZ_KEYS, "classes") if key in file}
+    except _UNREADABLE_NPZ as error:
+        raise UserError(f"{path}: not a readable npz file ({error}); write it with numpy.savez") from None
+    for key in ("train_images", "train_labels"):
+        if key not in arrays:
+            raise UserError(f"{path}: {key}: is missing; write the arrays {', '.join(_NPZ_KEYS)}")
+    if ("test_images" in arrays) != ("test_labels" in arrays):
+        raise UserError(f"{path}: test_images and test_labels: give both or neither")
+    train, test = _checked(arrays["train_images"], arrays["train_labels"], f"{path}: train"), None
+    classes = int(train.labels.max()) + 1
+    names = arrays.get("classes", np.arange(classes))
+    if names.shape != (classes,):
+        raise UserError(
+            f"{path}: classes: has shape {names.shape}; expected the {classes} classes' names, or leave it out"
+        )
+    if "test_images" in arrays:
+        test = _checked(arrays["test_images"], arrays["test_labels"], f"{path}: test")
+        if test.images.shape[1:] != train.images.shape[1:]:
+            raise UserError(f"{path}: test_images: {test.images.shape[1:]} differs from the training images' shape")
+        if test.labels.max() >= classes:
+            raise UserError(f"{path}: test_labels: class {test.labels.max()} never occurs in train_labels")
+    _, channels, size, _ = train.images.shape
+    if (classes, channels, size) != KNOWN_SHAPES.get(name, (classes, channels, size)):
+        holds = f"{classes} classes, {channels} channels, {size} pixels"
+        raise UserError(f"{path}: is not {name}: it holds {holds}; use data: {{name: npz}} for other images")
+    return RawDataset(train, test, tuple(str(each) for each in names))
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, where: str) -> RawSplit:
+    """n x h x w, n x h x w x c or n x c x h x w uint8 images, and n integer labels."""
+    if images.dtype != np.uint8:
+        raise UserError(f"{where}_images: holds {images.dtype}; expected uint8 (0 to 255)")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    square = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3]
+    if not square or images.shape[2] < 8 or not len(images):
+        expected = "n x h x w, n x h x w x 3 or n x 3 x h x w with square images from 8 x 8"
+        raise UserError(f"{where}_images: has shape {images.shape}; expected {expected}")
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        expected = f"{len(images)} whole numbers"
+        raise UserError(f"{where}_labels: has shape {labels.shape} of {labels.dtype}; expected {expected}")
+    if labels.min() < 0 or labels.max() >= 65536:
+        raise UserError(f"{where}_labels: run from {labels.min()} to {labels.max()}; expected 0 to classes - 1")
+    return RawSplit(images, labels.astype(np.int64))

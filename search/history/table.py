@@ -1,0 +1,209 @@
+"""Tables of trained architectures: every learning curve, kept to replay searches on and to give new ones a prior.
+
+A table is one JSON file, compressed if its name ends in .gz:
+
+    {"meta": {"name": .., "space": .., "training": .., "data": .., "shape": [classes, channels, pixels], ...},
+     "rows": [{"config": {ArchitectureConfig fields}, "weights": 2450, "seed": 0,
+               "curve": [validation accuracy after each epoch], "seconds": 4.2}]}
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mgnas.errors import ConfigError, UserError
+from mgnas.files import write_bytes
+from mgnas.settings import build, settings
+
+from ...models.config import ArchitectureConfig
+from ...models.cost import count_weights
+from ...space.candidate import Candidate, TrainingSettings
+from ...space.search_space import SearchSpace
+
+SHIPPED = Path(__file__).parent / "tables"
+"""Folder of the tables that are installed with mgnas; `prior: digits` names one of them."""
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@settings
+class _Row:
+    """A row as it stands in the file, before its config is read."""
+
+    config: dict[str, Any]
+    weights: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0)]
+    curve: Annotated[list[_Share], Field(min_length=1)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One finished training.
+
+    Args:
+        config: the network.
+        weights: its trainable parameters.
+        seed: of the training.
+        curve: validation accuracy after each epoch, as a fraction.
+        seconds: training time.
+    """
+
+    config: ArchitectureConfig
+    weights: int
+    seed: int
+    curve: tuple[float, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = {"weights": self.weights, "seed": self.seed, "curve": list(self.curve), "seconds": self.seconds}
+        return {"config": self.config.to_dict(), **fields}
+
+
+@dataclass(frozen=True)
+class TabularBenchmark:
+    """Trained architectures of one space on one data set.
+
+    Args:
+        meta: name, space, training, data and shape as in the file; hardware, versions and command for the reader.
+        rows: one for each training; an architecture trained with several seeds has as many.
+    """
+
+    meta: Mapping[str, Any]
+    rows: tuple[TableRow, ...]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> TabularBenchmark:
+        """Read a table.
+
+        Raises:
+            UserError: no such file, not JSON, a missing or wrong entry, weights that are not the config's.
+        """
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+            raw = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such table") from None
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(f"{path}: not a readable table ({error}); restore it from a copy") from None
+        if not isinstance(raw, dict) or not isinstance(raw.get("meta"), dict) or not isinstance(raw.get("rows"), list):
+            raise UserError(f"{path}: not a table: expected a mapping with meta and rows")
+        rows = tuple(_read_row(row, number, str(path)) for number, row in enumerate(raw["rows"]))
+        if not rows:
+            raise UserError(f"{path}: rows: is empty; a table needs trained architectures")
+        return cls(raw["meta"], rows)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the table, atomically; equal tables give equal files."""
+        path = Path(path)
+        lines = ",\n".join(json.dumps(row.to_dict()) for row in self.rows)
+        text = f'{{"meta": {json.dumps(dict(self.meta), indent=1)},\n"rows": [\n{lines}\n]}}\n'.encode()
+        write_bytes(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+
+    @property
+    def name(self) -> str:
+        return str(self.meta.get("name", "table"))
+
+    @property
+    def epochs(self) -> int:
+        """Of the longest training."""
+        return max(len(row.curve) for row in self.rows)
+
+    @cached_property
+    def by_id(self) -> dict[str, list[TableRow]]:
+        """Architecture id -> its trainings in the order of their seeds."""
+        found: dict[str, list[TableRow]] = defaultdict(list)
+        for row in sorted(self.rows, key=lambda row: row.seed):
+            found[row.config.id].append(row)
+        return dict(found)
+
+    def mean_accuracies(self) -> dict[str, float]:
+        """Architecture id -> its final accuracy, the mean over its seeds: what is known best."""
+        return {key: sum(row.curve[-1] for row in rows) / len(rows) for key, rows in self.by_id.items()}
+
+    def space(self) -> TableSpace:
+        """The search space that the table was drawn from, with the table's architectures alone as candidates.
+
+        Raises:
+            UserError: meta does not say which space that is.
+        """
+        return TableSpace(self)
+
+    def whole_space(self) -> SearchSpace:
+        """The search space that the table was drawn from, with all its candidates.
+
+        Raises:
+            UserError: meta does not say which space that is.
+        """
+        return SearchSpace(**self.space_arguments())
+
+    def space_arguments(self) -> dict[str, Any]:
+        """What SearchSpace takes, as meta says it; errors as for `whole_space`."""
+        try:
+            classes, channels, pixels = self.meta["shape"]
+            mapping = self.meta["space"]
+            training = build(TrainingSettings, self.meta["training"], "meta.training", self.name)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise UserError(f"{self.name}: meta needs space, training and shape to be searched in ({error})") from None
+        shape = {"num_classes": classes, "in_channels": channels, "image_size": pixels}
+        return {"mapping": mapping, "training": training, **shape, "prefix": "meta.space", "file": self.name}
+
+
+class TableSpace(SearchSpace):
+    """A search space of which only what a table holds is valid; candidates are made once and kept."""
+
+    def __init__(self, table: TabularBenchmark) -> None:
+        self._ids = frozenset(table.by_id)
+        self._made: dict[tuple, Candidate | ConfigError] = {}
+        super().__init__(**table.space_arguments())
+
+    def candidate(self, values: Mapping[str, Any]) -> Candidate:
+        key = tuple(values.values()) if tuple(values) == self._names else tuple(values[name] for name in self._names)
+        if key not in self._made:
+            self._made[key] = self._make(values)
+        made = self._made[key]
+        if isinstance(made, ConfigError):
+            raise made
+        return made
+
+    def enumerate(self) -> Iterator[Candidate]:
+        """As SearchSpace.enumerate; the second time without any work."""
+        if self._all is None:
+            self._all = list(super().enumerate())
+        return iter(self._all)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
+
+    _all: list[Candidate] | None = None
+
+    def _make(self, values: Mapping[str, Any]) -> Candidate | ConfigError:
+        try:
+            candidate = super().candidate(values)
+        except ConfigError as error:
+            return error
+        return candidate if candidate.id in self._ids else ConfigError("", "is not in the table")
+
+
+def _read_row(raw: Any, number: int, file: str) -> TableRow:
+    where = f"rows[{number}]"
+    row = build(_Row, raw, where, file)
+    config = ArchitectureConfig.from_dict(row.config, f"{where}.config", file)
+    weights = count_weights(config)
+    if weights != row.weights:
+        raise ConfigError(f"{where}.weights", f"says {row.weights}, but the config has {weights} weights", file)
+    return TableRow(config, row.weights, row.seed, tuple(row.curve), row.seconds)

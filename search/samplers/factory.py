@@ -1,0 +1,59 @@
+"""The samplers that a search can use: mgnas's own, and Optuna's; any Optuna sampler fits in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from ...space.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from .transfer_prior import TransferPrior
+
+
+def _ehvi(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
+    # Behind this name only: it brings torch, whose import takes seconds.
+    from .candidate_pool import CandidatePool
+    from .ehvi import EHVISampler
+    from .outcome_transforms import LogErrorTransform
+
+    return EHVISampler(None, pool=CandidatePool(space, seed), prior=prior, seed=seed, scale=LogErrorTransform())
+
+
+def _tpe(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
+    # The constant liar makes workers that ask at the same time get different answers.
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def _nsga2(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+
+
+def _random(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _gp(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int, SearchSpace | None, TransferPrior | None], BaseSampler]] = {
+    "ehvi": _ehvi,
+    "random": _random,
+    "tpe": _tpe,
+    "nsga2": _nsga2,
+    "gp": _gp,
+}
+
+
+def make_sampler(
+    name: str, seed: int, space: SearchSpace | None = None, prior: TransferPrior | None = None
+) -> BaseSampler:
+    """The sampler of that name (a key of SAMPLERS); `ehvi` needs the space, and can make use of a prior."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return SAMPLERS[name](seed, space, prior)

@@ -1,0 +1,91 @@
+"""What other trainings say about an architecture: finished runs and tables as priors of a new search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mgnas.errors import UserError
+
+from ...models.config import ArchitectureConfig
+from .features import FEATURES, LEAST_TRAININGS, architecture_features
+from .gaussian_process import AccuracyModel, ModelFitError
+from .gp_hyperparameters import Hyperparameters
+from .outcome_transforms import LogErrorTransform
+
+_SCALE = LogErrorTransform()
+
+
+class TransferPrior:
+    """The accuracy of architectures on other data, predicted from those that were trained there.
+
+    Made by `from_accuracies`.
+
+    Args:
+        x: features of the trained architectures, n x len(FEATURES); architectures may repeat.
+        accuracies: their final accuracies, n, as fractions.
+
+    Attributes:
+        trust: 0 to 1, how well it predicts its own architectures, each from the others.
+
+    Raises:
+        UserError: fewer than LEAST_TRAININGS, or nothing can be learned from them.
+    """
+
+    def __init__(self, x: np.ndarray, accuracies: np.ndarray) -> None:
+        if len(x) < LEAST_TRAININGS:
+            raise UserError(f"a prior needs at least {LEAST_TRAININGS} finished trainings; this one has {len(x)}")
+        self._x, self._accuracies = x, accuracies
+        self._model = AccuracyModel()
+        try:
+            self._model.fit(x, _SCALE.transform(accuracies), np.zeros(len(x)))
+        except ModelFitError as error:
+            raise UserError(f"nothing can be learned from this prior: {error}") from error
+        self.trust = self._own_correlation()
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of its model."""
+        return self._model.hyperparameters
+
+    def _own_correlation(self) -> float:
+        """How well it predicts its own architectures, each from the others: their correlation, 0 if it is negative."""
+        _, architectures = np.unique(self._x, axis=0, return_inverse=True)
+        predicted = self._model.leave_one_group_out(architectures.reshape(-1))
+        observed = _SCALE.transform(self._accuracies)
+        if not (np.ptp(predicted) > 0 and np.ptp(observed) > 0):
+            return 0.0
+        return max(float(np.corrcoef(predicted, observed)[0, 1]), 0.0)
+
+    @classmethod
+    def from_accuracies(cls, configs: Sequence[ArchitectureConfig], accuracies: Sequence[float]) -> TransferPrior:
+        """From trained architectures, one accuracy for each; an architecture that was trained twice stands there twice.
+
+        Raises:
+            UserError: too few.
+        """
+        if len(configs) != len(accuracies):
+            raise ValueError(f"{len(configs)} configs, but {len(accuracies)} accuracies")
+        return cls(_features(configs), np.asarray(accuracies, dtype=np.float64))
+
+    def mean(self, configs: Sequence[ArchitectureConfig]) -> np.ndarray:
+        """Predicted accuracies on the prior's data, len(configs), as fractions."""
+        return self.mean_of_features(_features(configs))
+
+    def mean_of_features(self, x: np.ndarray) -> np.ndarray:
+        """Predicted accuracies, m, of architectures with features x, m x len(FEATURES)."""
+        return _SCALE.untransform(self._model.mean(x))
+
+    def shuffled(self, seed: int) -> TransferPrior:
+        """A prior that is wrong: the same accuracies, but permuted among the architectures.
+
+        The trainings of one architecture stay together, so that it is as sure of itself as this one.
+        """
+        distinct, which = np.unique(self._x, axis=0, return_inverse=True)
+        permuted = np.random.default_rng(seed).permutation(distinct)
+        return TransferPrior(permuted[which.reshape(-1)], self._accuracies)
+
+
+def _features(configs: Sequence[ArchitectureConfig]) -> np.ndarray:
+    return np.array([architecture_features(config) for config in configs]).reshape(-1, len(FEATURES))

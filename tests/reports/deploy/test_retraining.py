@@ -1,0 +1,70 @@
+import json
+import statistics
+
+import pytest
+
+from mgnas.errors import UserError
+from mgnas.files import write_yaml
+from mgnas.reports.deploy.classifier import load_model
+from mgnas.reports.deploy.retraining import Retrained, load_retrained, retrain
+
+
+def of(run, label):
+    return next(record for record in run.load() if record.candidate.params["base_channels"] == label)
+
+
+def test_retraining_through_ray_continues_and_never_repeats(run):
+    small, large = of(run, "4"), of(run, "8")
+    folder = run.path / "retrained" / large.candidate.id
+    # Another training has begun where seed 1 of the larger one belongs: it fails, the others do not.
+    (folder / "seed-1").mkdir(parents=True)
+    write_yaml(folder / "seed-1" / "task.yaml", {"another": "training"})
+    outcomes = []
+    found = retrain(run, [small, large], 2, on_end=outcomes.append)
+    assert len(outcomes) == 4
+    failed = [outcome for outcome in outcomes if outcome.accuracy is None]
+    assert [(o.record.number, o.seed) for o in failed] == [(large.number, 1)]
+    assert "another, unfinished training" in failed[0].reason
+    assert [(r.trial, len(r.accuracies)) for r in found] == [(small.number, 2), (large.number, 1)]
+    first = found[0]
+    results = [json.loads((first.folder / f"seed-{seed}" / "result.json").read_text()) for seed in (0, 1)]
+    assert first.accuracies == tuple(result["test_accuracy"] for result in results)
+    assert [result["seed"] for result in results] == [0, 1]
+    assert [result["training_images"] for result in results] == [1437, 1437]
+    assert results[0]["training"]["batch_size"] == 256
+    assert first.estimate == 0.80
+    assert "over 2 seeds" in (first.folder / "seed-0" / "model_card.md").read_text()
+    assert load_model(first.folder / "seed-0").config == small.candidate.architecture
+
+    # What is finished stays as it is; what failed is tried again, without Ray where nothing is left to do.
+    before = (first.folder / "seed-0" / "model.pt").stat().st_mtime_ns
+    again = []
+    retrain(run, [small], 2, on_end=again.append)
+    assert [outcome.known for outcome in again] == [True, True]
+    assert (first.folder / "seed-0" / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match=r"seed-0: was trained with another training section; move it away"):
+        retrain(run, [small], 2, epochs=7)
+
+
+def test_mean_spread_and_shift(tmp_path):
+    retrained = Retrained(3, 0.95, "test", (0.90, 0.92, 0.97), tmp_path)
+    assert retrained.mean == pytest.approx(0.93)
+    assert retrained.spread == pytest.approx(statistics.stdev([0.90, 0.92, 0.97]))
+    assert retrained.shift == pytest.approx(-0.02)
+    words = "test accuracy 93.00 % +- 3.61 over 3 seeds, -2.00 points against the search's 95.00 %"
+    assert retrained.in_words() == words
+    single = Retrained(3, 0.95, "test", (0.96,), tmp_path)
+    assert single.spread is None
+    assert single.in_words() == "test accuracy 96.00 % over 1 seed, +1.00 points against the search's 95.00 %"
+
+
+def test_unfinished_trainings_do_not_count_and_damage_is_one_line(run):
+    folder = run.path / "retrained" / "some-network"
+    (folder / "seed-0").mkdir(parents=True)
+    (folder / "choice.json").write_text('{"trial": 0, "validation_accuracy": 0.8}')
+    assert load_retrained(run) == []
+    (folder / "seed-0" / "result.json").write_text('{"test_accuracy": 0.9}')
+    assert load_retrained(run)[0].accuracies == (0.9,)
+    (folder / "choice.json").write_text("{}")
+    with pytest.raises(UserError, match=r"choice\.json: is damaged"):
+        load_retrained(run)

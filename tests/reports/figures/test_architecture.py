@@ -1,0 +1,88 @@
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from mgnas.models.config import ArchitectureConfig
+from mgnas.reports.figures.architecture import ROLES, Box, Line, draw_architecture, to_figure, to_svg
+from mgnas.space.published import PUBLISHED
+
+
+def boxes(drawing):
+    return [shape for shape in drawing.shapes if isinstance(shape, Box) and shape.lines]
+
+
+def smoothers(drawing):
+    """Of each smoother box: how many steps on how many channels, grouped how."""
+    found = [re.findall(r"(\d+) x \(A, B\)|(\d+) ch, (.*)", " ".join(box.lines)) for box in boxes(drawing)]
+    return [(int(pair[0][0]), int(pair[1][1]), pair[1][2]) for pair in found if len(pair) == 2]
+
+
+def test_a_mgiad_level_is_a_v_over_its_channel_levels():
+    config = ArchitectureConfig(family="mgiad", base_channels=(32,), group_size=4, smoothing_steps=3)
+    drawing = draw_architecture(config, 16)
+    assert smoothers(drawing) == [
+        (3, 32, "g_s 4"),
+        (3, 16, "g_s 4"),
+        (6, 8, "full"),
+        (3, 16, "g_s 4"),
+        (3, 32, "g_s 4"),
+    ]
+    v = [box for box in boxes(drawing) if "(A, B)" in box.lines[0]]
+    assert [box.x for box in v] == sorted(box.x for box in v)
+    depths = [box.y for box in v]
+    assert depths[0] == depths[4] < depths[1] == depths[3] < depths[2]
+    # Both sides of a level share A and B: a dashed line joins them, but for the coarsest.
+    assert sum(isinstance(shape, Line) and shape.dashed for shape in drawing.shapes) == 2
+
+
+@pytest.mark.parametrize(
+    ("sharing", "steps"),
+    [
+        ("AB", [("A, B", "A, B", "A, B"), ("A, B", "A, B", "A, B")]),
+        ("A", [("A, B1", "A, B2", "A, B3"), ("A, B1", "A, B2", "A, B3")]),
+        # u = 0 before the first step of the finest level, which has no A there.
+        ("none", [("B1", "A2, B2", "A3, B3"), ("A1, B1", "A2, B2", "A3, B3")]),
+    ],
+)
+def test_mgnet_steps_name_what_they_share(sharing, steps):
+    config = ArchitectureConfig(family="mgnet", base_channels=(8, 16), smoothing_steps=3, sharing=sharing)
+    operators = [box.lines[1] for box in boxes(draw_architecture(config, 32)) if box.lines[0].startswith("step")]
+    assert operators == [operator for level in steps for operator in level]
+
+
+def test_resolution_levels_halve_the_image():
+    config = ArchitectureConfig(family="resnet", base_channels=(8, 16, 32))
+    texts = " ".join(shape.text for shape in draw_architecture(config, 28).shapes if hasattr(shape, "text"))
+    assert all(f"{size} x {size} pixels" in texts for size in (28, 14, 7))
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)
+def test_every_published_network_fits_its_frame(row):
+    drawing = draw_architecture(row.config, 32)
+    for shape in drawing.shapes:
+        if isinstance(shape, Box):
+            assert shape.x >= 0
+            assert shape.x + shape.width <= drawing.width
+            assert shape.y + shape.height <= drawing.height
+    root = ElementTree.fromstring(to_svg(drawing))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "var(" not in to_svg(drawing)
+    assert f"var({ROLES['ink'][0]})" in to_svg(drawing, themed=True)
+
+
+def test_boxes_of_a_level_do_not_overlap():
+    config = ArchitectureConfig(family="mgic", base_channels=(32, 64), group_size=4)
+    placed = boxes(draw_architecture(config, 32))
+    for index, one in enumerate(placed):
+        for other in placed[index + 1 :]:
+            apart_x = one.x + one.width <= other.x or other.x + other.width <= one.x
+            apart_y = one.y + one.height <= other.y or other.y + other.height <= one.y
+            assert apart_x or apart_y
+
+
+def test_figure_shows_the_same_boxes():
+    drawing = draw_architecture(ArchitectureConfig(family="mgiad", base_channels=(16,)), 8)
+    axes = to_figure(drawing).axes[0]
+    texts = {text.get_text() for text in axes.texts}
+    assert {line for box in boxes(drawing) for line in box.lines} <= texts

@@ -1,0 +1,244 @@
+"""The run directory: made whole or not at all, and read back as it was written."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mgnas.files import read_yaml
+from mgnas.search.config import SearchConfig
+from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.trial_record import TrialRecord, TrialState
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Folder of the run directories; not there yet."""
+    return tmp_path / "some" / "runs"
+
+
+@pytest.fixture
+def config(small_search) -> SearchConfig:
+    return small_search()
+
+
+@pytest.fixture
+def run(runs, config) -> RunDirectory:
+    return RunDirectory.create(config, runs)
+
+
+def same_search(first: SearchConfig, second: SearchConfig) -> bool:
+    """Equal but for the file that they were read from."""
+    return dataclasses.replace(first, file="") == dataclasses.replace(second, file="")
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -------------------------------------------------------------------------------------------------------------- create
+
+
+def test_a_new_run_has_its_config_its_study_and_no_trials(run, runs, config):
+    assert run.path == runs / "small-1"
+    assert names(runs) == ["small-1"]
+    assert names(run.path) == ["config.yaml", "run.json", "study.db", "trials"]
+    assert run.load() == []
+    assert run.elapsed == 0
+    assert same_search(run.config, config)
+
+
+def test_the_config_is_read_back_equal(runs, search_file):
+    written = SearchConfig.load(
+        search_file(
+            name="full",
+            data={"name": "digits", "validation_fraction": 0.3, "split_seed": 7, "train_images": 500},
+            space={
+                "fixed": {"family": "mgiad", "fully_coupled_channels": 2},
+                "parameters": {
+                    "base_channels": [[4], [4, 8]],
+                    "channel_scaling": [1, 1.5, 2],
+                    "smoothing_steps": {"low": 1, "high": 3},
+                    "learning_rate": {"low": 1e-3, "high": 0.3, "log": True},
+                    "channel_levels": [None, 2],
+                },
+                "limits": {"max_weights": "20k", "min_weights": 100},
+            },
+            training={"epochs": 3, "weight_decay": 1e-5, "crop_padding": 1, "flip": True},
+            search={"sampler": "gp", "trials": 7, "seed": 11},
+            resources={"workers": 2, "gpus_per_trial": 0.25},
+            final_training={"epochs": 30, "label_smoothing": 0.1},
+        )
+    )
+    run = RunDirectory.create(written, runs)
+    assert same_search(RunDirectory(run.path).config, written)
+    assert run.config.file == str(run.path / "config.yaml")
+
+
+def test_the_written_config_names_every_default(run):
+    content = read_yaml(run.path / "config.yaml")
+    defaults = {"seed": 0, "prior": "none", "stopping": "none"}
+    assert content["search"] == {"sampler": "random", "trials": 3, "loggers": ["tensorboard"]} | defaults
+    assert content["training"]["momentum"] == 0.9
+    assert content["data"]["validation_fraction"] == 0.2
+
+
+def test_runs_are_numbered_freely(runs, config):
+    assert [RunDirectory.create(config, runs).path.name for _ in range(3)] == ["small-1", "small-2", "small-3"]
+    (runs / "small-2").rename(runs / "elsewhere")
+    assert RunDirectory.create(config, runs).path.name == "small-2"
+    assert RunDirectory.create(config, runs).path.name == "small-4"
+
+
+def test_a_file_takes_a_number_too(runs, config):
+    runs.mkdir(parents=True)
+    (runs / "small-1").write_text("")
+    assert RunDirectory.create(config, runs).path.name == "small-2"
+
+
+def test_a_name_of_its_own(runs, config):
+    assert RunDirectory.create(config, runs, "mine").path == runs / "mine"
+
+
+def test_a_taken_name_is_refused_and_left_as_it_is(runs, config, refusal):
+    run = RunDirectory.create(config, runs, "mine")
+    study = (run.path / "study.db").read_bytes()
+    message = refusal(lambda: RunDirectory.create(config, runs, "mine"))
+    assert message.startswith(f"{runs / 'mine'}: exists already")
+    assert f"mgnas resume {runs / 'mine'}" in message
+    assert names(runs) == ["mine"]
+    assert (run.path / "study.db").read_bytes() == study
+
+
+def test_an_empty_folder_of_the_name_is_not_overwritten(runs, config, refusal):
+    (runs / "mine").mkdir(parents=True)
+    refusal(lambda: RunDirectory.create(config, runs, "mine"))
+    assert names(runs) == ["mine"]
+    assert names(runs / "mine") == []
+
+
+@pytest.mark.parametrize("below", [[], ["runs"], ["a", "b"]])
+def test_a_parent_that_cannot_be_written_is_refused(tmp_path, config, refusal, below):
+    # A file in the folder's place stops everybody; permissions would not stop root.
+    (tmp_path / "file").write_text("content")
+    parent = (tmp_path / "file").joinpath(*below)
+    message = refusal(lambda: RunDirectory.create(config, parent))
+    assert message.startswith(f"{parent}: cannot be written (")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", "..", ".", ".hidden"])
+def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path, runs, config, refusal, name):
+    refusal(lambda: RunDirectory.create(config, runs, name))
+    assert list(tmp_path.rglob("config.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        pytest.param({"space": {"parameters": {"smoothing_steps": [0, 1]}}}, id="impossible space"),
+        pytest.param({"data": {"name": "npz", "path": "none.npz"}}, id="missing data"),
+    ],
+)
+def test_a_failed_create_leaves_nothing_behind(runs, small_search, refusal, sections):
+    config = small_search(**sections)
+    refusal(lambda: RunDirectory.create(config, runs))
+    assert not runs.exists() or names(runs) == []
+
+
+@pytest.mark.parametrize("name", ["with space", "50%25", "a#b", "what?", "a&b=c", "é"])
+def test_a_folders_name_may_have_any_characters(tmp_path, config, name):
+    run = RunDirectory.create(config, tmp_path / name)
+    assert names(run.path) == ["config.yaml", "run.json", "study.db", "trials"]
+    assert RunDirectory(run.path).load() == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- open
+
+
+def test_an_opened_run_has_its_trials(run):
+    candidate = next(run.space.enumerate())
+    record = TrialRecord(0, candidate, 3, TrialState.COMPLETE, [0.1, 0.5], seconds=2.0, finished=2.5)
+    run.study.start(record)
+    run.study.epoch(record)
+    run.study.end(record)
+    run.study.close()
+    assert RunDirectory(run.path).load() == [record]
+
+
+def test_a_relative_path_can_be_opened(run, monkeypatch):
+    monkeypatch.chdir(run.path.parent)
+    assert RunDirectory("small-1").load() == []
+    assert RunDirectory("small-1").checkpoint(3) == run.path / "trials" / "00003.pt"
+
+
+def test_a_missing_run_is_refused_with_those_that_are_there(runs, config, refusal):
+    assert refusal(lambda: RunDirectory(runs / "small-1")) == f"{runs / 'small-1'}: no such run directory"
+    for _ in range(2):
+        RunDirectory.create(config, runs)
+    message = refusal(lambda: RunDirectory(runs / "small-3"))
+    assert message == f"{runs / 'small-3'}: no such run directory; in {runs} there are small-1, small-2"
+
+
+def test_a_file_is_no_run(tmp_path, refusal):
+    (tmp_path / "run").write_text("")
+    assert "no such run directory" in refusal(lambda: RunDirectory(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("piece", ["config.yaml", "study.db"])
+def test_a_run_with_a_missing_piece_is_refused(run, refusal, piece):
+    (run.path / piece).unlink()
+    message = refusal(lambda: RunDirectory(run.path))
+    assert message.startswith(f"{run.path}: {piece} is missing")
+
+
+@pytest.mark.parametrize("piece", ["config.yaml", "study.db"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00garbage", b"{"])
+def test_a_run_with_a_damaged_piece_is_refused(run, refusal, piece, content):
+    (run.path / piece).write_bytes(content)
+    assert refusal(lambda: RunDirectory(run.path)).startswith(f"{run.path / piece}")
+
+
+def test_a_half_written_run_is_neither_opened_nor_offered_nor_in_the_way(runs, config, refusal):
+    """What a process leaves that was killed while it made the run."""
+    run = RunDirectory.create(config, runs)
+    half = runs / ".new-abc"
+    half.mkdir()
+    (half / "config.yaml").write_text((run.path / "config.yaml").read_text())
+    assert "study.db is missing" in refusal(lambda: RunDirectory(half))
+    assert refusal(lambda: RunDirectory(runs / "other")).endswith("there are small-1")
+    assert RunDirectory.create(config, runs).path.name == "small-2"
+
+
+# --------------------------------------------------------------------------------------------------------------- state
+
+
+def test_checkpoints_have_a_place_each_inside_the_run(run):
+    assert run.checkpoint(7) == run.path / "trials" / "00007.pt"
+    assert run.checkpoint(7).parent.is_dir()
+    assert run.checkpoint(123456).name == "123456.pt"
+
+
+def test_the_clock_is_kept(run):
+    run.elapsed = 12.3456
+    assert run.elapsed == 12.346
+    assert RunDirectory(run.path).elapsed == 12.346
+    assert json.loads((run.path / "clock.json").read_text()) == {"elapsed": 12.346}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"elapsed": null}', b'{"elapsed": "x"}', b"\xff\xfe"])
+def test_a_damaged_clock_goes_on_from_the_last_trial(run, content, caplog):
+    record = TrialRecord(0, next(run.space.enumerate()), 3, TrialState.COMPLETE, [0.1, 0.5], finished=2.5)
+    run.study.adopt(record)
+    (run.path / "clock.json").write_bytes(content)
+    assert run.elapsed == 2.5
+    assert f"{run.path / 'clock.json'}: is damaged" in caplog.text
+
+
+def test_a_changed_config_is_stored(run):
+    run.update_config(run.config.override(trials=9, workers=2))
+    assert run.config.search.trials == 9
+    again = RunDirectory(run.path).config
+    assert (again.search.trials, again.resources.workers) == (9, 2)
+    assert same_search(again, run.config)
+    assert names(run.path) == ["config.yaml", "run.json", "study.db", "trials"]

@@ -1,0 +1,188 @@
+"""Which trials rest, and which are taken up again."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgnas.search.strategy.learning_curves import SCALE, CurveModel, Prediction
+from mgnas.search.strategy.pausing import (
+    MultiObjectiveASHA,
+    ParetoPausing,
+    PausingRule,
+    Rivals,
+    make_pausing_rule,
+    ranked,
+)
+from mgnas.search.trial_record import BELIEF, TrialRecord, TrialState
+
+EPOCHS = 9
+
+
+@pytest.fixture
+def make(wide_space):
+    """weights in about thousands (as smoothing steps), curve, state -> record with the next number."""
+    numbers = iter(range(1000))
+
+    def build(size: int, curve, state=TrialState.RUNNING) -> TrialRecord:
+        values = {"base_channels": "8-16", "channel_scaling": size, "smoothing_steps": 2, "sharing": "AB"}
+        return TrialRecord(next(numbers), wide_space.candidate(values), 0, state, list(curve))
+
+    return build
+
+
+class Expects(CurveModel):
+    """A curve model that says what it is told to: a mean accuracy, and the one a standard deviation above."""
+
+    def __init__(self, mean: float, above: float) -> None:
+        super().__init__(EPOCHS)
+        z = SCALE.transform(np.array([mean, above]))
+        self.says = Prediction(float(z[0]), float(z[1] - z[0]))
+
+    def predict(self, curve, belief=None):
+        return self.says
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 6)), max_size=12))
+def test_the_rival_is_the_best_complete_trial_that_is_no_heavier(wide_space, drawn):
+    rivals, records = Rivals(), []
+    for number, (size, percent) in enumerate(drawn):
+        values = {"base_channels": "8-16", "channel_scaling": size, "smoothing_steps": 2, "sharing": "AB"}
+        state = TrialState.COMPLETE
+        records.append(TrialRecord(number, wide_space.candidate(values), 0, state, [percent / 10]))
+        rivals.add(records[-1])
+    for weights in (0, *(record.weights for record in records)):
+        no_heavier = [record.accuracy for record in records if record.weights <= weights]
+        best = rivals.best(weights)
+        assert (best and best.accuracy) == max(no_heavier, default=None)
+        assert best is None or best.weights <= weights
+
+
+def test_of_equal_rivals_the_first_remains(make):
+    rivals, first = Rivals(), make(1, [0.8], TrialState.COMPLETE)
+    for record in (first, make(1, [0.8], TrialState.COMPLETE), make(2, [0.8], TrialState.COMPLETE)):
+        rivals.add(record)
+    assert rivals.best(first.weights) is rivals.best(10**9) is first
+
+
+@pytest.mark.parametrize(
+    ("rival_has", "rests"),
+    [
+        # Errors with their offset of 0.01: 0.21 is expected, 0.14 one deviation above, 0.0933 two above, so 0.9167.
+        pytest.param(0.917, True, id="upper-quantile-below"),
+        pytest.param(0.916, False, id="upper-quantile-above"),
+    ],
+)
+def test_a_trial_rests_where_two_deviations_do_not_reach_what_a_smaller_one_has(make, rival_has, rests):
+    rule, rival = ParetoPausing(Expects(0.80, 0.87)), make(1, [rival_has], TrialState.COMPLETE)
+    rule.complete(rival)
+    reason = rule.pause(make(2, [0.5]), [])
+    assert (reason is not None) is rests
+    if rests:
+        assert reason.startswith("80.00 % +- ")
+        assert reason.endswith(f" expected; trial {rival.number} has 91.70 % with {rival.weights:,} weights")
+
+
+def test_a_small_network_never_rests_for_being_worse_than_a_large_one(make):
+    rule = ParetoPausing(Expects(0.1, 0.101))
+    rule.complete(make(2, [0.99], TrialState.COMPLETE))
+    assert rule.pause(make(1, [0.1]), []) is None
+
+
+def test_without_a_prediction_nothing_rests(make):
+    rule = ParetoPausing(CurveModel(EPOCHS))
+    rule.complete(make(1, [0.9], TrialState.COMPLETE))
+    assert rule.pause(make(2, [0.0]), []) is None
+
+
+def test_the_paused_trial_farthest_ahead_is_taken_up_again(make):
+    rule = ParetoPausing(Expects(0.80, 0.83))
+    behind, ahead = make(3, [0.5], TrialState.PAUSED), make(2, [0.5], TrialState.PAUSED)
+    for size, accuracy in ((1, 0.70), (3, 0.87)):
+        rule.complete(make(size, [accuracy], TrialState.COMPLETE))
+    assert rule.resume([behind], last=False, spare=False) is None
+    record, reason = rule.resume([behind, ahead], last=False, spare=False)
+    assert record is ahead
+    assert reason.startswith("80.00 % +- ")
+    assert reason.endswith(" expected now")
+
+
+def test_what_the_sampler_expected_of_a_network_counts_too(make):
+    """Ten curves that all end alike say little of this one; a sure belief says it all."""
+    model = CurveModel(3)
+    for i in range(10):
+        model.add([0.3, 0.4, 0.5 + 0.01 * (i % 2)])
+    rule = ParetoPausing(model)
+    rule.complete(make(1, [0.8], TrialState.COMPLETE))
+    hopeless, hopeful = make(2, [0.3]), make(3, [0.3])
+    hopeful.sampler_notes[BELIEF] = [float(SCALE.transform(0.85)), 0.001]
+    assert rule.pause(hopeless, []) is not None
+    assert rule.pause(hopeful, []) is None
+    assert rule.predict(hopeful).mean == pytest.approx(0.85, abs=0.01)
+
+
+def test_at_the_end_trials_have_three_deviations(make):
+    rule = ParetoPausing(Expects(0.80, 0.83))
+    resting = make(3, [0.5], TrialState.PAUSED)
+    rule.complete(make(1, [0.87], TrialState.COMPLETE))
+    assert rule.resume([resting], last=False, spare=False) is None
+    assert rule.resume([resting], last=True, spare=False)[0] is resting
+    rule.complete(make(1, [0.91], TrialState.COMPLETE))
+    assert rule.resume([resting], last=True, spare=False) is None
+    assert rule.resume([resting], last=True, spare=True) == (resting, "the space has nothing else to train")
+
+
+# --------------------------------------------------------------------------------------------------- successive halving
+
+
+def test_ranks_are_fronts_and_within_a_front_crowding_distances():
+    """Points 0, 1, 2, 4 are the first front: ends first, then 2, whose neighbours are farther apart; 3 is dominated."""
+    points = np.array([[0.0, 10.0], [1.0, 8.0], [4.0, 2.0], [5.0, 9.0], [10.0, 0.0]])
+    assert ranked(points) == [0, 4, 2, 1, 3]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_no_point_is_ranked_before_one_that_dominates_it(points):
+    points = np.array(points, dtype=float)
+    order = ranked(points)
+    assert sorted(order) == list(range(len(points)))
+    for place, later in enumerate(order):
+        for earlier in order[:place]:
+            dominates = (points[later] <= points[earlier]).all() and (points[later] < points[earlier]).any()
+            assert not dominates
+
+
+def test_asha_keeps_the_best_third_of_each_rung(make):
+    rule = MultiObjectiveASHA(EPOCHS, first_rung=1, eta=3)
+    assert rule.rungs == [1, 3]
+    first = make(2, [0.5])
+    assert rule.pause(first, [first]) is None, "the first to come is the best so far"
+    worse = make(3, [0.4])
+    reason = rule.pause(worse, [first, worse])
+    assert reason == "not among the best 1 of 2 after epoch 1"
+    assert rule.pause(make(3, [0.4, 0.4]), [first, worse]) is None, "epoch 2 is no rung"
+
+
+def test_asha_promotes_a_resting_trial_when_there_is_room(make):
+    rule = MultiObjectiveASHA(EPOCHS)
+    best, second = make(2, [0.5, 0.6]), make(2, [0.45], TrialState.PAUSED)
+    others = [make(3, [0.1 * i], TrialState.PAUSED) for i in range(3)]
+    assert rule.resume([best, second, *others], last=False, spare=False) is None
+    record, reason = rule.resume([best, second, *others, make(3, [0.05], TrialState.PAUSED)], last=False, spare=False)
+    assert record is second
+    assert reason == "among the best 2 after epoch 1 now"
+
+
+def test_a_failed_trial_holds_no_place_in_a_rung(make):
+    """Of two that have come, one failed: the other is the best of one."""
+    rule = MultiObjectiveASHA(EPOCHS)
+    failed, other = make(2, [0.5], TrialState.FAILED), make(3, [0.4])
+    assert rule.pause(other, [failed, other]) is None
+
+
+@pytest.mark.parametrize(("name", "kind"), [("pareto", ParetoPausing), ("mo-asha", MultiObjectiveASHA)])
+def test_rules_by_name(name, kind):
+    assert isinstance(make_pausing_rule(name, EPOCHS), kind)
+    assert issubclass(kind, PausingRule)
+    assert make_pausing_rule(name, epochs=1) is None, "one epoch leaves nothing to save"
+    assert make_pausing_rule("none", EPOCHS) is None

@@ -1,0 +1,438 @@
+"""The recipe: schedule, augmentation, one step by hand, and the same numbers again after every interruption."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mgnas.models import build_model
+from mgnas.search.data.dataset import DataSettings, ImageDataset, load_dataset
+from mgnas.search.training.trainer import (
+    DamagedCheckpointError,
+    EpochResult,
+    Trainer,
+    TrainingDivergedError,
+    learning_rate,
+)
+from mgnas.space import TrainingSettings
+
+
+def settings(**changes) -> TrainingSettings:
+    return TrainingSettings(**({"epochs": 4, "batch_size": 16, "crop_padding": 1, "flip": True} | changes))
+
+
+@pytest.fixture
+def start(numbered, tiny):
+    """Keywords -> a run on 40 images of 2 classes, measured on 8 others."""
+    images = numbered([24, 24])
+    train, evaluation = images.take(np.arange(40)), images.take(np.arange(40, 48))
+
+    def make(recipe=None, architecture=None, seed=0, train=train, evaluation=evaluation) -> Trainer:
+        architecture = architecture or tiny(num_classes=2)
+        return Trainer(architecture, recipe or settings(), train, evaluation, seed)
+
+    return make
+
+
+def state(run: Trainer) -> dict[str, torch.Tensor]:
+    """Everything that the next epoch depends on: weights, batch norm statistics, momentum."""
+    momentum = {f"momentum {i}": s["momentum_buffer"] for i, s in run.optimizer.state_dict()["state"].items()}
+    return {name: tensor.clone() for name, tensor in (run.model.state_dict() | momentum).items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def curve(run: Trainer) -> list[tuple]:
+    return [(result.epoch, result.loss, result.accuracy) for result in run.history]
+
+
+def train_to_the_end(run: Trainer) -> Trainer:
+    while not run.finished:
+        run.run_epoch()
+    return run
+
+
+# ------------------------------------------------------------------------------------------------------------- schedule
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        (0, 0),
+        (0.5, 0.05),
+        (1, 0.1),
+        (3.5, 0.1 * (1 + math.sqrt(0.5)) / 2),
+        (6, 0.05),
+        (8.5, 0.1 * (1 - math.sqrt(0.5)) / 2),
+        (11, 0),
+    ],
+)
+def test_the_rate_rises_linearly_and_falls_as_half_a_cosine(progress, expected):
+    recipe = settings(epochs=11, learning_rate=0.1, warmup_epochs=1.0)
+    assert learning_rate(recipe, progress) == pytest.approx(expected, abs=1e-15)
+
+
+def test_without_warm_up_the_rate_starts_at_its_peak():
+    assert learning_rate(settings(learning_rate=0.3, warmup_epochs=0.0), 0) == 0.3
+
+
+def test_a_warm_up_over_all_epochs_ends_at_the_peak():
+    recipe = settings(epochs=4, learning_rate=0.3, warmup_epochs=4.0)
+    assert [learning_rate(recipe, progress) for progress in (0, 2, 4)] == [0, 0.15, 0.3]
+
+
+def test_the_last_steps_of_the_epochs_have_the_rates_of_the_schedule(start):
+    run = start(settings(epochs=3, learning_rate=0.2, warmup_epochs=1.0))
+    rates = []
+    while not run.finished:
+        run.run_epoch()
+        rates += {group["lr"] for group in run.optimizer.param_groups}
+    assert rates == pytest.approx([0.2, 0.1, 0], abs=1e-15)
+
+
+# --------------------------------------------------------------------------------------------------------- augmentation
+
+
+def images_seen(run: Trainer) -> np.ndarray:
+    """The images that the network is trained on in the next epoch, as uint8 n x c x h x w, in order."""
+    seen = []
+    hook = run.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
+    run.run_epoch()
+    hook.remove()
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in run.normalisation().values())
+    return ((torch.cat(seen) * std + mean) * 255).round().to(torch.uint8).numpy()
+
+
+def places(images: np.ndarray, among: np.ndarray) -> list[int]:
+    """Where each image stands among others that are all different."""
+    known = {image.tobytes(): place for place, image in enumerate(among)}
+    return [known[image.tobytes()] for image in images]
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own_and_of_the_seed(start, numbered, tiny):
+    train = numbered([20, 20], channels=3)
+    recipe, architecture = settings(batch_size=10, crop_padding=0, flip=False), tiny(num_classes=2, in_channels=3)
+    first, other = (start(recipe, architecture, seed, train, evaluation=None) for seed in (1, 2))
+    orders = [places(images_seen(run), train.images) for run in (first, first, other, other)]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert len(set(map(tuple, orders))) == 4
+
+
+def test_images_beyond_the_last_whole_batch_are_left_for_other_epochs(start, numbered):
+    train = numbered([20, 20])
+    run = start(settings(batch_size=16, crop_padding=0, flip=False), train=train)
+    seen = places(images_seen(run), train.images)
+    assert len(seen) == len(set(seen)) == 32
+
+
+def test_flips_mirror_some_images_left_to_right(start, numbered):
+    train = numbered([50, 50])
+    run = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
+    both = np.concatenate([train.images, train.images[:, :, :, ::-1]])
+    seen = places(images_seen(run), both)
+    assert sorted(place % 100 for place in seen) == list(range(100))
+    assert 30 < sum(place >= 100 for place in seen) < 70
+
+
+def test_flips_take_turns_from_epoch_to_epoch(start, numbered):
+    train = numbered([50, 50])
+    run = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
+    both = np.concatenate([train.images, train.images[:, :, :, ::-1]])
+    views = [set(places(images_seen(run), both)) for _ in range(3)]
+    assert views[0] | views[1] == set(range(200))
+    assert views[2] == views[0]
+
+
+# ----------------------------------------------------------------------------------------------- average of the weights
+
+
+def test_the_average_of_the_weights_follows_its_formula(start, tiny):
+    recipe = settings(ema_decay=0.75, batch_size=40, epochs=3)
+    averaged, plain = start(recipe), start(settings(batch_size=40, epochs=3))
+    expected = None
+    for _ in range(3):
+        averaged.run_epoch()
+        plain.run_epoch()  # One step: the average must not disturb the training.
+        weight = plain.model.head.linear.weight.detach().clone()
+        expected = weight if expected is None else 0.75 * expected + 0.25 * weight
+    assert same(state(averaged), state(plain))
+    torch.testing.assert_close(averaged.trained_model.head.linear.weight, expected)
+    assert plain.trained_model is plain.model
+
+
+def test_a_continued_average_equals_the_uninterrupted_one(start, tmp_path):
+    recipe = settings(ema_decay=0.9, cutout=3)
+    whole, first = train_to_the_end(start(recipe)), start(recipe)
+    first.run_epoch()
+    first.save(tmp_path / "run.pt")
+    continued = start(recipe)
+    continued.load(tmp_path / "run.pt")
+    train_to_the_end(continued)
+    assert same(dict(continued.trained_model.state_dict()), dict(whole.trained_model.state_dict()))
+    assert curve(continued) == curve(whole)
+
+
+# ------------------------------------------------------------------------------------------------------------- one step
+
+
+def gradient_by_hand(recipe: TrainingSettings, train: ImageDataset, architecture, seed: int):
+    """Initial parameters, their gradient on all images at once, and the loss."""
+    torch.manual_seed(seed)
+    model = build_model(architecture)
+    pixels = train.images / 255.0
+    mean, std = pixels.mean(axis=(0, 2, 3)), pixels.std(axis=(0, 2, 3), ddof=1)
+    inputs = (pixels - mean[:, None, None]) / std[:, None, None]
+    loss = F.cross_entropy(
+        model(torch.from_numpy(inputs).float()), torch.from_numpy(train.labels), label_smoothing=recipe.label_smoothing
+    )
+    parameters = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    before = {name: parameter.detach() for name, parameter in parameters.items()}
+    return before, dict(zip(before, gradients, strict=True)), loss.item()
+
+
+def test_one_step_is_nesterovs_with_decay_of_the_matrices_only(start, numbered, tiny):
+    train, architecture = numbered([20, 20]), tiny(num_classes=2)
+    recipe = settings(
+        epochs=2,
+        batch_size=64,  # more than there are images: one step with all of them
+        learning_rate=0.2,
+        warmup_epochs=0.0,
+        momentum=0.8,
+        weight_decay=0.05,
+        label_smoothing=0.1,
+        gradient_clip=0.0,
+        crop_padding=0,
+        flip=False,
+    )
+    with torch.random.fork_rng():
+        before, gradients, loss = gradient_by_hand(recipe, train, architecture, seed=7)
+    run = start(recipe, architecture, seed=7, train=train)
+    result = run.run_epoch()
+    rate = 0.1  # half a cosine from 0.2, half-way
+    for name, after in run.model.named_parameters():
+        decay = 0.05 if before[name].ndim > 1 else 0.0
+        step = rate * (1 + 0.8) * (gradients[name] + decay * before[name])
+        torch.testing.assert_close(after.detach(), before[name] - step, rtol=1e-4, atol=1e-6)
+    assert result.loss == pytest.approx(loss, rel=1e-5)
+    assert result.epoch == 1
+
+
+def test_clipping_limits_the_length_of_a_step(start):
+    recipe = settings(
+        epochs=2,
+        batch_size=64,
+        learning_rate=0.2,
+        warmup_epochs=0.0,
+        momentum=0.0,
+        weight_decay=0.0,
+        gradient_clip=1e-3,
+    )
+    run = start(recipe)
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    run.run_epoch()
+    moved = zip(run.model.parameters(), before, strict=True)
+    squares = [(after.detach() - earlier).square().sum().item() for after, earlier in moved]
+    assert math.sqrt(sum(squares)) == pytest.approx(0.1 * 1e-3, rel=1e-3)
+
+
+def test_normalisation_is_the_mean_and_deviation_of_each_channel(start, numbered, tiny):
+    train = numbered([20, 20], channels=3)
+    pixels = train.images / 255.0
+    found = start(train=train, architecture=tiny(num_classes=2, in_channels=3)).normalisation()
+    assert found["mean"] == pytest.approx(pixels.mean(axis=(0, 2, 3)), rel=1e-5)
+    assert found["std"] == pytest.approx(pixels.std(axis=(0, 2, 3), ddof=1), rel=1e-5)
+
+
+def test_black_images_train_to_finite_losses(start):
+    black = ImageDataset(np.zeros((40, 1, 8, 8), np.uint8), np.repeat([0, 1], 20))
+    run = train_to_the_end(start(train=black, evaluation=black))
+    assert all(math.isfinite(result.loss) for result in run.history)
+    assert run.history[-1].accuracy == 0.5
+
+
+# ----------------------------------------------------------------------------------------------------------- evaluation
+
+
+def test_evaluation_counts_the_images_classified_correctly(start, numbered):
+    run = train_to_the_end(start())
+    part = numbered([700, 700])  # more than one batch of evaluation
+    normalisation = run.normalisation()
+    inputs = (torch.from_numpy(part.images).float() / 255 - normalisation["mean"][0]) / normalisation["std"][0]
+    with torch.no_grad():
+        predicted = run.model.eval()(inputs).argmax(dim=1).numpy()
+    assert run.evaluate(part) == sum(predicted == part.labels) / 1400
+    assert 0 < run.evaluate(part) < 1
+
+
+def test_evaluation_changes_nothing(start, numbered):
+    run = start()
+    run.run_epoch()
+    before = state(run)
+    run.evaluate(numbered([30, 30]))
+    assert same(state(run), before)
+
+
+def test_an_epochs_accuracy_is_that_of_the_evaluation_images(start, numbered):
+    evaluation = numbered([9, 9])
+    run = start(evaluation=evaluation)
+    assert run.run_epoch().accuracy == run.evaluate(evaluation)
+
+
+def test_without_evaluation_images_no_accuracy_is_measured_and_training_is_the_same(start):
+    blind, seeing = train_to_the_end(start(evaluation=None)), train_to_the_end(start())
+    assert [result.accuracy for result in blind.history] == [None] * 4
+    assert same(state(blind), state(seeing))
+
+
+# -------------------------------------------------------------------------------------------------------- repeatability
+
+FAMILIES = [
+    {"family": "resnet", "base_channels": (4, 8), "blocks": 1},
+    {"family": "mgnet", "base_channels": (4, 8), "smoothing_steps": 2, "sharing": "A"},
+    {"family": "mgic", "base_channels": (8, 16), "blocks": 1, "group_size": 4, "fully_coupled_channels": 8},
+    {"family": "mgiad", "base_channels": (8, 16), "smoothing_steps": 1, "group_size": 4, "fully_coupled_channels": 4},
+]
+
+
+@pytest.fixture(params=FAMILIES, ids=lambda family: family["family"])
+def architecture(request, tiny):
+    return tiny(num_classes=2, **request.param)
+
+
+def test_the_same_seed_gives_the_same_network_and_curve(start, architecture):
+    first, again, other = (train_to_the_end(start(architecture=architecture, seed=seed)) for seed in (3, 3, 4))
+    assert same(state(first), state(again))
+    assert curve(first) == curve(again)
+    assert not same(state(first), state(other))
+    assert curve(first) != curve(other)
+
+
+def test_the_global_generators_are_left_alone(start):
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    train_to_the_end(start())
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_the_global_generators_have_no_influence(start):
+    torch.manual_seed(1)
+    first = start()
+    first.run_epoch()
+    torch.manual_seed(2)
+    second = start()
+    second.run_epoch()
+    assert same(state(first), state(second))
+
+
+# ---------------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.mark.parametrize("interruptions", [(0,), (1,), (2,), (3,), (1, 2, 3), (4,)])
+def test_a_continued_run_equals_the_uninterrupted_one(start, architecture, tmp_path, interruptions):
+    whole, path = train_to_the_end(start(architecture=architecture)), tmp_path / "run.pt"
+    run = start(architecture=architecture)
+    for epoch in interruptions:
+        while len(run.history) < epoch:
+            run.run_epoch()
+        run.save(path)
+        run = start(architecture=architecture)
+        run.load(path)
+    train_to_the_end(run)
+    assert same(state(run), state(whole))
+    assert curve(run) == curve(whole)
+
+
+def test_a_checkpoint_can_be_taken_up_by_a_run_that_has_gone_on(start, tmp_path):
+    run = start()
+    run.run_epoch()
+    run.save(tmp_path / "run.pt")
+    then, history = state(run), list(run.history)
+    run.run_epoch()
+    run.load(tmp_path / "run.pt")
+    assert same(state(run), then)
+    assert run.history == history
+
+
+def test_a_checkpoint_loads_as_weights_only_and_holds_the_curve(start, tmp_path):
+    run = start()
+    run.run_epoch()
+    run.save(tmp_path / "run.pt")
+    stored = torch.load(tmp_path / "run.pt", weights_only=True)
+    assert same(stored["model"], run.model.state_dict())
+    assert [EpochResult(**result) for result in stored["history"]] == run.history
+
+
+def test_saving_leaves_only_the_checkpoint(start, tmp_path):
+    run = start()
+    for _ in range(2):
+        run.run_epoch()
+        run.save(tmp_path / "run.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_failing_save_leaves_the_last_checkpoint(start, tmp_path):
+    run = start()
+    run.run_epoch()
+    run.save(tmp_path / "run.pt")
+    content = (tmp_path / "run.pt").read_bytes()
+    run.run_epoch()
+    run.optimizer.param_groups[0]["unpicklable"] = lambda: None  # so that writing breaks off in the middle
+    with pytest.raises(Exception, match=r"[Pp]ickle"):
+        run.save(tmp_path / "run.pt")
+    assert (tmp_path / "run.pt").read_bytes() == content
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_damaged(start, tmp_path, share):
+    run, path = start(), tmp_path / "run.pt"
+    run.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DamagedCheckpointError, match=r"run\.pt"):
+        start().load(path)
+
+
+def test_another_networks_checkpoint_is_damaged(start, tiny, tmp_path):
+    start(architecture=tiny(num_classes=2, base_channels=(8,))).save(tmp_path / "run.pt")
+    with pytest.raises(DamagedCheckpointError):
+        start().load(tmp_path / "run.pt")
+
+
+def test_a_run_is_finished_after_its_epochs(start):
+    run = start(settings(epochs=2))
+    assert not run.finished
+    run.run_epoch()
+    assert not run.finished
+    run.run_epoch()
+    assert run.finished
+    assert [result.epoch for result in run.history] == [1, 2]
+    assert all(result.seconds > 0 for result in run.history)
+
+
+# ------------------------------------------------------------------------------------------------------------- learning
+
+
+def test_a_loss_that_is_not_finite_is_divergence(start):
+    run = start(settings(epochs=30, learning_rate=1e6, gradient_clip=0.0, warmup_epochs=0.0))
+    with pytest.raises(TrainingDivergedError) as caught:
+        train_to_the_end(run)
+    assert str(caught.value).endswith(f"in epoch {len(run.history) + 1}")
+    assert all(math.isfinite(result.loss) for result in run.history)
+
+
+def test_a_small_network_learns_the_digits(tiny):
+    data = load_dataset(DataSettings(name="digits"))
+    recipe = TrainingSettings(epochs=5, batch_size=32, learning_rate=0.1)
+    architecture = tiny(base_channels=(8, 16), smoothing_steps=2)
+    run = train_to_the_end(Trainer(architecture, recipe, data.train, data.validation))
+    assert run.history[-1].accuracy > 0.9
+    assert run.evaluate(data.test) > 0.9
+    assert run.history[-1].loss < run.history[0].loss
