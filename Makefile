@@ -41,7 +41,7 @@ test-slow: install
 lint: install links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PYTHONPATH=$(VENV)/src $(BIN)/lint-imports --no-cache --no-logo
+	cd $(VENV)/src && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
 	$(BIN)/pyright
 
 format: install
