@@ -1,4 +1,4 @@
-"""What trials of mgnas are called in every Optuna study: directions, states, attribute keys."""
+"""What mgnas writes into Optuna studies: directions, states, attribute keys."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ OPTUNA_STATE = {
     TrialState.FAILED: OptunaState.FAIL,
 }
 """What a trial's state is called there."""
+
+EXPECTED = "mgnas:belief"
+"""Key of a system attribute: [mean, standard deviation] of `TrialRecord.expected`. Version 0.1.0 wrote it, too."""
+
+PREDICTION = "mgnas:prediction"
+REPEAT = "mgnas:repeat"

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..models.config import ArchitectureConfig
 from ..space.candidate import Candidate
-
-PREDICTION = "mgnas:prediction"
-"""Key of an unfinished trial's system attributes in Optuna: [accuracy, standard deviation] that its curve points to."""
-
-BELIEF = "mgnas:belief"
-"""Key there by which a sampler says what it expects of a network before its training: [mean, standard deviation] of the
-final accuracy on the scale of LogErrorTransform."""
-
-REPEAT = "mgnas:repeat"
-"""Key there by which a sampler says that it means a configuration to be trained once more, with another seed."""
 
 
 class TrialState(enum.StrEnum):
@@ -29,6 +21,56 @@ class TrialState(enum.StrEnum):
     PAUSED = "paused"
     COMPLETE = "complete"
     FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class GaussianPrediction:
+    """Mean and standard deviation of a value that is not known yet; who hands it on says on which scale."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class CompletedTrial:
+    """A trial that has run all its epochs, as reports and users of the Python interface see it.
+
+    Args:
+        number: counts from 0 within a search.
+        candidate: what was trained.
+        seed: of the training.
+        curve: validation accuracy after each epoch, as fractions; not empty.
+        seconds: training time, summed over the epochs.
+        finished: when it ended, in seconds after the search began; None: an early version did not store it.
+        decisions: when and why it was paused and resumed, in words.
+    """
+
+    number: int
+    candidate: Candidate
+    seed: int
+    curve: tuple[float, ...]
+    seconds: float
+    finished: float | None
+    decisions: tuple[str, ...] = ()
+
+    @property
+    def architecture(self) -> ArchitectureConfig:
+        return self.candidate.architecture
+
+    @property
+    def weights(self) -> int:
+        """Trainable parameters."""
+        return self.candidate.weights
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per image."""
+        return self.candidate.macs
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy after the last epoch, as a fraction."""
+        return self.curve[-1]
 
 
 @dataclass
@@ -45,7 +87,9 @@ class TrialRecord:
         seconds: training time so far, summed over its epochs.
         finished: when it ended, in seconds after the search began (its interruptions left out); None before.
         sampler_notes: what the sampler wants to find again on the trial, such as NSGA-II's generation.
-        decisions: when and why it was paused and taken up again, in words.
+        decisions: when and why it was paused and resumed, in words.
+        expected: the final accuracy that the sampler expected before the training, on the scale of LogErrorTransform;
+            None: the sampler has no model.
     """
 
     number: int
@@ -58,6 +102,7 @@ class TrialRecord:
     finished: float | None = None
     sampler_notes: dict[str, Any] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
+    expected: GaussianPrediction | None = None
 
     @property
     def weights(self) -> int:
@@ -67,3 +112,16 @@ class TrialRecord:
     def accuracy(self) -> float | None:
         """Validation accuracy after the last epoch; None unless the trial is complete."""
         return self.curve[-1] if self.state is TrialState.COMPLETE else None
+
+    @property
+    def completed(self) -> CompletedTrial | None:
+        """The trial as it is now and will stay; None unless it is complete."""
+        if self.state is not TrialState.COMPLETE:
+            return None
+        curve, decisions = tuple(self.curve), tuple(self.decisions)
+        return CompletedTrial(self.number, self.candidate, self.seed, curve, self.seconds, self.finished, decisions)
+
+
+def completed_trials(records: Iterable[TrialRecord]) -> list[CompletedTrial]:
+    """Those of the records that are complete, in their order; half-trained and failed ones have no accuracy."""
+    return [trial for record in records if (trial := record.completed) is not None]

@@ -22,7 +22,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from ..trial_record import BELIEF, REPEAT
+from ..optuna_schema import EXPECTED, REPEAT
 from .acquisition import Front, gaps
 from .candidate_pool import CandidatePool, DistributionPool, Point, Pool, stacked
 from .features import FEATURES
@@ -174,7 +174,7 @@ class EHVISampler(BaseSampler):
         if again:
             study._storage.set_trial_system_attr(trial._trial_id, REPEAT, True)
         if self._expected is not None and isinstance(self._scale, LogErrorTransform):
-            study._storage.set_trial_system_attr(trial._trial_id, BELIEF, self._expected)
+            study._storage.set_trial_system_attr(trial._trial_id, EXPECTED, self._expected)
         return dict(point.values)
 
     def _enter(self, study: Study) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
 
-from ..trial_record import PREDICTION
+from ..optuna_schema import PREDICTION
 from .candidate_pool import Point, Pool
 
 

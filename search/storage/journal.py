@@ -16,7 +16,8 @@ from mgnas.errors import ConfigError, SearchStoppedError
 from mgnas.files import write_text
 
 from ...space.search_space import SearchSpace
-from ..trial_record import TrialRecord, TrialState
+from ..optuna_schema import EXPECTED
+from ..trial_record import GaussianPrediction, TrialRecord, TrialState
 
 
 class Journal:
@@ -98,12 +99,13 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _start(record: TrialRecord) -> dict[str, Any]:
+    expected = {EXPECTED: [record.expected.mean, record.expected.std]} if record.expected else {}
     return {
         "event": "start",
         "number": record.number,
         "values": record.candidate.params,
         "seed": record.seed,
-        "notes": record.sampler_notes,
+        "notes": record.sampler_notes | expected,
     }
 
 
@@ -126,7 +128,10 @@ def _read_start(entry: dict[str, Any], known: dict[int, TrialRecord], space: Sea
         known[number].state = TrialState.RUNNING
         return
     candidate = space.build(entry["values"])
-    known[number] = TrialRecord(number, candidate, int(entry["seed"]), sampler_notes=dict(entry["notes"]))
+    notes = dict(entry["notes"])
+    expected = notes.pop(EXPECTED, None)
+    known[number] = TrialRecord(number, candidate, int(entry["seed"]), sampler_notes=notes)
+    known[number].expected = expected and GaussianPrediction(*expected)
 
 
 def _read_end(entry: dict[str, Any], record: TrialRecord) -> None:

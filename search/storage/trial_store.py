@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from mgnas.errors import SearchStoppedError, UserError
 
 from ...space.search_space import SearchSpace
-from ..optuna_schema import OPTUNA_STATE
-from ..trial_record import TrialRecord, TrialState
+from ..optuna_schema import EXPECTED, OPTUNA_STATE
+from ..trial_record import GaussianPrediction, TrialRecord, TrialState
 
 _STATE = {value: key for key, value in OPTUNA_STATE.items()}
 # What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a file that is none of theirs or was damaged.
@@ -111,6 +111,7 @@ class TrialStore:
     def _add(self, record: TrialRecord, state: OptunaState | None = None) -> int:
         """A new running trial of the storage, or all of one that stands as `state` says; its id there."""
         candidate, adopted = record.candidate, state is not None
+        expected = {EXPECTED: [record.expected.mean, record.expected.std]} if record.expected else {}
         attributes = {
             "id": candidate.id,
             "weights": candidate.weights,
@@ -127,7 +128,7 @@ class TrialStore:
             values=_values(record) if adopted else None,
             params=candidate.params,
             distributions=self._distributions,
-            system_attrs=record.sampler_notes,
+            system_attrs=record.sampler_notes | expected,
             user_attrs=attributes,
             intermediate_values=dict(enumerate(record.curve, start=1)) if adopted else None,
         )
@@ -199,6 +200,8 @@ class TrialStore:
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.label}: trial {trial.number} does not fit the search space ({error})") from None
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
+        notes = dict(trial.system_attrs)
+        expected = notes.pop(EXPECTED, None)
         return TrialRecord(
             trial.number,
             candidate,
@@ -208,8 +211,9 @@ class TrialStore:
             attributes.get("reason", ""),
             attributes.get("seconds", 0.0),
             attributes.get("finished"),
-            dict(trial.system_attrs),
+            notes,
             list(attributes.get("decisions", ())),
+            expected and GaussianPrediction(*expected),
         )
 
 

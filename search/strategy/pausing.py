@@ -15,7 +15,7 @@ from operator import attrgetter
 import moocore
 import numpy as np
 
-from ..trial_record import BELIEF, TrialRecord, TrialState
+from ..trial_record import TrialRecord, TrialState
 from .learning_curves import CurveModel, Prediction
 
 
@@ -74,8 +74,8 @@ class ParetoPausing(PausingRule):
 
     def predict(self, record: TrialRecord) -> Prediction | None:
         """The final accuracy expected of it, by its curve and by what the sampler expected of its network."""
-        belief = record.sampler_notes.get(BELIEF)
-        return self.model.predict(record.curve, belief and Prediction(*belief))
+        expected = record.expected
+        return self.model.predict(record.curve, expected and Prediction(expected.mean, expected.std))
 
     def pause(self, record: TrialRecord, records: Sequence[TrialRecord]) -> str | None:
         expected, rival = self.predict(record), self._rivals.best(record.weights)

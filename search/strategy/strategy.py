@@ -26,8 +26,8 @@ from mgnas.errors import ConfigError
 
 from ...space.candidate import Candidate
 from ...space.search_space import SearchSpace
-from ..optuna_schema import DIRECTIONS, OPTUNA_STATE
-from ..trial_record import PREDICTION, REPEAT, TrialRecord, TrialState
+from ..optuna_schema import DIRECTIONS, EXPECTED, OPTUNA_STATE, PREDICTION, REPEAT
+from ..trial_record import GaussianPrediction, TrialRecord, TrialState
 from .pausing import PausingRule
 
 _MUTATIONS_PER_DISTANCE = 30
@@ -138,7 +138,9 @@ class Strategy:
             # NOTE: The sampler's own notes go along; without its generation NSGA-II would never breed from the trial.
             sampler_trial = self._add(candidate, OptunaState.RUNNING, None, notes)
         number = len(self.records)
+        expected = notes.pop(EXPECTED, None)
         record = TrialRecord(number, candidate, seed=self.seed + number, sampler_notes=notes)
+        record.expected = expected and GaussianPrediction(*expected)
         self.records.append(record)
         self._seen.add(candidate.id)
         self._sampler_trials[number] = sampler_trial

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mgnas.models import ArchitectureConfig, count_weights
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.search.history.table import TableRow, TabularBenchmark
+from mgnas.search.optuna_schema import REPEAT
 from mgnas.search.samplers.candidate_pool import CandidatePool
 from mgnas.search.samplers.ehvi import EHVISampler
 from mgnas.search.samplers.factory import make_sampler
@@ -18,7 +19,7 @@ from mgnas.search.simulation.simulator import simulate
 from mgnas.search.simulation.surrogate import surrogate_table
 from mgnas.search.strategy.pausing import make_pausing_rule
 from mgnas.search.strategy.strategy import Decision, Strategy
-from mgnas.search.trial_record import REPEAT, TrialState
+from mgnas.search.trial_record import TrialState
 
 EPOCHS = 4
 NETWORKS = [

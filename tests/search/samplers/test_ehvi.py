@@ -12,13 +12,13 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from mgnas.search.optuna_schema import EXPECTED, PREDICTION, REPEAT
 from mgnas.search.samplers import ehvi as ehvi_sampler
 from mgnas.search.samplers.acquisition import expected_hypervolume_improvement
 from mgnas.search.samplers.candidate_pool import CandidatePool, scaled
 from mgnas.search.samplers.ehvi import EHVISampler
 from mgnas.search.samplers.outcome_transforms import LogErrorTransform
 from mgnas.search.samplers.transfer_prior import TransferPrior
-from mgnas.search.trial_record import BELIEF, PREDICTION, REPEAT
 
 GRID = {
     "width": IntDistribution(1, 30),
@@ -130,7 +130,7 @@ def test_where_others_run_the_model_is_used_from_the_second_result_on(wide_space
         study = new_study(EHVISampler(None, pool=pool, prior=make_prior(), seed=0, scale=LogErrorTransform()))
         running = [study.ask(pool.distributions) for _ in range(workers)]
         for told in range(9):
-            if BELIEF in study.trials[-1].system_attrs:
+            if EXPECTED in study.trials[-1].system_attrs:
                 return told
             trial = running.pop(0)
             study.tell(trial, truth_of(trial.params))

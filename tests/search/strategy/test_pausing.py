@@ -14,7 +14,7 @@ from mgnas.search.strategy.pausing import (
     make_pausing_rule,
     ranked,
 )
-from mgnas.search.trial_record import BELIEF, TrialRecord, TrialState
+from mgnas.search.trial_record import GaussianPrediction, TrialRecord, TrialState
 
 EPOCHS = 9
 
@@ -115,7 +115,7 @@ def test_what_the_sampler_expected_of_a_network_counts_too(make):
     rule = ParetoPausing(model)
     rule.complete(make(1, [0.8], TrialState.COMPLETE))
     hopeless, hopeful = make(2, [0.3]), make(3, [0.3])
-    hopeful.sampler_notes[BELIEF] = [float(SCALE.transform(0.85)), 0.001]
+    hopeful.expected = GaussianPrediction(float(SCALE.transform(0.85)), 0.001)
     assert rule.pause(hopeless, []) is not None
     assert rule.pause(hopeful, []) is None
     assert rule.predict(hopeful).mean == pytest.approx(0.85, abs=0.01)

@@ -3,11 +3,12 @@
 import optuna
 import pytest
 
+from mgnas.search.optuna_schema import PREDICTION, REPEAT
 from mgnas.search.samplers.factory import make_sampler
 from mgnas.search.strategy.learning_curves import Prediction
 from mgnas.search.strategy.pausing import PausingRule
 from mgnas.search.strategy.strategy import Decision, Strategy
-from mgnas.search.trial_record import PREDICTION, REPEAT, TrialState
+from mgnas.search.trial_record import TrialState
 
 
 class Pauses(PausingRule):
