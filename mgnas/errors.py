@@ -29,3 +29,15 @@ class ConfigError(UserError, ValueError):
         """The same error, seen from the mapping `prefix` and the file that contain its key."""
         key = ".".join(part for part in (prefix, self.key) if part)
         return ConfigError(key, self.problem, file or self.file)
+
+
+def first_line(reason: BaseException | str) -> str:
+    """The first line of an error's message or of a text, for messages of one line.
+
+    Returns:
+        at most 300 characters; the class name of an error without a message, `unknown` for an empty text.
+    """
+    text = str(reason).strip()
+    if not text:
+        return "unknown" if isinstance(reason, str) else type(reason).__name__
+    return text.splitlines()[0].rstrip()[:300]

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from filelock import FileLock
 
-from mgnas.errors import ConfigError, UserError
+from mgnas.errors import ConfigError, UserError, first_line
 
 from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write, state_of
 from .image_files import find_tiny_imagenet, read_folder, read_tiny_imagenet
@@ -181,9 +181,8 @@ def _downloading(name: str, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, RuntimeError, *_UNREADABLE_ARCHIVE) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = f"put the official archive into {folder}, or give the images as data: {{name: npz, path: ..}}"
-        raise UserError(f"data: {name} could not be downloaded ({reason}); {remedy}") from None
+        raise UserError(f"data: {name} could not be downloaded ({first_line(error)}); {remedy}") from None
     finally:
         lock.release()
 
