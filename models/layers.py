@@ -69,7 +69,7 @@ class Convolution(nn.Conv2d):
 
 
 _VECTOR_BYTES = 16
-"""Wider groups would multiply by zero more often than they save time."""
+"""Bytes of channels of a merged group. Wider groups lose more time to multiplications by zero than they save."""
 
 
 def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
