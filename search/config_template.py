@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from mgnas.errors import UserError
 
 from .data.dataset import Dataset, DataSettings
-from .data.image_files import SUFFIXES
+from .data.image_folder import SUFFIXES
 from .data.sources import KNOWN_SHAPES
 
 _LOOKED_AT, _COMMENT_COLUMN = 300, 44
