@@ -225,20 +225,28 @@ def test_different_networks_have_different_ids(first, second):
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("largest", "too_large", "message"),
     [
-        pytest.param({"family": "mgiad", "base_channels": [7], "smoothing_steps": 256}, id="steps, when doubled"),
         pytest.param(
-            {"family": "resnet", "base_channels": [65536], "channel_scaling": 2.0}, id="channels, when scaled"
+            {"family": "mgiad", "base_channels": [7], "smoothing_steps": 128},
+            {"smoothing_steps": 129},
+            "smoothing_steps: at most 128 before and as many after coarsening",
+            id="steps that the canonical form doubles",
+        ),
+        pytest.param(
+            {"family": "resnet", "base_channels": [32768], "channel_scaling": 2.0},
+            {"base_channels": [32769]},
+            "channel_scaling: 2 x 32769 = 65538; must come out a whole number from 1 to 65536",
+            id="channels that the canonical form scales",
         ),
     ],
 )
-def test_what_is_accepted_has_an_id(values):
-    try:
-        config = ArchitectureConfig.from_dict(values)
-    except ConfigError:
-        return  # to refuse it at the border is as good
+def test_the_largest_settings_still_have_a_canonical_form(largest, too_large, message):
+    config = ArchitectureConfig.from_dict(largest)
     assert config.canonical().id == config.id
+    with pytest.raises(ConfigError) as caught:
+        ArchitectureConfig.from_dict(largest | too_large)
+    assert str(caught.value) == message
 
 
 def _valid(**choices):
