@@ -205,8 +205,9 @@ def _mgic_level(config: ArchitectureConfig, level: int, x: float, y: float) -> _
         return Box(x + column * (_BOX + _GAP), y + 14 + depth * _ROW, _BOX, _HEIGHT, fill, lines)
 
     shapes, width, height = _cycle(hierarchy, box, "x added")
-    blocks = "one block" if config.blocks == 1 else f"{config.blocks} such blocks, one after the other"
-    times = Label(x, y + 4, blocks, 11, role="soft")
+    blocks = config.stage_blocks[level]
+    text = "one block" if blocks == 1 else f"{blocks} such blocks, one after the other"
+    times = Label(x, y + 4, text, 11, role="soft")
     return [times, *shapes], width, height + 14
 
 
@@ -230,11 +231,12 @@ def _cycle(hierarchy: tuple[int, ...], box: Callable[[int, int], Box], across: s
 
 def _resnet_level(config: ArchitectureConfig, level: int, x: float, y: float) -> _Content:
     """Residual blocks in a row."""
-    shown = min(config.blocks, _MOST_STEPS)
+    blocks = config.stage_blocks[level]
+    shown = min(blocks, _MOST_STEPS)
     channels = config.channels[level]
     names = [f"block {i + 1}" for i in range(shown)]
-    if config.blocks > shown:
-        names[-1] = f"... block {config.blocks}"
+    if blocks > shown:
+        names[-1] = f"... block {blocks}"
     boxes = [
         Box(x + i * (_BOX + _GAP), y, _BOX, _HEIGHT, _FULL, (name, f"2 x 3x3, {channels} ch"))
         for i, name in enumerate(names)

@@ -77,7 +77,7 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
 def _depths(config: ArchitectureConfig) -> tuple[int, ...]:
     """Smoothing steps, or residual blocks, per resolution level."""
     if config.family in ("resnet", "mgic"):
-        return (config.blocks,) * len(config.channels)
+        return config.stage_blocks
     return tuple(2 * steps for steps in config.steps) if config.family == "mgiad" else config.steps
 
 

@@ -305,6 +305,13 @@ def test_a_continuous_space_has_no_points_to_list():
         next(continuous.enumerate())
 
 
+def test_blocks_are_searched_as_one_number_or_as_one_per_stage():
+    mapping = {"fixed": {"family": "resnet", "base_channels": [4, 8]}, "parameters": {"blocks": [1, [1, 1], [1, 2]]}}
+    candidates = list(space(mapping).enumerate())
+    assert [candidate.params for candidate in candidates] == [{"blocks": 1}, {"blocks": "1-2"}]
+    assert [candidate.architecture.stage_blocks for candidate in candidates] == [(1, 1), (1, 2)]
+
+
 def test_a_rare_choice_is_no_impossible_one():
     # One in 2,000 base_channels has the three levels that [1, 2, 3] needs.
     base_channels = [[count] for count in range(1, 2000)] + [[4, 8, 16]]

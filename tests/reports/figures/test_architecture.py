@@ -51,6 +51,18 @@ def test_mgnet_steps_name_what_they_share(sharing, steps):
     assert operators == [operator for level in steps for operator in level]
 
 
+def test_every_stage_shows_its_own_blocks():
+    resnet = ArchitectureConfig(family="resnet", base_channels=(8, 16, 32), blocks=(1, 2, 1))
+    names = [box.lines[0] for box in boxes(draw_architecture(resnet, 32)) if box.lines[0].startswith("block")]
+    assert names == ["block 1", "block 1", "block 2", "block 1"]
+    mgic = ArchitectureConfig(family="mgic", base_channels=(16, 32), blocks=(1, 3))
+    texts = [shape.text for shape in draw_architecture(mgic, 32).shapes if hasattr(shape, "text")]
+    assert [text for text in texts if text.endswith(("one block", "other"))] == [
+        "one block",
+        "3 such blocks, one after the other",
+    ]
+
+
 def test_resolution_levels_halve_the_image():
     config = ArchitectureConfig(family="resnet", base_channels=(8, 16, 32))
     texts = " ".join(shape.text for shape in draw_architecture(config, 28).shapes if hasattr(shape, "text"))
