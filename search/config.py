@@ -29,9 +29,9 @@ class SearchSettings:
     prior: str = "none"
     """What an earlier search knows: a shipped table (digits, cifar10), a table's file, a run directory, or none. ehvi
     asks it which candidates are promising, pareto how curves go on."""
-    stopping: Literal["none", "pareto", "mo-asha"] = "none"
+    stopping: Literal["none", "pareto"] = "none"
     """After each epoch: pareto pauses a trial that is not expected to beat what smaller ones have reached, until that
-    changes; mo-asha is successive halving over both objectives."""
+    changes."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """How many candidates to train."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
 from mgnas.errors import ConfigError
 from mgnas.settings import build, settings
+
+Distribution = IntDistribution | FloatDistribution | CategoricalDistribution
 
 _Number = Annotated[int | float, Field(allow_inf_nan=False)]
 
@@ -53,7 +55,7 @@ class Parameter:
     """
 
     name: str
-    distribution: BaseDistribution
+    distribution: Distribution
     decoded: dict[Any, Any]
 
     @classmethod
