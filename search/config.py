@@ -29,9 +29,9 @@ class SearchSettings:
     prior: str = "none"
     """Knowledge of an earlier search: a shipped table (digits, cifar10), the file of a table, a run directory, or none.
     ehvi uses it to choose promising candidates, and pareto to predict learning curves."""
-    stopping: Literal["none", "pareto", "mo-asha"] = "none"
+    stopping: Literal["none", "pareto"] = "none"
     """What happens to trials after an epoch. pareto pauses a trial while it is not expected to be more accurate than
-    smaller networks are. mo-asha is successive halving over both objectives."""
+    smaller networks are."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """Number of candidates to train."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

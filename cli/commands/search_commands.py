@@ -34,7 +34,7 @@ def _running_options(command: Callable) -> Callable:
 @_running_options
 @click.option("--sampler", help="ehvi, random, tpe, nsga2 or gp.  [default: the config's]")
 @click.option("--prior", help="Learn from an earlier search: a run, a table, or none.  [default: the config's]")
-@click.option("--stopping", help="pareto, mo-asha or none.  [default: the config's]")
+@click.option("--stopping", help="pareto or none.  [default: the config's]")
 @click.option("--seed", type=click.IntRange(0), help="Of the sampler and the trainings.  [default: the config's]")
 @click.option("--cpus-per-trial", type=click.IntRange(1), help="Cores of a trial.  [default: the config's]")
 @click.option("--gpus-per-trial", type=click.FloatRange(0), help="0.25: four on one GPU.  [default: the config's]")

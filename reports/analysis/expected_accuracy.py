@@ -52,17 +52,17 @@ def expected_accuracies(records: Sequence[TrialRecord]) -> dict[int, Expected]:
         has = f"at least {LEAST_TRAININGS} complete trials; this run has {len(finished)}"
         raise UserError(f"--prefer expected: how noisy accuracies are is learned from {has}")
     # Networks that failed to learn are told apart from noise by the logarithm of the error.
-    scale, model = LogErrorTransform(), AccuracyModel()
+    scale = LogErrorTransform()
     x = np.stack([architecture_features(record.candidate.architecture) for record in finished])
     accuracy = np.array([record.accuracy for record in finished])
     try:
-        model.fit(x, scale.transform(accuracy), np.zeros(len(x)))
-        mean, _ = model.predict(x)
+        posterior = AccuracyModel().fit(x, scale.transform(accuracy), np.zeros(len(x)))
+        mean, _ = posterior.predict(x)
     except ModelFitError as error:
         raise UserError(f"--prefer expected: the accuracies cannot be modelled ({error})") from None
     medians = np.clip(scale.untransform(mean), 0, 1)
     # To first order: dz = dy / (1 + offset - y).
-    noise = model.noise * (1 + scale.offset - medians)
+    noise = posterior.noise * (1 + scale.offset - medians)
     return {
         record.number: Expected(float(median), float(sd), float(record.accuracy - median))
         for record, median, sd in zip(finished, medians, noise, strict=True)

@@ -373,7 +373,7 @@ def test_trials_outside_a_changed_space_are_refused_by_number(tmp_path, make_spa
     other = make_space(left, fixed=fixed)
 
     def resume():
-        Strategy(other, make_sampler("random", 0), trials=5, records=read(path, other))
+        Strategy(other, make_sampler("random", 0), n_trials=5, records=read(path, other))
 
     # The first trial fits unless the parameters are others.
     number = 1 if left.keys() == PARAMETERS.keys() else 0
