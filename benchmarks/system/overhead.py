@@ -176,7 +176,7 @@ def main() -> None:
             "epochs reported per trial": config.training.epochs,
             **measured(run, options.workers),
         }
-        run.study.close()
+        run.close()
         result |= timed_resume(run.path)
         start = time.perf_counter()
         write_report(RunDirectory(run.path))

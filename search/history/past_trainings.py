@@ -57,7 +57,7 @@ class TaskEvaluations:
 
         run = RunDirectory(path)
         complete = [record for record in run.load() if record.state is TrialState.COMPLETE]
-        run.study.close()
+        run.close()
         configs = [record.candidate.architecture for record in complete]
         return cls(source, configs, [record.curve for record in complete])._checked()
 
