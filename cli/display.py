@@ -16,7 +16,7 @@ from ..reports.analysis.pareto import pareto_front
 from ..search.trial_record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from ..search.tuner.controller import SearchProgress
+    from ..search.tuner.progress import SearchProgress
 
 _FRONT_ROWS = 10
 
@@ -77,7 +77,7 @@ class PlainDisplay:
         left = progress.seconds_left
         remaining = f", about {clock(left)} left" if left else ""
         network = record.candidate.architecture.describe()
-        print(f"[{done}/{progress.trials}{remaining}] trial {record.number}: {outcome}  {network}", flush=True)
+        print(f"[{done}/{progress.n_trials}{remaining}] trial {record.number}: {outcome}  {network}", flush=True)
 
 
 class LiveDisplay:
@@ -105,14 +105,14 @@ class LiveDisplay:
         running, paused = progress.count(TrialState.RUNNING), progress.count(TrialState.PAUSED)
         counts = Text.assemble(
             (f"{complete}", "bold"),
-            f" of {progress.trials} complete   ",
+            f" of {progress.n_trials} complete   ",
             (f"{running}", "bold"),
             f" running   {paused} paused   ",
             (f"{failed} failed", "red" if failed else "dim"),
             f"   {clock(progress.elapsed)} elapsed",
             f"   about {clock(progress.seconds_left)} left" if progress.seconds_left is not None else "",
         )
-        bar = ProgressBar(total=progress.trials, completed=complete + failed + paused, width=60)
+        bar = ProgressBar(total=progress.n_trials, completed=complete + failed + paused, width=60)
         parts: list[RenderableType] = [bar, counts]
         front = pareto_front(records)
         if front:

@@ -93,10 +93,10 @@ def run(tmp_path: Path, config_file: Path) -> RunDirectory:
     )
     running = TrialRecord(6, space.candidate({"base_channels": "28"}), 6, TrialState.RUNNING, [0.999])
     for record in [*records, failed, running]:
-        directory.study.start(record)
-        directory.study.epoch(record) if record.curve else None
+        directory.record_start(record)
+        directory.record_epoch(record)
         if record.state is not TrialState.RUNNING:
-            directory.study.end(record)
+            directory.record_end(record)
     directory.elapsed = 75.0
     return directory
 

@@ -178,7 +178,7 @@ def main() -> None:
             "epochs reported per trial": config.training.epochs,
             **measure(run, options.workers),
         }
-        run.study.close()
+        run.close()
         result |= timed_resume(run.path)
         start = time.perf_counter()
         write_report(RunDirectory(run.path))

@@ -138,7 +138,7 @@ def _run(run, address: str | None) -> int:
         return INTERRUPTED
     for line in status_lines(run.load(), run.config.search.trials, run.elapsed):
         click.echo(line)
-    if len(progress.records) < progress.trials:
+    if len(progress.records) < progress.n_trials:
         click.echo("The space holds no further candidate.")
     click.echo(f"Report: {page}")
     click.echo(f"Choose: mgnas select {run.path} --prefer knee")

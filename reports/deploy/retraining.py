@@ -13,7 +13,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -200,41 +200,21 @@ def _train(task: FinalTraining, folder: str, resources: dict[str, Any]) -> tuple
 
 
 def _run_all(run: RunDirectory, waiting: list[tuple[TrialRecord, FinalTraining, Path]], address: str | None):
-    """Run the trainings as Ray has room for them; yields an Outcome as each ends."""
-    from ...search.tuner.cluster import Cluster
-
-    # isort: split
-    import ray
+    """Run the trainings as the cluster has room for them; yields an Outcome as each ends."""
+    from ...search.tuner.task_pool import run_tasks
 
     wanted = run.config.resources
-    together = min(wanted.workers or len(waiting), len(waiting))
     resources = {
         "threads": wanted.cpus_per_trial,
         "gpu": wanted.gpus_per_trial > 0,
         "precision": wanted.precision,
         "execution": wanted.execution,
     }
-    with Cluster(replace(wanted, workers=together), address) as cluster:
-        # A worker process that dies is started once more, and continues from its checkpoint.
-        remote = ray.remote(_train).options(
-            num_cpus=wanted.cpus_per_trial,
-            num_gpus=wanted.gpus_per_trial,
-            resources=wanted.custom_per_trial,
-            max_retries=1,
-        )
-        running: dict[Any, tuple[TrialRecord, int]] = {}
-        queue = list(waiting)
-        while queue or running:
-            while queue and len(running) < cluster.limit():
-                record, task, folder = queue.pop(0)
-                running[remote.remote(task, str(folder), resources)] = (record, task.seed)
-            ended, _ = ray.wait(list(running), num_returns=1)
-            record, seed = running.pop(ended[0])
-            try:
-                accuracy, reason = ray.get(ended[0])
-            except ray.exceptions.RayError as error:
-                accuracy, reason = None, f"the worker died: {str(error).strip().splitlines()[0]}"[:300]
-            yield Outcome(record, seed, accuracy, reason)
+    arguments = [(task, str(folder), resources) for _, task, folder in waiting]
+    for index, result, reason in run_tasks(_train, arguments, wanted, address):
+        record, task, _ = waiting[index]
+        accuracy, reason = result or (None, reason)
+        yield Outcome(record, task.seed, accuracy, reason)
 
 
 def _write_cards(retrained: Retrained) -> None:

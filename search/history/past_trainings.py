@@ -57,7 +57,7 @@ class TaskEvaluations:
 
         run = RunDirectory(path)
         trials = completed_trials(run.load())
-        run.study.close()
+        run.close()
         return cls(source, [trial.architecture for trial in trials], [trial.curve for trial in trials])._checked()
 
     def _checked(self) -> TaskEvaluations:

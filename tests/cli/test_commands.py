@@ -130,7 +130,7 @@ def test_resume_of_a_finished_run_says_so(command, run):
     for record in run.load():
         if record.state is TrialState.RUNNING:
             record.state, record.reason = TrialState.FAILED, "given up"
-            run.study.end(record)
+            run.record_end(record)
     line = f"{run.path} has all its 7 trials; add some with --trials."
     page = run.path / "report" / "report.html"
     first, second = (command("resume", run.path, "--trials", 7)[1].splitlines() for _ in range(2))
