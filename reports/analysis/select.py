@@ -164,9 +164,6 @@ class _MeasuredLimit:
     unit: str
     measure: Callable[[LatencyMeter, CompletedTrial], float]
 
-    def broken(self, meter: LatencyMeter, trial: CompletedTrial) -> bool:
-        return self.measure(meter, trial) > self.limit
-
 
 def _measured_limits(constraints: Constraints) -> list[_MeasuredLimit]:
     """Those that are given, in ascending order of what the measurement costs."""
@@ -215,7 +212,7 @@ def _front_around(
     limits, remaining = _measured_limits(constraints), list(allowed)
     while True:
         front = nondominated(remaining)
-        broken = {trial.number for trial in front if any(limit.broken(meter, trial) for limit in limits)}
+        broken = {trial.number for trial in front if any(limit.measure(meter, trial) > limit.limit for limit in limits)}
         if not broken:
             break
         remaining = [trial for trial in remaining if trial.number not in broken]

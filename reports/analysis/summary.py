@@ -27,21 +27,17 @@ class ComputeCost:
     Args:
         epochs: trained in all trials.
         wasted_epochs: of these, in trials that failed or are paused.
-        training_hours: training time summed over all trials.
-        device_hours: `training_hours` times the CPU cores, or GPUs, of a trial.
+        device_hours: training time summed over all trials, times the CPU cores, or GPUs, of a trial.
         device: what `device_hours` counts.
         images_per_second: that a trial trains on, evaluation included in the time; None if nothing was timed, or the
             number of images is not known.
-        wall_hours: of searching.
     """
 
     epochs: int
     wasted_epochs: int
-    training_hours: float
     device_hours: float
     device: str
     images_per_second: float | None
-    wall_hours: float
 
 
 def compute_cost(run: RunData) -> ComputeCost:
@@ -56,11 +52,9 @@ def compute_cost(run: RunData) -> ComputeCost:
     return ComputeCost(
         epochs,
         sum(len(record.curve) for record in unfinished),
-        seconds / 3600,
         seconds / 3600 * (resources.gpus_per_trial if on_gpu else resources.cpus_per_trial),
         "GPU" if on_gpu else "CPU core",
         timed * images / seconds if images and seconds > 0 else None,
-        run.elapsed / 3600,
     )
 
 

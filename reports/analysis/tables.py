@@ -11,17 +11,7 @@ from typing import Any
 from ...search.trial_record import CompletedTrial
 from ..deploy.retraining import Retrained
 
-COLUMNS: tuple[str, ...] = (
-    "weights",
-    "accuracy",
-    "macs",
-    "trial",
-    "network",
-    "id",
-    "seeds",
-    "retrained_accuracy",
-    "retrained_sd",
-)
+COLUMNS = ("weights", "accuracy", "macs", "trial", "network", "id", "seeds", "retrained_accuracy", "retrained_sd")
 
 
 def front_rows(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] = {}) -> list[dict[str, Any]]:
@@ -52,7 +42,7 @@ def _row(trial: CompletedTrial, retrained: Retrained | None) -> dict[str, Any]:
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Comma-separated, with a header."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list[str](COLUMNS), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -99,7 +99,6 @@ def _trial(run: RunData, trial: CompletedTrial, on_front: bool) -> dict[str, Any
             for part, cost in cost_by_part(candidate.architecture, candidate.image_size)
             if cost.weights
         ],
-        "seconds": round(trial.seconds, 1),
     }
     retrained, expected = run.retrained.get(trial.number), run.expected.get(trial.number)
     if retrained:
