@@ -13,19 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..reports.analysis.pareto import pareto_front
-from ..search.trial_record import TrialRecord, TrialState
+from ..reports.text import clock
+from ..search.trial_record import CompletedTrial, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from ..search.tuner.progress import SearchProgress
 
 _FRONT_ROWS = 10
-
-
-def clock(seconds: float) -> str:
-    """75 -> 1:15, 3700 -> 1:01:40."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) -> list[str]:
@@ -68,7 +62,7 @@ class PlainDisplay:
         progress = self._progress
         done = progress.count(TrialState.COMPLETE) + progress.count(TrialState.FAILED)
         if record.state is TrialState.COMPLETE:
-            mark = "*" if record in pareto_front(progress.records) else " "
+            mark = "*" if record.number in {trial.number for trial in pareto_front(progress.records)} else " "
             outcome = f"{100 * record.accuracy:6.2f} %{mark} {record.weights:>9,} weights"
         elif record.state is TrialState.PAUSED:
             outcome = f"paused at {record.decisions[-1].removeprefix('epoch ').replace(': paused', '', 1)};"
@@ -120,7 +114,7 @@ class LiveDisplay:
         return Padding(Group(*parts), (1, 2))
 
 
-def _front_table(front: Sequence[TrialRecord]) -> Table:
+def _front_table(front: Sequence[CompletedTrial]) -> Table:
     title = f"Pareto front: {len(front)} networks, best {100 * front[-1].accuracy:.2f} %"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("weights", justify="right")

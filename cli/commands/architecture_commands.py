@@ -21,7 +21,7 @@ _IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}
 @click.option("--preset", help="A published network; `--preset list` shows them all.")
 @click.option("--config", type=click.Path(path_type=Path), help="A YAML file with an architecture.")
 @click.option("--image-size", type=click.IntRange(8), help="Pixels per side.  [default: the preset's, else 32]")
-@click.option("--draw", type=click.Path(path_type=Path), help="Draw it, too: a file that ends in .svg or .png.")
+@click.option("--draw", type=click.Path(path_type=Path), help="Draw it, too: a file that ends in .svg.")
 def weights(preset: str | None, config: Path | None, image_size: int | None, draw: Path | None) -> None:
     """Show exact weights and multiply-accumulates of an architecture, part by part."""
     from ...space.published import preset as find
@@ -56,18 +56,14 @@ def weights(preset: str | None, config: Path | None, image_size: int | None, dra
 
 
 def _draw(architecture: ArchitectureConfig, size: int, file: Path) -> None:
-    from mgnas.files import write_bytes, write_text
+    from mgnas.files import write_text
 
-    from ...reports.figures.architecture import draw_architecture, to_figure, to_svg
-    from ...reports.figures.style import as_png
+    from ...reports.figures.architecture import draw_architecture
+    from ...reports.figures.svg import to_svg
 
-    if file.suffix not in (".svg", ".png"):
-        raise UserError(f"--draw {file}: expected a file that ends in .svg or .png")
-    drawing = draw_architecture(architecture, size)
-    if file.suffix == ".svg":
-        write_text(file, to_svg(drawing) + "\n")
-    else:
-        write_bytes(file, as_png(to_figure(drawing)))
+    if file.suffix != ".svg":
+        raise UserError(f"--draw {file}: expected a file that ends in .svg")
+    write_text(file, to_svg(draw_architecture(architecture, size)) + "\n")
     click.echo(f"Drawn: {file}")
 
 

@@ -67,7 +67,7 @@ def retrain(
     def show(outcome: Outcome) -> None:
         done.append(outcome)
         result = f"failed: {outcome.reason}" if outcome.accuracy is None else f"{100 * outcome.accuracy:.2f} %"
-        note = " (finished before)" if outcome.known else ""
+        note = " (finished before)" if outcome.finished_before else ""
         network = outcome.record.candidate.architecture.describe()
         click.echo(
             f"[{len(done)}/{total}] trial {outcome.record.number}, seed {outcome.seed}: {result}{note}  {network}"
@@ -94,6 +94,6 @@ def _complete(records, number: int, run: Path):
     from mgnas.errors import UserError
 
     for record in records:
-        if record.number == number and record.accuracy is not None:
-            return record
+        if record.number == number and record.completed is not None:
+            return record.completed
     raise UserError(f"--trial {number}: no complete trial of {run} has this number; `mgnas status {run}` shows them")

@@ -153,7 +153,7 @@ def check(search) -> None:
     complete = [record for record in records if record.state is TrialState.COMPLETE]
     assert all(len(record.curve) == EPOCHS for record in complete)
     assert {done.number for done in replay.completions} == {record.number for record in complete}
-    assert {id(record) for record in pareto_front(records)} <= {id(record) for record in complete}
+    assert {trial.number for trial in pareto_front(records)} <= {record.number for record in complete}
     told = [trial.values for trial in strategy._study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))]
     assert sorted(told) == sorted([record.accuracy, float(record.weights)] for record in complete)
     for record in records:
