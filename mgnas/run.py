@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
@@ -145,7 +145,6 @@ class Run:
             KeyboardInterrupt: Ctrl-C; the run can be resumed.
         """
         changes = {"trials": trials, "workers": workers, "time_limit": time_limit, "storage": storage}
-        self._directory.study.close()
         with undisturbed(), resumed_run(self.path, study=study, **changes) as self._directory:
             if is_finished(self._directory):
                 return
@@ -225,7 +224,7 @@ class Run:
         seeds: int = 3,
         epochs: int | None = None,
         address: str | None = None,
-        progress: bool = False,
+        progress: bool | Callable[[Outcome], None] = False,
     ) -> list[Retrained]:
         """Train chosen networks fully, each with several seeds, on all training images.
 
@@ -237,12 +236,12 @@ class Run:
             seeds: trainings of each network.
             epochs: of each training; default: those of the run's `final_training`.
             address: Ray cluster; default: Ray is started on this machine.
-            progress: print a line for each training that ends.
+            progress: print a line for each training that ends; or a function that is called with each `Outcome`.
 
         Returns:
             one entry for each network, by the trials' numbers: `mean` and `accuracies` on the test images, and
-            `folder`, in which `seed-0`, `seed-1`, ... hold the models for `load` and `export`. Trainings that
-            failed are left out, and logged as warnings.
+            `folder`, in which `seed-0`, `seed-1`, ... hold the models for `load` and `export`. A training that
+            failed is missing; `progress` tells why, and the same call tries it again.
 
         Raises:
             UserError: no network was given, a folder holds another training, or every training failed.
@@ -254,14 +253,9 @@ class Run:
         if not isinstance(seeds, int) or seeds < 1:
             raise ConfigError("seeds", f"expected a whole number from 1, got {seeds!r}")
         load_dataset(self.config.data)
-        lines = RetrainingLines(len(trials), seeds) if progress else None
-
-        def on_end(outcome: Outcome) -> None:
-            if lines is not None:
-                lines.show(outcome)
-            if outcome.accuracy is None:
-                logger.warning("trial %d, seed %d failed: %s", outcome.record.number, outcome.seed, outcome.reason)
-
+        on_end = progress if callable(progress) else _log_failure
+        if progress is True:
+            on_end = RetrainingLines(len(trials), seeds).show
         with undisturbed():
             found = retrain(self._directory, trials, seeds, epochs=epochs, address=address, on_end=on_end)
         numbers = {trial.number for trial in trials}
@@ -278,6 +272,11 @@ def search_to_the_end(directory: RunDirectory, address: str | None, progress: bo
         # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
         how = f"mgnas.open_run({str(directory.path)!r}).resume()"
         raise KeyboardInterrupt(f"{directory.path}: interrupted; continue with {how}")
+
+
+def _log_failure(outcome: Outcome) -> None:
+    if outcome.accuracy is None:
+        logger.warning("trial %d, seed %d failed: %s", outcome.record.number, outcome.seed, outcome.reason)
 
 
 def _count(name: str, value: int | str | None) -> int | None:
