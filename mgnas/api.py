@@ -42,7 +42,7 @@ def run_search(
 
     Args:
         config: path of a search file, a mapping with the same keys, or a `SearchConfig`. Every key is explained in
-            [space.md](space.md). The keywords below change single settings of it.
+            docs/space.md. The keywords below change single settings of it.
         trials: candidates to train in all.
         workers: trials at the same time, at most; default: as many as fit.
         name: of the run directory; default: the config's name and a number.
