@@ -1,4 +1,4 @@
-"""The `mgnas` command."""
+"""The `mgnas` command. It imports mgnas as any program does, by absolute names."""
 
 from .main import main
 

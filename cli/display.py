@@ -1,4 +1,4 @@
-"""The running search on the terminal: a live view for people, plain lines for logs."""
+"""The running search on the terminal: a live view for people. Logs get the plain lines of mgnas/progress.py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.analysis.pareto import pareto_front
-from ..reports.text import clock
-from ..search.trial_record import CompletedTrial, TrialRecord, TrialState
+from mgnas.progress import PlainDisplay
+from mgnas.reports.analysis.pareto import pareto_front
+from mgnas.reports.text import clock
+from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from ..search.tuner.progress import SearchProgress
+    from mgnas.search.tuner.progress import SearchProgress
 
 _FRONT_ROWS = 10
 
@@ -33,9 +34,9 @@ def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) ->
     if front:
         lines.append(f"Pareto front: {len(front)} networks")
         lines += [
-            f"  {record.weights:>11,} weights  {100 * record.accuracy:6.2f} %  trial {record.number:<4} "
-            f"{record.candidate.architecture.describe()}"
-            for record in front
+            f"  {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  trial {trial.number:<4} "
+            f"{trial.architecture.describe()}"
+            for trial in front
         ]
     return lines
 
@@ -44,34 +45,6 @@ def make_display(progress: SearchProgress) -> LiveDisplay | PlainDisplay:
     """A live view on a terminal, else plain lines."""
     console = Console()
     return LiveDisplay(progress, console) if console.is_terminal else PlainDisplay(progress)
-
-
-class PlainDisplay:
-    """One line per ended trial."""
-
-    def __init__(self, progress: SearchProgress) -> None:
-        self._progress = progress
-
-    def __enter__(self) -> PlainDisplay:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-    def event(self, record: TrialRecord) -> None:
-        progress = self._progress
-        done = progress.count(TrialState.COMPLETE) + progress.count(TrialState.FAILED)
-        if record.state is TrialState.COMPLETE:
-            mark = "*" if record.number in {trial.number for trial in pareto_front(progress.records)} else " "
-            outcome = f"{100 * record.accuracy:6.2f} %{mark} {record.weights:>9,} weights"
-        elif record.state is TrialState.PAUSED:
-            outcome = f"paused at {record.decisions[-1].removeprefix('epoch ').replace(': paused', '', 1)};"
-        else:
-            outcome = f"failed: {record.reason}"
-        left = progress.seconds_left
-        remaining = f", about {clock(left)} left" if left else ""
-        network = record.candidate.architecture.describe()
-        print(f"[{done}/{progress.n_trials}{remaining}] trial {record.number}: {outcome}  {network}", flush=True)
 
 
 class LiveDisplay:
@@ -120,7 +93,6 @@ def _front_table(front: Sequence[CompletedTrial]) -> Table:
     table.add_column("weights", justify="right")
     table.add_column("accuracy", justify="right")
     table.add_column("network", overflow="ellipsis", no_wrap=True)
-    for record in list(front)[-_FRONT_ROWS:]:
-        accuracy = f"{100 * record.accuracy:.2f} %"
-        table.add_row(f"{record.weights:,}", accuracy, record.candidate.architecture.describe())
+    for trial in front[-_FRONT_ROWS:]:
+        table.add_row(f"{trial.weights:,}", f"{100 * trial.accuracy:.2f} %", trial.architecture.describe())
     return table

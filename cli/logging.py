@@ -6,33 +6,50 @@ import logging
 
 import click
 
-_TOLD = {
+_ANNOUNCED = {
     "mgnas.search.data.cache": logging.INFO,
     "mgnas.search.storage.run_directory": logging.WARNING,
     "mgnas.search.storage.run_metadata": logging.WARNING,
     "mgnas.search.tuner.cluster": logging.WARNING,
     "mgnas.search.tuner.loggers": logging.WARNING,
 }
+"""Logger -> from which level on its lines belong to a command's output."""
 
 
-class _Echo(logging.Handler):
-    """Log lines that are for the user."""
+class _Announcements(logging.Handler):
+    """Prints log lines that belong to a command's output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"{record.getMessage()[:1].upper()}{record.getMessage()[1:]}")
 
 
-def configure_logging() -> None:
-    """Leave the terminal to the display: what goes wrong in a trial is in its record.
+class _Warnings(logging.Handler):
+    """Prints other warnings to standard error, as Python does for programs without logging."""
 
-    What announces itself is the conversion of a data set, which may take half a minute, and what is wrong with a run.
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger(record.name).handlers:
+            click.echo(record.getMessage(), err=True)
+
+
+def show_warnings() -> None:
+    """Let warnings of mgnas reach standard error, for all commands."""
+    logger = logging.getLogger("mgnas")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
+
+
+def configure_logging() -> None:
+    """Leave the terminal to the display, for commands that search or train with Ray.
+
+    What goes wrong in a trial is in its record. Only the conversion of a data set, which may take half a minute, and
+    what is wrong with a run are announced.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    for name, level in _TOLD.items():
-        told = logging.getLogger(name)
-        told.setLevel(level)
-        if not told.handlers:
-            told.addHandler(_Echo())
+    for name, level in _ANNOUNCED.items():
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        if not logger.handlers:
+            logger.addHandler(_Announcements())

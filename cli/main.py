@@ -9,14 +9,21 @@ import click
 from mgnas import __version__
 from mgnas.errors import SearchStoppedError, UserError
 
-from .commands.architecture_commands import space, weights
-from .commands.export_command import export
-from .commands.init_command import completion, init
-from .commands.result_commands import report, select, train
-from .commands.retrain_command import retrain
-from .commands.search_commands import resume, search, status
-from .commands.simulate_command import simulate
+from .commands.completion import completion
+from .commands.export import export
+from .commands.init import init
+from .commands.report import report
+from .commands.resume import resume
+from .commands.retrain import retrain
+from .commands.search import search
+from .commands.select import select
+from .commands.simulate import simulate
+from .commands.space import space
+from .commands.status import status
+from .commands.train import train
+from .commands.weights import weights
 from .exit_codes import INTERRUPTED, STOPPED
+from .logging import show_warnings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -70,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     0, 1 for a search that had to stop and can go on later, 2 for bad input, 130 after Ctrl-C.
     """
+    show_warnings()
     try:
         code = cli.main(arguments, prog_name="mgnas", standalone_mode=False)
     except SearchStoppedError as error:

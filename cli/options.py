@@ -1,4 +1,4 @@
-"""Option types that several commands share."""
+"""Options that several commands share, and their types."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from mgnas.errors import ConfigError
-
-from ..space.limits import parse_count
+from mgnas.space.limits import parse_count
 
 
 class Count(click.ParamType):
@@ -41,20 +40,22 @@ class Accuracy(click.ParamType):
 
 
 _OPTIONS = (
-    click.option("--max-weights", type=Count(), help="At most so many weights, such as 20k."),
-    click.option("--max-macs", type=Count(), help="At most so many multiply-accumulates per image, such as 5M."),
-    click.option("--min-accuracy", type=Accuracy(), help="At least this validation accuracy, such as 0.97 or 97%."),
-    click.option("--max-size", type=Count(), help="At most so many bytes when exported (float32), such as 100k."),
+    click.option("--max-weights", type=Count(), help="Largest number of weights, such as 20k."),
+    click.option("--max-macs", type=Count(), help="Largest number of multiply-accumulates per image, such as 5M."),
+    click.option("--min-accuracy", type=Accuracy(), help="Smallest validation accuracy, such as 0.97 or 97%."),
+    click.option("--max-size", type=Count(), help="Largest number of bytes when exported (float32), such as 100k."),
     click.option(
-        "--max-latency", type=click.FloatRange(0, min_open=True), help="At most so many ms for 1 image, measured here."
+        "--max-latency", type=click.FloatRange(0, min_open=True), help="Milliseconds for 1 image, measured here."
     ),
-    click.option("--max-latency-32", type=click.FloatRange(0, min_open=True), help="At most so many ms for 32 images."),
+    click.option(
+        "--max-latency-32", type=click.FloatRange(0, min_open=True), help="Milliseconds for 32 images, measured here."
+    ),
     click.option(
         "--prefer",
         type=click.Choice(["knee", "accuracy", "weights", "expected"]),
         default="knee",
         show_default=True,
-        help="Of the rest. knee: where more weights stop paying. expected: the best if trained again, without luck.",
+        help="What to choose of the rest. knee: where more weights stop paying. expected: the best if trained again.",
     ),
 )
 
@@ -64,21 +65,3 @@ def selection_options(command: Callable) -> Callable:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def choose(directory, records, prefer: str, limits: dict[str, Any]):
-    """The choice that these options make among a run's trials.
-
-    Args:
-        directory: the run.
-        records: its trials.
-        prefer: as given.
-        limits: the other options, as given.
-
-    Raises:
-        UserError: nothing keeps the limits.
-    """
-    from ..reports.analysis.select import Constraints, select
-    from ..reports.deploy.latency import LatencyMeter
-
-    return select(records, Constraints(**limits), prefer, LatencyMeter(directory.path / "latency.json"))

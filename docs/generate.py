@@ -1,8 +1,8 @@
-"""Writes what of the documentation follows from the code: docs/space.md, and the pictures of docs/architectures.md.
+"""Writes the pages that follow from the code: docs/space.md, docs/api.md, and the pictures of docs/architectures.md.
 
     python docs/generate.py
 
-The tests compare what is there with what this would write, so neither can go stale.
+The tests compare the files with what this would write, so that they cannot go stale.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import types
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from api_page import api_page
 
 from mgnas.models.config import _COMMON, _EFFECTIVE, ArchitectureConfig
 from mgnas.reports.figures.architecture import draw_architecture
@@ -122,12 +124,15 @@ def _table(cls: type, families: bool = False) -> str:
 
 def _docstrings(cls: type) -> dict[str, str]:
     """Field -> the text that stands below it in the source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
-    found = {}
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            found[field.target.id] = " ".join(text.value.value.split()).replace("|", "\\|")
-    return found
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    texts = {}
+    for field, text in pairwise(definition.body):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)):
+            continue
+        if isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
+            texts[field.target.id] = " ".join(text.value.value.split()).replace("|", "\\|")
+    return texts
 
 
 def _default(field: dataclasses.Field) -> str:
@@ -188,6 +193,7 @@ def pictures() -> dict[Path, str]:
 
 def main() -> None:
     (DOCS / "space.md").write_text(space_page(), encoding="utf-8")
+    (DOCS / "api.md").write_text(api_page(), encoding="utf-8")
     for file, text in pictures().items():
         file.write_text(text, encoding="utf-8")
 

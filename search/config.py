@@ -122,25 +122,37 @@ class SearchConfig:
         Raises:
             UserError: the file does not exist or is not YAML, a key is unknown, or a value is wrong.
         """
-        file, content = str(path), read_yaml(path)
+        return cls.from_mapping(read_yaml(path), str(path), Path(path).stem)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], file: str = "<config>", name: str = "search") -> SearchConfig:
+        """Make a search from a mapping with the keys of a search file.
+
+        Args:
+            mapping: what the file would hold.
+            file: what messages call it.
+            name: the search's name, unless the mapping has one.
+
+        Raises:
+            ConfigError: an unknown or missing key, or a wrong value; the message names the key.
+        """
         known = ["name", "space", *_SECTIONS]
-        for key in content:
+        for key in mapping:
             if key not in known:
-                error = unknown_key(str(key), known)
-                raise error.inside(file=file)
+                raise unknown_key(str(key), known).inside(file=file)
         for key in ("data", "space"):
-            if content.get(key) is None:
+            if mapping.get(key) is None:
                 raise ConfigError(key, "is required and missing", file)
-        name = content.get("name", Path(path).stem)
+        name = mapping.get("name", name)
         if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
             raise ConfigError("name", f"expected letters, digits, '-', '_' and '.', got {name!r}", file)
         # The final training has the trials' recipe, except for the settings that it names.
-        merged = dict(content)
-        trials, final = (_section(content, key) for key in ("training", "final_training"))
+        merged = dict(mapping)
+        trials, final = (_section(mapping, key) for key in ("training", "final_training"))
         if isinstance(trials, Mapping) and isinstance(final, Mapping):
             merged["final_training"] = {**trials, **final}
         sections = {key: build(kind, _section(merged, key), key, file) for key, kind in _SECTIONS.items()}
-        return cls(name=name, space=content["space"], file=file, **sections)
+        return cls(name=name, space=mapping["space"], file=file, **sections)
 
     def search_space(self) -> SearchSpace:
         """The search space for the shape of the data set.

@@ -101,6 +101,15 @@ def run(tmp_path: Path, config_file: Path) -> RunDirectory:
     return directory
 
 
+@pytest.fixture
+def ended_run(run: RunDirectory) -> RunDirectory:
+    """The same run, whose seventh and last trial has failed."""
+    (record,) = (record for record in run.load() if record.state is TrialState.RUNNING)
+    record.state, record.reason = TrialState.FAILED, "given up"
+    run.study.end(record)
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _quiet_optuna():
     """Of all the studies made here, none needs to say so."""

@@ -1,16 +1,10 @@
-"""select, retrain, export and report: what they print, and one line for what cannot be done."""
+"""mgnas select: what it prints and writes, and one line for what cannot be done."""
 
 import json
+import re
 
 import pytest
 import yaml
-
-
-def complaint(result):
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    return err
 
 
 def test_select_says_why_and_what_the_neighbours_cost(command, run, tmp_path):
@@ -26,6 +20,14 @@ def test_select_says_why_and_what_the_neighbours_cost(command, run, tmp_path):
     assert yaml.safe_load(output.read_text())["origin"]["trial"] == 2
     # Latencies are kept in the run, so that asking again gives the same answer.
     assert len(json.loads((run.path / "latency.json").read_text())["milliseconds"]) >= 1
+
+
+def test_a_percentage_is_an_accuracy(command, run, tmp_path):
+    output = tmp_path / "chosen.yaml"
+    code, out, _ = command("select", run.path, "--min-accuracy", "95%", "--prefer", "weights", "--output", output)
+    assert code == 0
+    assert yaml.safe_load(output.read_text())["architecture"]["base_channels"] == [16]
+    assert re.search(r"^-> .* 95.00 %", out, re.MULTILINE)
 
 
 def test_select_tells_of_full_trainings(command, run, tmp_path):
@@ -49,40 +51,19 @@ def test_select_tells_of_full_trainings(command, run, tmp_path):
         (["--prefer", "luck"], "'--prefer'"),
     ],
 )
-def test_impossible_selections(command, run, tmp_path, options, part):
+def test_impossible_selections(command, run, tmp_path, options, part, refused):
     output = tmp_path / "chosen.yaml"
-    assert part in complaint(command("select", run.path, *options, "--output", output))
+    refused(command("select", run.path, *options, "--output", output), part)
     assert not output.exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "part"),
+    ("options", "parts"),
     [
-        ([], "give one of --front, --select with its limits, and --trial NUMBER"),
-        (["--front", "--select"], "give one of --front"),
-        (["--front", "--max-weights", "20k"], "--max-weights: chooses for --select; give that, too"),
-        (["--trial", "5"], "--trial 5: no complete trial of"),
-        (["--trial", "99"], "--trial 99: no complete trial of"),
-        (["--select", "--max-weights", "1"], "--max-weights: no network has at most 1 weights"),
-        (["--front", "--seeds", "0"], "'--seeds'"),
+        (["--prefer", "best"], ["--prefer", "'knee'"]),
+        (["--max-weights", "few"], ["--max-weights", "20k"]),
+        (["--min-accuracy", "97"], ["--min-accuracy", "0.97"]),
     ],
 )
-def test_impossible_retrainings(command, run, options, part):
-    assert part in complaint(command("retrain", run.path, *options))
-    assert not (run.path / "retrained").exists()
-
-
-def test_impossible_exports(command, tmp_path):
-    assert "none/model.pt: no such model" in complaint(command("export", tmp_path / "none"))
-    assert "'--to'" in complaint(command("export", tmp_path, "--to", "tflite"))
-    assert "--int8: quantises an ONNX network" in complaint(
-        command("export", tmp_path, "--to", "safetensors", "--int8")
-    )
-
-
-def test_report_of_the_same_run_twice_is_that_of_one(command, run, tmp_path):
-    code, _, _ = command("report", run.path, f"{run.path}/", "--output", tmp_path / "r", "--latency-seconds", "0")
-    assert code == 0
-    assert (tmp_path / "r" / "curves.svg").exists()
-    assert not (tmp_path / "r" / "latency.svg").exists()
-    assert complaint(command("report", run.path, tmp_path / "none")).startswith("mgnas: error: ")
+def test_bad_options(command, options, parts, refused):
+    refused(command("select", "runs", *options), *parts)

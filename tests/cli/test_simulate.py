@@ -81,8 +81,3 @@ def test_a_table_with_nothing_to_find_is_refused(command, table_file, tmp_path):
     code, _, err = command("simulate", tmp_path / "one.json")
     assert code == 2
     assert "toy: one network dominates all others" in err
-
-
-def test_the_help_names_the_command(command):
-    _, out, _ = command("--help")
-    assert "mgnas simulate digits" in out

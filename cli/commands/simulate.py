@@ -39,15 +39,15 @@ def simulate(
     A TABLE is a file, or the name of one that comes with mgnas (digits, cifar10). Prints epochs until 90, 95 and 99 %
     of the table's hypervolume; writes simulation.json and hypervolume.png and .svg.
     """
-    from ...reports.simulation.efficiency import TableResult, as_text, write_results
-    from ...reports.simulation.scoring import HypervolumeScorer
-    from ...search.simulation.replay_pool import ReplayOptions, find_strategies, replay_all
+    from mgnas.reports.simulation.efficiency import TableResult, as_text, write_results
+    from mgnas.reports.simulation.scoring import HypervolumeScorer
+    from mgnas.search.simulation.replay_pool import ReplayOptions, find_strategies, replay_all
 
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",")))
     chosen = find_strategies(names)
     loaded = [_load(table) for table in tables]
     if surrogate:
-        from ...search.simulation.surrogate import surrogate_table  # It brings torch.
+        from mgnas.search.simulation.surrogate import surrogate_table  # It brings torch.
 
         loaded = [surrogate_table(table) for table in loaded]
     judges = [HypervolumeScorer(table) for table in loaded]
@@ -68,9 +68,8 @@ def simulate(
 def _load(name: str):
     """The table in that file, or the shipped one of that name."""
     from mgnas.errors import UserError
-
-    from ...search.history.past_trainings import shipped_tables
-    from ...search.history.table import TabularBenchmark
+    from mgnas.search.history.past_trainings import shipped_tables
+    from mgnas.search.history.table import TabularBenchmark
 
     shipped = shipped_tables()
     if name not in shipped and not Path(name).is_file():

@@ -1,4 +1,4 @@
-"""init and completion: help to begin."""
+"""init."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def init(data: str, image_size: int | None, output: Path | None, force: bool) ->
     """
     from mgnas.errors import UserError
     from mgnas.files import write_text
-
-    from ...search.config import SearchConfig
-    from ...search.config_template import detect_dataset, render_config
-    from ...search.data.dataset import load_dataset
+    from mgnas.search.config import SearchConfig
+    from mgnas.search.config_template import detect_dataset, render_config
+    from mgnas.search.data.dataset import load_dataset
 
     found = detect_dataset(data, image_size)
     stem = Path(found.path).name if found.path else found.name
@@ -44,19 +43,3 @@ def init(data: str, image_size: int | None, output: Path | None, force: bool) ->
     )
     click.echo(f"Wrote {output}: {networks} of {weights}")
     click.echo(f"Search: mgnas search {output}")
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the script that makes SHELL complete mgnas's commands and options.
-
-    \b
-    bash:  mgnas completion bash >> ~/.bashrc
-    zsh:   mgnas completion zsh >> ~/.zshrc
-    fish:  mgnas completion fish > ~/.config/fish/completions/mgnas.fish
-    """
-    from click.shell_completion import get_completion_class
-
-    cli = click.get_current_context().find_root().command
-    click.echo(get_completion_class(shell)(cli, {}, "mgnas", "_MGNAS_COMPLETE").source())

@@ -1,0 +1,36 @@
+"""resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..logging import configure_logging
+from ..running import running_options, search_and_report
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@running_options
+def resume(run: Path, address: str | None, study: str | None, **changes: Any) -> int:
+    """Continue the search in RUN: after Ctrl-C, after a crash, or for more --trials.
+
+    In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
+    """
+    from mgnas.launch import is_finished, resumed_run
+    from mgnas.reports.report import PAGE, report_folder, write_report
+    from mgnas.search.data.dataset import load_dataset
+
+    configure_logging()
+    with resumed_run(run, study=study, **changes) as directory:
+        if is_finished(directory):
+            click.echo(f"{run} has all its {len(directory.load())} trials; add some with --trials.")
+            if not (report_folder(directory) / PAGE).exists():
+                # The process that searched was killed between the end of its last trial and the report.
+                click.echo(f"Report: {write_report(directory)}")
+            return 0
+        directory.check_data(load_dataset(directory.config.data))
+        click.echo(f"Resuming {run}")
+        return search_and_report(directory, address)

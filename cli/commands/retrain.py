@@ -1,0 +1,101 @@
+"""retrain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..logging import configure_logging
+from ..options import selection_options
+
+if TYPE_CHECKING:
+    from mgnas.reports.analysis.select import Preference
+    from mgnas.run import Run
+    from mgnas.search.trial_record import CompletedTrial
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--front", is_flag=True, help="All networks of the Pareto front.")
+@click.option(
+    "--select", "selected", is_flag=True, help="The network that `mgnas select` chooses with the limits below."
+)
+@click.option(
+    "--trial",
+    "trials",
+    type=click.IntRange(0),
+    multiple=True,
+    help="The network of this trial; may be given repeatedly.",
+)
+@selection_options
+@click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each network.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of each training.  [default: the run's final_training]")
+@click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
+def retrain(
+    run: Path,
+    front: bool,
+    selected: bool,
+    trials: tuple[int, ...],
+    prefer: Preference,
+    seeds: int,
+    epochs: int | None,
+    address: str | None,
+    **limits: Any,
+) -> int:
+    """Train chosen networks of RUN fully, each with several seeds, and put the results into its report.
+
+    Trains on all training images, measures each training on the test images once, and keeps every model in
+    RUN/retrained. An interrupted command continues when it is given again.
+    """
+    from mgnas.api import open_run
+    from mgnas.errors import UserError
+    from mgnas.progress import RetrainingLines
+    from mgnas.search.data.dataset import load_dataset
+
+    from ..exit_codes import INTERRUPTED
+
+    given = [name for name, value in limits.items() if value is not None]
+    if front + selected + bool(trials) != 1:
+        raise UserError("retrain: give one of --front, --select with its limits, and --trial NUMBER")
+    if given and not selected:
+        raise UserError(f"--{given[0].replace('_', '-')}: chooses for --select; give that, too")
+    configure_logging()
+    opened = open_run(run)
+    if selected:
+        chosen = [opened.select(prefer=prefer, **limits).record]
+    else:
+        chosen = opened.front if front else [_complete(opened, number) for number in trials]
+    if not chosen:
+        raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
+    load_dataset(opened.config.data)
+    lines = RetrainingLines(len(chosen), seeds)
+    try:
+        found = opened.retrain(chosen, seeds=seeds, epochs=epochs, address=address, progress=lines.show)
+    except KeyboardInterrupt:
+        click.echo("Stopped at once. The same command continues.")
+        return INTERRUPTED
+    for retrained in found:
+        click.echo(f"trial {retrained.trial}: {retrained.in_words()}")
+        click.echo(f"  {retrained.folder}")
+    click.echo(f"Report: {opened.report()}")
+    failed = sum(outcome.accuracy is None for outcome in lines.outcomes)
+    if failed:
+        click.echo(f"{failed} of {lines.total} trainings failed; the same command tries them again.")
+    return 1 if failed else 0
+
+
+def _complete(run: Run, number: int) -> CompletedTrial:
+    """The trial of that number.
+
+    Raises:
+        UserError: there is none, or it is not complete.
+    """
+    from mgnas.errors import UserError
+
+    for record in run.trials:
+        if record.number == number and record.completed is not None:
+            return record.completed
+    shows = f"`mgnas status {run.path}` shows them"
+    raise UserError(f"--trial {number}: no complete trial of {run.path} has this number; {shows}")

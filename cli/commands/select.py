@@ -1,0 +1,45 @@
+"""select."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..options import selection_options
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@selection_options
+@click.option("--output", type=click.Path(path_type=Path), default=Path("selected.yaml"), show_default=True)
+def select(run: Path, output: Path, **constraints: Any) -> None:
+    """Choose a network from the trials of RUN, and write what `mgnas train` takes.
+
+    Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, and what the
+    neighbours would cost. Latencies are measured on this machine, with PyTorch on the CPU, and kept in RUN.
+    """
+    from dataclasses import asdict
+
+    from mgnas.api import open_run
+    from mgnas.files import write_yaml
+    from mgnas.reports.deploy.final_training import selection
+
+    opened = open_run(run)
+    choice = opened.select(**constraints)
+    config, chosen = opened.config, choice.record
+    write_yaml(output, selection(chosen, str(run), asdict(config.data), asdict(config.final_training)))
+    index = choice.front.index(chosen)
+    for trial in choice.front[max(index - 1, 0) : index + 2]:
+        mark = "->" if trial is chosen else "  "
+        network = trial.candidate.architecture.describe()
+        click.echo(f"{mark} {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  {network}")
+    click.echo(f"Chosen for {choice.why}.")
+    for other, exchange in choice.neighbours():
+        word = "lighter" if other.weights < chosen.weights else "heavier"
+        click.echo(f"The next {word} one, trial {other.number}: {exchange}")
+    for retrained in opened.retrained:
+        if retrained.trial == chosen.number:
+            click.echo(f"Retrained: {retrained.in_words()}")
+    click.echo(f"Wrote {output}. Train it fully: mgnas train {output}")

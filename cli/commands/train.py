@@ -1,0 +1,53 @@
+"""train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mgnas.search.training.trainer import EpochResult
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder to write to.  [default: trained/<architecture id>]"
+)
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the config's.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+def train(config: Path, output: Path | None, epochs: int | None, seed: int, device: str, threads: int | None) -> None:
+    """Train the network in CONFIG fully, measure it on the test images, and save it.
+
+    An interrupted training continues when the same command is given again.
+    """
+    from mgnas.reports.deploy.final_training import FinalTraining, train_fully
+
+    task = FinalTraining.load(config, seed, epochs)
+    import torch
+
+    from mgnas.errors import UserError
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    if threads:
+        torch.set_num_threads(threads)
+    folder = output or Path("trained") / task.architecture.id
+    total = task.training.epochs
+    click.echo(f"{task.architecture.describe()}: {total} epochs on {device}")
+
+    def show(epoch: EpochResult) -> None:
+        click.echo(f"epoch {epoch.epoch}/{total}  loss {epoch.loss:.4f}  {epoch.seconds:.1f} s")
+
+    result = train_fully(task, folder, device, show)
+    part = "test" if "test_accuracy" in result else "validation"
+    accuracy, images = result[f"{part}_accuracy"], result[f"{part}_images"]
+    click.echo(f"{part} accuracy {100 * accuracy:.2f} % on {images:,} images, {result['weights']:,} weights")
+    click.echo(f"Model: {folder / 'model.pt'}")
+    click.echo(f"Export: mgnas export {folder} --to onnx")

@@ -1,0 +1,200 @@
+"""Searches started and continued: what `mgnas search`, `mgnas resume`, `run_search` and `Run.resume` share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mgnas.search.config import SearchConfig
+from mgnas.search.data.dataset import load_dataset
+from mgnas.search.history.past_trainings import TaskEvaluations, shipped_tables
+from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.strategy.factory import make_strategy
+from mgnas.search.trial_record import TrialState
+
+from .errors import ConfigError, UserError
+from .files import short
+
+if TYPE_CHECKING:
+    from mgnas.search.tuner.controller import SearchProgress
+
+
+def configured(config: SearchConfig | Mapping[str, Any] | str | os.PathLike[str], **changes: Any) -> SearchConfig:
+    """A search with some of its settings changed.
+
+    Args:
+        config: the search, a mapping with the keys of a search file, or the path of such a file. In a mapping tuples,
+            paths and NumPy's numbers stand for what YAML has.
+        changes: settings of `search`, `resources` and `data` by their names; None changes nothing.
+
+    Raises:
+        UserError: no such file, or a setting that cannot be used; the message names the key.
+    """
+    if isinstance(config, Mapping):
+        file = "<config>"
+        config = SearchConfig.from_mapping(_plain(config, "", file), file)
+    elif not isinstance(config, SearchConfig):
+        config = SearchConfig.load(config)
+    return config.override(**_absolute(changes))
+
+
+def _plain(value: Any, key: str, file: str) -> Any:
+    """A copy of a user's value in the types that YAML has, so that the run's config.yaml can hold it.
+
+    Raises:
+        ConfigError: YAML has no such type.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Mapping):
+        return {name: _plain(inner, f"{key}.{name}".lstrip("."), file) for name, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner, key, file) for inner in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise ConfigError(key, f"expected numbers, text, lists and mappings, got {short(value)}", file)
+
+
+def _absolute(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with files and folders as absolute paths, because a run may be resumed from another folder."""
+    changed = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in changes.items()}
+    for name in ("path", "storage"):
+        value = changed.get(name)
+        if isinstance(value, str) and "://" not in value:
+            changed[name] = str(Path(value).absolute())
+    prior = changed.get("prior")
+    if isinstance(prior, str) and prior not in shipped_tables() and Path(prior).exists():
+        changed["prior"] = str(Path(prior).absolute())
+    return changed
+
+
+@contextmanager
+def new_run(
+    config: SearchConfig,
+    runs: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    address: str | None = None,
+    study: str | None = None,
+) -> Iterator[RunDirectory]:
+    """A context with a new run directory, which no other process can search in meanwhile.
+
+    Everything that the user can have got wrong is checked first, so that it costs neither a run directory nor the
+    seconds that Ray takes to start.
+
+    Args:
+        config: what to search.
+        runs: parent folder of the run directory.
+        name: of the run directory; default: the config's name and a number.
+        address: Ray cluster that the search will run on.
+        study: address of a database server for the study.
+
+    Raises:
+        UserError: the data, the space, the prior, the address or the folder cannot be used.
+    """
+    dataset = load_dataset(config.data)
+    config.search_space()
+    if config.search.prior != "none":
+        TaskEvaluations.load(config.search.prior)
+    if address is not None:
+        from mgnas.search.tuner.cluster import check_reachable
+
+        check_reachable(address)
+    directory = RunDirectory.create(config, runs, name, study)
+    with directory.lock:
+        directory.check_data(dataset)
+        yield directory
+
+
+@contextmanager
+def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **changes: Any) -> Iterator[RunDirectory]:
+    """A context with an existing run directory, which no other process can search in meanwhile.
+
+    Args:
+        path: the run directory.
+        study: address of a database server with its study, in place of the one that the run knows.
+        changes: settings of `search` and `resources` by their names, which are stored; None changes nothing.
+
+    Raises:
+        UserError: the run cannot be opened, or has more trials than wanted.
+    """
+    with RunDirectory.open_for_resume(path, study) as directory:
+        n_started, trials = len(directory.load()), changes.get("trials")
+        config = directory.config.override(**_absolute(changes))
+        if trials is not None and trials < n_started:
+            raise UserError(f"--trials: {trials} is less than the {n_started} trials that {path} has started already")
+        directory.update_config(config)
+        yield directory
+
+
+def is_finished(directory: RunDirectory) -> bool:
+    """Whether the run has all its trials, and none of them is running or would be continued."""
+    records = directory.load()
+    if len(records) < directory.config.search.trials:
+        return False
+    if any(record.state is TrialState.RUNNING for record in records):
+        return False
+    # Only the strategy knows whether a paused trial is worth continuing; its prior takes seconds to fit.
+    return make_strategy(directory.config, directory.space, records).finished
+
+
+def search(
+    directory: RunDirectory, display: Callable[[SearchProgress], Any] | None = None, address: str | None = None
+) -> SearchProgress:
+    """Search until the run has its trials or is interrupted.
+
+    Args:
+        directory: the run, with its lock taken.
+        display: called once with the progress; returns a context manager with `event(record)`. Default: silence.
+        address: Ray cluster; default: Ray is started on this machine, for this search alone.
+
+    Returns:
+        the progress at the end. Trials that are still RUNNING say that Ctrl-C has ended the search.
+
+    Raises:
+        UserError: no cluster at the address, or trials that need more than there is.
+        SearchStoppedError: something cannot be stored; the search can continue when that has been mended.
+        KeyboardInterrupt: Ctrl-C was pressed before the first trial began, or twice.
+    """
+    from mgnas.search.tuner.ray_tune import run_search
+
+    with undisturbed():
+        return run_search(directory, display, address)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep Ray and Optuna quiet for a while, and undo what they change in this process."""
+    import optuna
+
+    verbosity, ray_logger = optuna.logging.get_verbosity(), logging.getLogger("ray")
+    ray_level = ray_logger.level
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ray_logger.setLevel(logging.CRITICAL)
+    # NOTE: Ray Tune leaves its handler of Ctrl-C in place, which would swallow the next one of the user's program.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in _signals()} if in_main_thread else {}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # None: it was not installed from Python, and cannot be put back from here.
+                signal.signal(number, handler)
+        ray_logger.setLevel(ray_level)
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _signals() -> list[signal.Signals]:
+    """What Ray Tune and Ray install handlers for; not every system has all of them."""
+    return [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR1") if name in signal.Signals.__members__]

@@ -1,0 +1,289 @@
+"""A search and its results, for Python programs and notebooks."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from mgnas.reports.analysis.pareto import pareto_front
+from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
+from mgnas.reports.deploy.latency import LatencyMeter
+from mgnas.reports.deploy.retraining import Outcome, Retrained, load_retrained, retrain
+from mgnas.search.config import SearchConfig
+from mgnas.search.data.dataset import load_dataset
+from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
+from mgnas.space.limits import parse_count
+
+from .errors import ConfigError, UserError
+from .launch import is_finished, resumed_run, search, undisturbed
+from .progress import PlainDisplay, RetrainingLines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """A search and what it has found so far.
+
+    `run_search` and `open_run` return one. Its results are read from the run directory whenever they are asked for, so
+    they also show what another process has added meanwhile.
+
+    Args:
+        directory: where everything about the search is stored.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+
+    def __repr__(self) -> str:
+        trials = self.trials
+        n_complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
+        n_wanted = self.config.search.trials
+        return (
+            f"<Run {self.path}: {n_complete} of {n_wanted} trials complete, {len(pareto_front(trials))} on the front>"
+        )
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    @property
+    def config(self) -> SearchConfig:
+        """The search, complete with defaults."""
+        return self._directory.config
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of searching, interruptions left out."""
+        return self._directory.elapsed
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """All trials by their numbers: running, paused, complete and failed ones."""
+        return self._directory.load()
+
+    @property
+    def front(self) -> list[CompletedTrial]:
+        """The completed trials that no other beats in accuracy and weights at once, by ascending weights.
+
+        Each has `architecture`, `weights`, `macs`, `accuracy` and `curve`; accuracies are on validation images.
+        """
+        return pareto_front(self.trials)
+
+    @property
+    def retrained(self) -> list[Retrained]:
+        """What `retrain` has found, by the trials' numbers.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        return load_retrained(self._directory)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """All trials as a pandas table, one row each, with a column for each searched setting.
+
+        `accuracy` is NaN unless the trial is complete. `seconds` is the training time, and `finished` is counted in
+        seconds from the beginning of the search. Searched settings that do not belong to the network's family have
+        their default.
+        """
+        import pandas as pd
+
+        trials = self.trials
+        numbers_on_front = {trial.number for trial in pareto_front(trials)}
+        settings = [asdict(trial.candidate.training) | asdict(trial.candidate.architecture) for trial in trials]
+        columns: dict[str, list[Any]] = {
+            "trial": [trial.number for trial in trials],
+            "state": [trial.state.value for trial in trials],
+            "accuracy": [math.nan if trial.accuracy is None else trial.accuracy for trial in trials],
+            "weights": [trial.weights for trial in trials],
+            "macs": [trial.candidate.macs for trial in trials],
+            "on_front": [trial.number in numbers_on_front for trial in trials],
+            "epochs": [len(trial.curve) for trial in trials],
+            "seconds": [trial.seconds for trial in trials],
+            "finished": [math.nan if trial.finished is None else trial.finished for trial in trials],
+            "network": [trial.candidate.architecture.describe() for trial in trials],
+            "id": [trial.candidate.id for trial in trials],
+            "reason": [trial.reason for trial in trials],
+        }
+        names = [parameter.name for parameter in self._directory.space.parameters]
+        return pd.DataFrame(columns | {name: [values[name] for values in settings] for name in names})
+
+    def resume(
+        self,
+        *,
+        trials: int | None = None,
+        workers: int | None = None,
+        time_limit: float | None = None,
+        address: str | None = None,
+        storage: str | os.PathLike[str] | None = None,
+        study: str | None = None,
+        progress: bool = False,
+    ) -> None:
+        """Continue the search after an interruption or a crash, or for more trials.
+
+        Nothing happens if the run has all its trials already.
+
+        Args:
+            trials: candidates to train in all; default: the run's.
+            workers: trials at the same time, at most.
+            time_limit: seconds that a trial may take.
+            address: Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; default: Ray is started on this machine.
+            storage: folder or address that all nodes reach, for checkpoints.
+            study: address of a database server with the study, in place of the one that the run knows.
+            progress: print a line for each trial that ends.
+
+        Raises:
+            UserError: another process searches there, the run cannot be continued, or a value cannot be used.
+            SearchStoppedError: something cannot be stored; the search can continue when that has been mended.
+            KeyboardInterrupt: Ctrl-C; the run can be resumed.
+        """
+        changes = {"trials": trials, "workers": workers, "time_limit": time_limit, "storage": storage}
+        with undisturbed(), resumed_run(self.path, study=study, **changes) as self._directory:
+            if is_finished(self._directory):
+                return
+            self._directory.check_data(load_dataset(self.config.data))
+            search_to_the_end(self._directory, address, progress)
+
+    def report(self, folder: str | os.PathLike[str] | None = None, *, latency_seconds: float = 8.0) -> Path:
+        """Write the front as an HTML page, figures and tables.
+
+        Args:
+            folder: where to; default: `report/` in the run directory.
+            latency_seconds: how long to measure latencies that are not known yet.
+
+        Returns:
+            the page.
+
+        Raises:
+            UserError: the folder cannot be written, or a file of the run is damaged.
+        """
+        from mgnas.reports.report import write_report
+
+        return write_report(self._directory, None if folder is None else Path(folder), latency_seconds)
+
+    def select(
+        self,
+        *,
+        max_weights: int | str | None = None,
+        max_macs: int | str | None = None,
+        min_accuracy: float | None = None,
+        max_size: int | str | None = None,
+        max_latency: float | None = None,
+        max_latency_32: float | None = None,
+        prefer: Preference = "knee",
+    ) -> Choice:
+        """Choose one of the completed trials.
+
+        Args:
+            max_weights: largest number of weights, such as 20000 or "20k".
+            max_macs: largest number of multiply-accumulates per image, such as "5M".
+            min_accuracy: smallest validation accuracy, as a fraction.
+            max_size: largest number of bytes when exported as float32, such as "100k".
+            max_latency: milliseconds for 1 image, measured on one CPU thread of this machine and kept in the run.
+            max_latency_32: milliseconds for 32 images.
+            prefer: `knee`: where more weights stop paying. `accuracy`: the most accurate. `weights`: the lightest.
+                `expected`: the best to expect of another training, with the luck of this one left out.
+
+        Returns:
+            the choice: `record` is the trial, `why` the reason in words, `neighbours()` what the next lighter and the
+            next heavier network of the front would cost or give.
+
+        Raises:
+            UserError: no trial is complete, or none keeps the limits.
+        """
+        if prefer not in get_args(Preference):
+            raise UserError(f"prefer: expected one of {', '.join(get_args(Preference))}, got {prefer!r}")
+        for name, value in (
+            ("min_accuracy", min_accuracy),
+            ("max_latency", max_latency),
+            ("max_latency_32", max_latency_32),
+        ):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise ConfigError(name, f"expected a number, got {value!r}")
+        constraints = Constraints(
+            max_weights=_count("max_weights", max_weights),
+            max_macs=_count("max_macs", max_macs),
+            min_accuracy=min_accuracy,
+            max_size=_count("max_size", max_size),
+            max_latency=max_latency,
+            max_latency_32=max_latency_32,
+        )
+        return select(self.trials, constraints, prefer, LatencyMeter(self.path / "latency.json"))
+
+    def retrain(
+        self,
+        networks: Choice | CompletedTrial | Iterable[Choice | CompletedTrial],
+        *,
+        seeds: int = 3,
+        epochs: int | None = None,
+        address: str | None = None,
+        progress: bool | Callable[[Outcome], None] = False,
+    ) -> list[Retrained]:
+        """Train chosen networks fully, each with several seeds, on all training images.
+
+        Each training is measured once on the test images. A training that is finished is not repeated, so the same
+        call continues what was interrupted.
+
+        Args:
+            networks: what `select` returned, a trial of `front`, or several of these.
+            seeds: trainings of each network.
+            epochs: of each training; default: those of the run's `final_training`.
+            address: Ray cluster; default: Ray is started on this machine.
+            progress: print a line for each training that ends; or a function that is called with each `Outcome`.
+
+        Returns:
+            one entry for each network, by the trials' numbers: `mean` and `accuracies` on the test images, and
+            `folder`, in which `seed-0`, `seed-1`, ... hold the models for `load` and `export`. A training that
+            failed is missing; `progress` tells why, and the same call tries it again.
+
+        Raises:
+            UserError: no network was given, a folder holds another training, or every training failed.
+        """
+        chosen = [networks] if isinstance(networks, Choice | CompletedTrial) else list(networks)
+        trials = [network.record if isinstance(network, Choice) else network for network in chosen]
+        if not trials:
+            raise UserError("retrain: no network was given; `front` is empty until a trial is complete")
+        if not isinstance(seeds, int) or seeds < 1:
+            raise ConfigError("seeds", f"expected a whole number from 1, got {seeds!r}")
+        load_dataset(self.config.data)
+        on_end = progress if callable(progress) else _log_failure
+        if progress is True:
+            on_end = RetrainingLines(len(trials), seeds).show
+        with undisturbed():
+            found = retrain(self._directory, trials, seeds, epochs=epochs, address=address, on_end=on_end)
+        numbers = {trial.number for trial in trials}
+        return [retrained for retrained in found if retrained.trial in numbers]
+
+
+def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:
+    """Search in a run whose lock has been taken.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C has ended the search.
+    """
+    if search(directory, PlainDisplay if progress else None, address).count(TrialState.RUNNING):
+        # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
+        how = f"mgnas.open_run({str(directory.path)!r}).resume()"
+        raise KeyboardInterrupt(f"{directory.path}: interrupted; continue with {how}")
+
+
+def _log_failure(outcome: Outcome) -> None:
+    if outcome.accuracy is None:
+        logger.warning("trial %d, seed %d failed: %s", outcome.record.number, outcome.seed, outcome.reason)
+
+
+def _count(name: str, value: int | str | None) -> int | None:
+    try:
+        return None if value is None else parse_count(value)
+    except ConfigError as error:
+        raise error.inside(name) from None

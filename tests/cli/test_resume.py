@@ -1,0 +1,11 @@
+"""mgnas resume: of a run that has all its trials."""
+
+
+def test_resume_of_a_finished_run_says_so(command, ended_run, refused):
+    line = f"{ended_run.path} has all its 7 trials; add some with --trials."
+    page = ended_run.path / "report" / "report.html"
+    first, second = (command("resume", ended_run.path, "--trials", 7)[1].splitlines() for _ in range(2))
+    assert first == [line, f"Report: {page}"], "a driver killed at its end has not written it"
+    assert page.exists()
+    assert second == [line]
+    refused(command("resume", ended_run.path, "--trials", 3), "--trials: 3 is less than the 7 trials")

@@ -1,0 +1,20 @@
+"""mgnas retrain: one line for what cannot be done. Trainings are in tests/reports/deploy/test_retraining.py."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ([], "give one of --front, --select with its limits, and --trial NUMBER"),
+        (["--front", "--select"], "give one of --front"),
+        (["--front", "--max-weights", "20k"], "--max-weights: chooses for --select; give that, too"),
+        (["--trial", "5"], "--trial 5: no complete trial of"),
+        (["--trial", "99"], "--trial 99: no complete trial of"),
+        (["--select", "--max-weights", "1"], "--max-weights: no network has at most 1 weights"),
+        (["--front", "--seeds", "0"], "'--seeds'"),
+    ],
+)
+def test_impossible_retrainings(command, run, options, part, refused):
+    refused(command("retrain", run.path, *options), part)
+    assert not (run.path / "retrained").exists()

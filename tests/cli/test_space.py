@@ -1,0 +1,21 @@
+"""mgnas space: what a search space holds."""
+
+import re
+
+
+def test_space_counts_points_and_networks(command, edited):
+    fixed = {"family": "mgnet", "sharing": "AB"}
+    parameters = {"base_channels": [[4], [8]], "channel_scaling": [1, 2], "smoothing_steps": [1, 2]}
+    path = edited(space={"fixed": fixed, "parameters": parameters})
+    code, out, _ = command("space", path)
+    assert code == 0
+    assert re.search(r"points +8\b", out)
+    # 4 x 2 and 8 x 1 channels are the same network, for each number of steps.
+    assert re.search(r"distinct and valid 6\b", out)
+
+
+def test_continuous_space_is_described_from_a_sample(command, edited):
+    parameters = {"base_channels": [[4], [8]], "learning_rate": {"low": 0.01, "high": 0.1}}
+    code, out, _ = command("space", edited(space={"fixed": {"family": "mgnet"}, "parameters": parameters}))
+    assert code == 0
+    assert "found in a sample of 20,000 points" in out
