@@ -146,7 +146,7 @@ def test_samples_reach_every_candidate():
 
 
 @given(seed=SEEDS, changes=st.integers(0, 6))
-def test_mutations_change_so_many_parameters_to_labels_of_theirs(limited, seed, changes):
+def test_mutations_change_as_many_parameters_as_asked(limited, seed, changes):
     rng = np.random.default_rng(seed)
     values = limited.random_values(rng)
     original = dict(values)
@@ -251,7 +251,7 @@ def test_summary_of_a_sample_sees_what_enumeration_sees():
     assert 250 < sampled.rejections["base_channels"] < 420
 
 
-def test_a_large_space_is_summarised_from_a_sample_and_alike_by_alike_seeds():
+def test_a_large_space_is_summarised_from_a_sample_that_the_seed_decides():
     large = MGNETS["parameters"] | {"epochs": {"low": 2, "high": 2000}}
     first, second = (space(MGNETS | {"parameters": large}).summary(samples=300, seed=5) for _ in range(2))
     assert (first.points, first.examined, first.enumerated) == (36 * 1999, 300, False)
