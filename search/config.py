@@ -123,10 +123,11 @@ class SearchConfig:
             UserError: the file does not exist or is not YAML, a key is unknown, or a value is wrong.
         """
         file, content = str(path), read_yaml(path)
-        known_keys = ["name", "space", *_SECTIONS]
+        known = ["name", "space", *_SECTIONS]
         for key in content:
-            if key not in known_keys:
-                raise unknown_key(str(key), known_keys).inside(file=file)
+            if key not in known:
+                error = unknown_key(str(key), known)
+                raise error.inside(file=file)
         for key in ("data", "space"):
             if content.get(key) is None:
                 raise ConfigError(key, "is required and missing", file)
