@@ -74,7 +74,7 @@ class ArchitectureConfig:
     """
 
     family: Literal["resnet", "mgnet", "mgic", "mgiad"]
-    """The construction rule of the network."""
+    """How the network is built."""
     base_channels: Annotated[tuple[_Channels, ...], BeforeValidator(_sequence), Field(min_length=1, max_length=16)]
     """Channels per resolution level (resnet, mgic: per stage) before scaling. Each further level halves the image."""
     channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
@@ -88,7 +88,7 @@ class ArchitectureConfig:
     channel_levels: _Count | None = None
     """Maximum number of channel levels; null: as many as fully_coupled_channels allows (mgiad)."""
     fully_coupled_channels: _Channels = 8
-    """mgiad: no channel level has fewer channels. mgic: the coarsest level is the first one with fewer channels."""
+    """mgiad: channels are not halved below this. mgic: the coarsest level is the first one with fewer channels."""
     resolution_transfer: Literal["depthwise", "dense"] = "depthwise"
     """Pi and R: strided depthwise convolutions, or dense ones with batch norm and ReLU (mgnet, mgiad)."""
     channel_transfer: Literal["fixed", "learned"] = "fixed"
@@ -215,7 +215,7 @@ class ArchitectureConfig:
         return ArchitectureConfig(**kept)
 
     def _effective_sharing(self) -> str:
-        """The sharing that is really there: `none` needs a level with two different A, `A` one with two different B."""
+        """The sharing in effect: `none` needs a level with two different A, `A` one with two different B."""
         if max(self.steps) == 1:
             return "AB"
         # NOTE: The first step of the finest level has no A, because u = 0 before it.

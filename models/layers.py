@@ -64,8 +64,8 @@ class Convolution(nn.Conv2d):
         # oneDNN has a special kernel for depthwise convolutions, whose backward pass is fast in float32 only.
         if not half and self.groups == self.in_channels == self.out_channels:
             return 1
-        most = _VECTOR_BYTES // (2 if half else 4) * self.groups // self.in_channels
-        return max((count for count in range(1, min(most, self.groups) + 1) if self.groups % count == 0), default=1)
+        limit = _VECTOR_BYTES // (2 if half else 4) * self.groups // self.in_channels
+        return max((count for count in range(1, min(limit, self.groups) + 1) if self.groups % count == 0), default=1)
 
 
 _VECTOR_BYTES = 16

@@ -35,8 +35,8 @@ def detect_dataset(source: str, image_size: int | None = None) -> DataSettings:
     if not path.exists():
         if source in KNOWN_SHAPES:
             return build(DataSettings, {"name": source, "image_size": image_size}, "data")
-        known = ", ".join(KNOWN_SHAPES)
-        raise UserError(f"{source}: no such file or folder, nor a data set that mgnas knows ({known})")
+        names = ", ".join(KNOWN_SHAPES)
+        raise UserError(f"{source}: no such file or folder, nor a data set that mgnas knows ({names})")
     resolved = str(path.resolve())
     if path.suffix == ".npz":
         return DataSettings(name="npz", path=resolved, image_size=image_size)

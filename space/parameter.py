@@ -107,7 +107,7 @@ class Parameter:
         return tuple(round(d.low + i * d.step, 12) for i in range(round((d.high - d.low) / d.step) + 1))
 
     def extremes(self) -> tuple[Any, ...]:
-        """Labels that are all valid only if every label is: every choice, or both ends of the range."""
+        """The labels to check in place of all: every choice, or both ends of the range."""
         d = self.distribution
         return d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high)
 

@@ -55,7 +55,7 @@ class SearchSpace:
 
     Args:
         mapping: the `space` section: `fixed`, `parameters`, `limits`.
-        training: the training settings, of which `parameters` may vary some.
+        training: the training settings. `parameters` may vary some of them.
         num_classes, in_channels, image_size: the shape of the data set.
         prefix: dotted path of the section in its file, for messages.
         file: the file's name, for messages.
@@ -215,7 +215,9 @@ class SearchSpace:
     def effective_points(self) -> int | None:
         """Number of combinations that differ in a setting with an effect; None if a parameter is continuous."""
         grids = self._grids()
-        return None if grids is None else sum(math.prod(map(len, kept)) for kept in self._effective_grids(grids))
+        return (
+            None if grids is None else sum(math.prod(map(len, effective)) for effective in self._effective_grids(grids))
+        )
 
     @property
     def enumerable(self) -> bool:
@@ -231,16 +233,17 @@ class SearchSpace:
         """
         if (grids := self._grids()) is None:
             raise ValueError("a space with a continuous parameter cannot be enumerated")
-        for kept in self._effective_grids(grids):
-            yield from self._combinations(kept)
+        for effective in self._effective_grids(grids):
+            yield from self._combinations(effective)
 
     def _effective_grids(self, grids: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
         """The labels of every parameter, for each family. A setting without effect on the family has only its first."""
         by_name = {parameter.name: grid for parameter, grid in zip(self.parameters, grids, strict=True)}
         for family in by_name.get("family", (self.fixed.get("family"),)):
-            kept = effective_settings(family) | _TRAINING
+            effective = effective_settings(family) | _TRAINING
             yield [
-                (family,) if name == "family" else grid if name in kept else grid[:1] for name, grid in by_name.items()
+                (family,) if name == "family" else grid if name in effective else grid[:1]
+                for name, grid in by_name.items()
             ]
 
     def random_values(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -313,11 +316,11 @@ class SearchSpace:
     def summary(self, samples: int = 20_000, seed: int = 0) -> SpaceSummary:
         """What the space holds: from all effective points if it is enumerable, else from `samples` random points."""
         rng = np.random.default_rng(seed)
-        chosen = self.effective_values() if self.enumerable else (self.random_values(rng) for _ in range(samples))
+        points = self.effective_values() if self.enumerable else (self.random_values(rng) for _ in range(samples))
         weights: dict[str, int] = {}
         rejections: collections.Counter[str] = collections.Counter()
         examined = 0
-        for values in chosen:
+        for values in points:
             examined += 1
             try:
                 candidate = self.candidate(values)
@@ -333,13 +336,13 @@ def _architecture(**settings: Any) -> ArchitectureConfig:
     Raises:
         ConfigError: the settings contradict each other.
     """
-    kept = effective_settings(settings.get("family"))
-    given = ((name, value) for name, value in settings.items() if name in kept)
-    return _remembered(tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in given))
+    effective = effective_settings(settings.get("family"))
+    pairs = ((name, value) for name, value in settings.items() if name in effective)
+    return _cached_architecture(tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in pairs))
 
 
 @lru_cache(maxsize=2**14)
-def _remembered(settings: tuple[tuple[str, Any], ...]) -> ArchitectureConfig:
+def _cached_architecture(settings: tuple[tuple[str, Any], ...]) -> ArchitectureConfig:
     # A search for new candidates builds the same architectures many times.
     return build(ArchitectureConfig, dict(settings))
 

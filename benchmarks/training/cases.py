@@ -21,9 +21,9 @@ from mgnas.search.data.images import ImageDataset
 from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
 
-# The recipes of configs/cifar10.yaml and configs/digits.yaml, except for the learning rate and the epochs. Neither
-# changes the speed. A small rate keeps the loss on random images finite, and many epochs keep the rate from falling to
-# 0.
+# The recipes of configs/cifar10.yaml and configs/digits.yaml, but with another learning rate and other epochs, which do
+# not change the speed. The loss on random images stays finite at a small rate, and with many epochs the rate stays
+# above 0.
 CIFAR = TrainingSettings(
     epochs=10_000, batch_size=128, learning_rate=0.01, label_smoothing=0.1, crop_padding=4, flip=True
 )

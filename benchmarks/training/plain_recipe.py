@@ -104,9 +104,9 @@ class SiCBlock(nn.Module):
     def forward(self, u: Tensor, f: Tensor) -> Tensor:
         for step in self.pre:
             u = step(u, f, self.a, self.b)
-        kept = self.restrict(u)
-        coarse_f = self.restrict(f - self.a(u)) + self.coarse.a(kept)
-        u = u + self.prolong(self.coarse(kept, coarse_f) - kept)
+        restricted = self.restrict(u)
+        coarse_f = self.restrict(f - self.a(u)) + self.coarse.a(restricted)
+        u = u + self.prolong(self.coarse(restricted, coarse_f) - restricted)
         for step in self.post:
             u = step(u, f, self.a, self.b)
         return u

@@ -65,8 +65,8 @@ class Task:
     @classmethod
     def of(cls, row: PublishedModel, options: argparse.Namespace, seed: int) -> Task:
         path = getattr(options, f"data_{row.dataset}")
-        chosen = {"name": row.dataset, "path": path, "train_images": options.train_images}
-        data = build(DataSettings, chosen | {"image_size": options.image_size}, "data")
+        mapping = {"name": row.dataset, "path": path, "train_images": options.train_images}
+        data = build(DataSettings, mapping | {"image_size": options.image_size}, "data")
         recipe = {name: getattr(options, name) for name in _RECIPE}
         # 4 of CIFAR-10's 32 pixels, 8 of Tiny ImageNet's 64, and the same share of reduced images.
         recipe |= {"crop_padding": data_shape(data)[2] // 8, "flip": True}
@@ -89,7 +89,7 @@ class Task:
         }
 
 
-def check_settings(task: Task, folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+def check_settings(task: Task, folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The stored state of this training; None if it has not begun.
 
     Raises:
@@ -99,7 +99,7 @@ def check_settings(task: Task, folder: Path, wanted: dict[str, Any]) -> dict[str
     if stored is None:
         return None
     begun = stored["settings"]
-    for name, value in json.loads(json.dumps(wanted)).items():
+    for name, value in json.loads(json.dumps(settings)).items():
         if begun.get(name) != value:
             change = "another architecture" if name == "architecture" else f"{name} {begun.get(name)}, not {value}"
             raise UserError(f"{task.name}: was begun with {change}; give the same settings or another --work")
@@ -314,8 +314,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     for name in ("cifar10", "cifar100", "tinyimagenet"):
         parser.add_argument(f"--data-{name}", metavar="PATH", help="an npz file or folder; default: downloaded")
-    parser.add_argument("--image-size", type=int, help="average the images down to so many pixels per side")
-    parser.add_argument("--train-images", type=int, help="use only so many training images")
+    parser.add_argument("--image-size", type=int, help="pixels per side to which images are averaged")
+    parser.add_argument("--train-images", type=int, help="number of training images to use; default: all")
     parser.add_argument("--minutes", type=_at_least(float, 0), metavar="N", help="stop after the epoch they end in")
     parser.add_argument("--work", type=Path, default=Path("runs/published"), metavar="DIR")
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results", metavar="DIR")

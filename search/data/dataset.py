@@ -133,8 +133,8 @@ def load_dataset(data: DataSettings, entry_name: str | None = None) -> Dataset:
             f"data.validation_fraction: {data.validation_fraction:g} leaves classes without training images"
         )
     held_out = stratified(train.labels, held_out_count, data.split_seed, min_per_class=1, min_remaining=1)
-    kept = np.setdiff1d(np.arange(len(train)), held_out)
-    return Dataset(train.take(kept), train.take(held_out), cached.test, cached.class_names)
+    remaining = np.setdiff1d(np.arange(len(train)), held_out)
+    return Dataset(train.take(remaining), train.take(held_out), cached.test, cached.class_names)
 
 
 def _check_classes(data: DataSettings, cached: CachedDataset) -> None:

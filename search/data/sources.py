@@ -95,16 +95,16 @@ def _key(source: str, path: Path | None, state: str | None, image_size: int | No
     return {"source": source, "path": resolved, "state": state, "image_size": image_size, **more}
 
 
-def check_reduction(size: int, wanted: int) -> None:
+def check_reduction(size: int, image_size: int) -> None:
     """Check that the wanted image size divides the images' own size.
 
     Raises:
         ConfigError: it does not; the message lists the sizes that do.
     """
-    if size % wanted:
+    if size % image_size:
         divisors = ", ".join(str(d) for d in range(8, size + 1) if size % d == 0)
         raise ConfigError(
-            "data.image_size", f"{wanted} does not divide the images' {size} pixels; use one of {divisors}"
+            "data.image_size", f"{image_size} does not divide the images' {size} pixels; use one of {divisors}"
         )
 
 

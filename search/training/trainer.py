@@ -62,8 +62,8 @@ class EpochResult:
     Args:
         epoch: counted from 1.
         loss: mean training loss over the epoch.
-        accuracy: share of the evaluation images that are classified correctly after the epoch; None without such
-        images. seconds: duration of the epoch, with its evaluation.
+        accuracy: share of the evaluation images that are classified correctly; None without such images.
+        seconds: duration of the epoch, with its evaluation.
     """
 
     epoch: int

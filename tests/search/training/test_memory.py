@@ -91,7 +91,7 @@ def test_a_graph_that_is_not_used_goes_without_a_garbage_collection():
     assert reference() is None
 
 
-def test_a_cpu_has_nowhere_to_move_them_to():
+def test_on_a_cpu_activations_stay_where_they_are():
     assert not isinstance(activations(True, torch.device("cpu")), HostActivations)
     assert isinstance(activations(True, torch.device("cuda")), HostActivations)
 

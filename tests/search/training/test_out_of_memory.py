@@ -120,7 +120,7 @@ def test_an_epoch_that_runs_out_of_memory_ends_as_if_it_had_not(start, place, st
     assert_same(trainer, undisturbed)
 
 
-def test_without_an_average_and_in_every_family_it_does_too(start, architecture):
+def test_every_family_survives_a_shortage_without_an_average(start, architecture):
     undisturbed, trainer = train_to_the_end(start(architecture)), start(architecture)
     next(trainer.model.parameters()).register_hook(Shortage(5))
     assert_same(train_to_the_end(trainer), undisturbed)
@@ -133,7 +133,7 @@ def test_a_scaled_loss_in_half_precision_is_scaled_as_before(start, place):
     assert_same(train_to_the_end(trainer), train_to_the_end(undisturbed))
 
 
-def test_a_continued_run_may_run_out_of_memory(start, tmp_path):
+def test_a_continued_training_may_run_out_of_memory(start, tmp_path):
     undisturbed, first = train_to_the_end(start()), start()
     first.run_epoch()
     first.save(tmp_path / "run.pt")
@@ -153,7 +153,7 @@ def test_a_second_shortage_is_an_error_of_one_line(start, refusal):
     assert trainer.history == []
 
 
-def test_on_a_gpu_it_says_what_to_change_there(tiny):
+def test_the_message_on_a_gpu_says_what_to_change_there(tiny):
     message = str(NotEnoughMemoryError(tiny(), 128, torch.device("cuda")))
     assert message.endswith(
         "at batch size 128 does not fit on the GPU; "
@@ -235,7 +235,7 @@ def test_a_network_too_large_to_evaluate_is_an_error_of_one_line(start, refusal,
     assert refusal(lambda: trainer.evaluate(numbered([6, 6]))).startswith("out of memory: ")
 
 
-def test_a_whole_run_is_the_same_bit_for_bit(start, architecture):
+def test_a_whole_training_is_the_same_bit_for_bit(start, architecture):
     plain, offloaded = (start(architecture, ema_decay=0.9) for _ in range(2))
     train_to_the_end(plain)
     with HostActivations():

@@ -338,7 +338,7 @@ def test_the_global_generators_have_no_influence(start):
 
 
 @pytest.mark.parametrize("interruptions", [(0,), (1,), (2,), (3,), (1, 2, 3), (4,)])
-def test_a_continued_run_equals_the_uninterrupted_one(start, architecture, tmp_path, interruptions):
+def test_a_continued_training_equals_the_uninterrupted_one(start, architecture, tmp_path, interruptions):
     whole, path = train_to_the_end(start(architecture=architecture)), tmp_path / "run.pt"
     trainer = start(architecture=architecture)
     for epoch in interruptions:
@@ -352,7 +352,7 @@ def test_a_continued_run_equals_the_uninterrupted_one(start, architecture, tmp_p
     assert curve(trainer) == curve(whole)
 
 
-def test_a_checkpoint_can_be_taken_up_by_a_run_that_has_gone_on(start, tmp_path):
+def test_a_trainer_can_go_back_to_its_checkpoint(start, tmp_path):
     trainer = start()
     trainer.run_epoch()
     trainer.save(tmp_path / "run.pt")
@@ -408,7 +408,7 @@ def test_another_networks_checkpoint_is_damaged(start, tiny, tmp_path):
         start().load(tmp_path / "run.pt")
 
 
-def test_a_run_is_finished_after_its_epochs(start):
+def test_a_trainer_is_finished_after_its_epochs(start):
     trainer = start(settings(epochs=2))
     assert not trainer.finished
     trainer.run_epoch()
