@@ -10,8 +10,12 @@ from mgnas.errors import first_line
 
 _HEADING = re.compile(r"^Failure # \d+ \(occurred at .*$", re.MULTILINE)
 
-_MACHINE_LOST = ("node has died", "node died", "node was", "node is dead", "preempt")
-"""Parts of the sentences in which the versions of Ray say that a whole machine is gone."""
+_MACHINE_LOST = ("node has died", "node died", "node was", "node is dead", "preempt", "is unavailable")
+"""Parts of the sentences in which the versions of Ray say that a whole machine is gone.
+
+"The actor ... is unavailable" comes first if a machine is lost without a word: Ray notices only seconds later that the
+machine is gone, not just the connection.
+"""
 
 
 class WorkerLoss(NamedTuple):
@@ -32,8 +36,11 @@ def read_error_file(file: str | Path | None) -> WorkerLoss:
     if file is not None and Path(file).is_file():
         text = Path(file).read_text(encoding="utf-8", errors="replace")
     lines = _HEADING.split(text)[-1].strip().splitlines()
+    if not lines:
+        return WorkerLoss("the worker died: no reason known", False)
     # After an exception in the worker's code Ray writes a traceback, whose last line says what happened. Ray's own
     # messages say it in their first line.
-    line = lines[-1 if "ray::" in lines[0] else 0].strip() if lines else "no reason known"
+    raised = "ray::" in lines[0]
     message = " ".join(lines).lower()
-    return WorkerLoss(first_line(f"the worker died: {line}"), any(sign in message for sign in _MACHINE_LOST))
+    machine_lost = not raised and any(sign in message for sign in _MACHINE_LOST)
+    return WorkerLoss(first_line(f"the worker died: {lines[-1 if raised else 0].strip()}"), machine_lost)
