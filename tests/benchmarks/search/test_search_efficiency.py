@@ -83,14 +83,16 @@ def test_the_search_with_a_part_changed_can_be_replayed(part):
 
 @pytest.mark.slow
 def test_results_are_kept_and_not_replayed_again(tmp_path):
-    """The script works on its own folder's results, so a copy of it runs elsewhere."""
+    """The script writes into the folder beside its own, so a copy of it runs elsewhere."""
+    folder = tmp_path / "search"
+    folder.mkdir()
     for name in ("search_efficiency", "bounds", "compared", "efficiency_report", "mo_asha", "peers"):
-        (tmp_path / f"{name}.py").write_text((BENCHMARKS / f"{name}.py").read_text())
+        (folder / f"{name}.py").write_text((BENCHMARKS / f"{name}.py").read_text())
     table = next(iter(shipped_tables()))
 
     def run(*options: str) -> str:
         command = [sys.executable, "search_efficiency.py", "--tables", table, "--searches", "random", "--jobs", "1"]
-        done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
