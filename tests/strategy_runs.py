@@ -1,4 +1,4 @@
-"""Searches that tests of the strategy run: made-up accuracies, asks and reports in turn, and what the sampler learned."""
+"""Searches that tests of the strategy run: made-up accuracies, asks and reports in turn."""
 
 import pytest
 from optuna.trial import TrialState as OptunaState

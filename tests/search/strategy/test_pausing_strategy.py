@@ -159,9 +159,7 @@ def test_predictions_go_by_the_numbers_of_the_samplers_study(small_space):
     strategy.ask()
     trials = strategy._study.get_trials()
     assert [trials[number].params for number in sampler.told[-1]] == [record.candidate.params for record in records]
-    assert [record.expected.mean for record in strategy.records] == [0, 1, 3], (
-        "that of the proposal, not of its stand-in"
-    )
+    assert [record.expected.mean for record in strategy.records] == [0, 1, 3], "of the proposal, not of its stand-in"
 
 
 def test_a_plain_sampler_is_told_nothing(strategy_with):
