@@ -78,7 +78,8 @@ class LiveDisplay:
             f"   about {clock(progress.seconds_left)} left" if progress.seconds_left is not None else "",
         )
         bar = ProgressBar(total=progress.trials, completed=complete + failed + paused, width=60)
-        parts: list[RenderableType] = [bar, counts]
+        # A progress bar does not end its line; padding does.
+        parts: list[RenderableType] = [Padding(bar, 0), counts]
         front = front_of(records)
         if front:
             parts += [Text(), _front_table(front)]
