@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mgnas
 from mgnas.models.config import ArchitectureConfig
 from mgnas.search.config import Resources, SearchSettings
 from mgnas.search.data.dataset import DataSettings
@@ -18,11 +19,43 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def generated():
-    return runpy.run_path(str(DOCS / "generate.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        return runpy.run_path(str(DOCS / "generate.py"))
 
 
 def test_space_page_is_up_to_date(generated):
     assert (DOCS / "space.md").read_text() == generated["space_page"](), "run: python docs/generate.py"
+
+
+def test_api_page_is_up_to_date(generated):
+    assert (DOCS / "api.md").read_text() == generated["api_page"](), "run: python docs/generate.py"
+
+
+def test_api_page_explains_every_public_name_once(generated):
+    headings = re.findall(r"^### (\w+)$", generated["api_page"](), re.MULTILINE)
+    assert sorted(headings) == sorted(mgnas.__all__)
+
+
+def test_api_page_has_a_call_with_its_arguments_results_and_errors(generated):
+    _, entry = generated["api_page"]().split("### count_macs\n")
+    expected = """
+```python
+count_macs(config: ArchitectureConfig | Mapping[str, Any] | str, image_size: int) -> int
+```
+
+The number of multiply-accumulates of an architecture on one image.
+
+**Arguments**
+
+- `config`: as for `build_model`.
+- `image_size`: pixels per side.
+
+**Raises**
+
+- `UserError`: an unknown name, or settings that cannot be used.
+"""
+    assert entry.startswith(expected)
 
 
 def test_pictures_are_up_to_date(generated):

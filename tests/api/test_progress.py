@@ -1,0 +1,58 @@
+"""The lines that a search and full trainings print."""
+
+import pytest
+
+from mgnas.progress import PlainDisplay, RetrainingLines, clock, front_of
+from mgnas.reports.deploy.retraining import Outcome
+from mgnas.search.trial_record import TrialState
+
+
+class Progress:
+    """Of the run with known trials, after all of them."""
+
+    def __init__(self, run) -> None:
+        self.records, self.trials, self.seconds_left = run.load(), 8, 75.0
+
+    def count(self, state: TrialState) -> int:
+        return sum(record.state is state for record in self.records)
+
+
+def test_each_trial_is_a_line(run, capsys):
+    progress = Progress(run)
+    records = progress.records
+    paused = records[6]
+    paused.state, paused.decisions = TrialState.PAUSED, ["epoch 1: paused, 0.91 is not expected"]
+    with PlainDisplay(progress) as display:
+        for number in (1, 2, 5, 6):
+            display.event(records[number])
+        progress.seconds_left = None
+        display.event(records[5])
+    network = "MgNet [{}], nu=2, sharing AB, depthwise transfers"
+    assert capsys.readouterr().out.splitlines() == [
+        f"[6/8, about 1:15 left] trial 1:  88.00 %  {records[1].weights:>9,} weights  {network.format(12)}",
+        f"[6/8, about 1:15 left] trial 2:  90.00 %* {records[2].weights:>9,} weights  {network.format(8)}",
+        f"[6/8, about 1:15 left] trial 5: failed: <b>& loss became nan  {network.format(24)}",
+        f"[6/8, about 1:15 left] trial 6: paused at 1, 0.91 is not expected;  {network.format(28)}",
+        f"[6/8] trial 5: failed: <b>& loss became nan  {network.format(24)}",
+    ]
+
+
+def test_each_full_training_is_a_line(run, capsys):
+    trial = front_of(run.load())[0]
+    lines = RetrainingLines(1, 3)
+    lines.show(Outcome(trial, 0, 0.915, known=True))
+    lines.show(Outcome(trial, 1, 0.925))
+    lines.show(Outcome(trial, 2, None, "the loss diverged"))
+    network = trial.architecture.describe()
+    assert capsys.readouterr().out.splitlines() == [
+        "1 network, 3 seeds each",
+        f"[1/3] trial 0, seed 0: 91.50 % (finished before)  {network}",
+        f"[2/3] trial 0, seed 1: 92.50 %  {network}",
+        f"[3/3] trial 0, seed 2: failed: the loss diverged  {network}",
+    ]
+    assert (lines.total, len(lines.outcomes)) == (3, 3)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3599.6, "1:00:00"), (3700, "1:01:40")])
+def test_clock(seconds, text):
+    assert clock(seconds) == text

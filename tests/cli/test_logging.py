@@ -1,0 +1,31 @@
+"""Log lines on the terminal: announcements on standard output, other warnings on standard error, each once."""
+
+import logging
+
+import pytest
+
+from mgnas.cli.logging import configure_logging, show_warnings
+
+
+@pytest.fixture
+def _as_commands_do():
+    show_warnings()
+    show_warnings()
+    configure_logging()
+    configure_logging()
+
+
+@pytest.mark.usefixtures("_as_commands_do")
+@pytest.mark.parametrize(
+    ("logger", "level", "out", "err"),
+    [
+        ("mgnas.search.data.cache", logging.INFO, "Converting digits\n", ""),
+        ("mgnas.search.tuner.cluster", logging.WARNING, "Converting digits\n", ""),
+        ("mgnas.search.tuner.cluster", logging.INFO, "", ""),
+        ("mgnas.search.samplers.ehvi", logging.WARNING, "", "converting digits\n"),
+        ("mgnas.search.samplers.ehvi", logging.INFO, "", ""),
+    ],
+)
+def test_where_a_line_goes(capsys, logger, level, out, err):
+    logging.getLogger(logger).log(level, "converting %s", "digits")
+    assert capsys.readouterr() == (out, err)
