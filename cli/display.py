@@ -79,16 +79,10 @@ class LiveDisplay:
             f"   {clock(progress.elapsed)} elapsed",
             f"   about {clock(progress.seconds_left)} left" if progress.seconds_left is not None else "",
         )
-<<<<<<< HEAD
         bar = ProgressBar(total=progress.n_trials, completed=complete + failed + paused, width=60)
-        parts: list[RenderableType] = [bar, counts]
-        front = pareto_front(records)
-=======
-        bar = ProgressBar(total=progress.trials, completed=complete + failed + paused, width=60)
         # A progress bar does not end its line; padding does.
         parts: list[RenderableType] = [Padding(bar, 0), counts]
-        front = front_of(records)
->>>>>>> e
+        front = pareto_front(records)
         if front:
             parts += [Text(), _front_table(front)]
         return Padding(Group(*parts), (1, 2))

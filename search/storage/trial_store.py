@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
@@ -55,7 +56,9 @@ class TrialStore:
         self.space, self.label = space, label
         self._storage = storage
         self._last_read: tuple[object, list[FrozenTrial]] = None, []
-        self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
+        self._distributions: dict[str, BaseDistribution] = {
+            parameter.name: parameter.distribution for parameter in space.parameters
+        }
         self._study_id = storage.get_study_id_from_name(name)
         trials = self._read()
         self._numbers = {trial.number for trial in trials}
