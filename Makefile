@@ -7,13 +7,14 @@ STAMP := $(VENV)/.installed
 TREE := $(VENV)/src/mgnas
 ROOMS := models space search reports cli
 
-.PHONY: help install links search test test-slow lint format clean
+.PHONY: help install links search test test-slow lint coverage format clean
 
 help:
 	@echo "make search     install, search on scikit-learn's digits, write the report (minutes)"
 	@echo "make test       install, run the test suite"
 	@echo "make test-slow  the slow tests too"
 	@echo "make lint       ruff, import rules, types"
+	@echo "make coverage   the test suite with line coverage"
 
 install: $(STAMP)
 
@@ -43,6 +44,9 @@ lint: install links
 	$(BIN)/ruff format --check .
 	cd $(VENV)/src && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
 	$(BIN)/pyright
+
+coverage: install
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:build/coverage
 
 format: install
 	$(BIN)/ruff check --fix .

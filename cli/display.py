@@ -12,11 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mgnas.progress import PlainDisplay, clock, front_of
+from mgnas.progress import PlainDisplay
+from mgnas.reports.analysis.pareto import pareto_front
+from mgnas.reports.text import clock
 from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from mgnas.search.tuner.controller import SearchProgress
+    from mgnas.search.tuner.progress import SearchProgress
 
 _FRONT_ROWS = 10
 
@@ -24,7 +26,7 @@ _FRONT_ROWS = 10
 def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) -> list[str]:
     """Counts, and the front as a table of text."""
     counts = {state: sum(record.state is state for record in records) for state in TrialState}
-    front = front_of(records)
+    front = pareto_front(records)
     lines = [
         f"{counts[TrialState.COMPLETE]} of {trials} trials complete, {counts[TrialState.RUNNING]} running, "
         f"{counts[TrialState.PAUSED]} paused, {counts[TrialState.FAILED]} failed, {clock(elapsed)} searched"
@@ -70,17 +72,23 @@ class LiveDisplay:
         running, paused = progress.count(TrialState.RUNNING), progress.count(TrialState.PAUSED)
         counts = Text.assemble(
             (f"{complete}", "bold"),
-            f" of {progress.trials} complete   ",
+            f" of {progress.n_trials} complete   ",
             (f"{running}", "bold"),
             f" running   {paused} paused   ",
             (f"{failed} failed", "red" if failed else "dim"),
             f"   {clock(progress.elapsed)} elapsed",
             f"   about {clock(progress.seconds_left)} left" if progress.seconds_left is not None else "",
         )
+<<<<<<< HEAD
+        bar = ProgressBar(total=progress.n_trials, completed=complete + failed + paused, width=60)
+        parts: list[RenderableType] = [bar, counts]
+        front = pareto_front(records)
+=======
         bar = ProgressBar(total=progress.trials, completed=complete + failed + paused, width=60)
         # A progress bar does not end its line; padding does.
         parts: list[RenderableType] = [Padding(bar, 0), counts]
         front = front_of(records)
+>>>>>>> e
         if front:
             parts += [Text(), _front_table(front)]
         return Padding(Group(*parts), (1, 2))

@@ -51,7 +51,7 @@ def search_and_report(directory: RunDirectory, address: str | None) -> int:
         return INTERRUPTED
     for line in status_lines(directory.load(), directory.config.search.trials, directory.elapsed):
         click.echo(line)
-    if len(progress.records) < progress.trials:
+    if len(progress.records) < progress.n_trials:
         click.echo("The space holds no further candidate.")
     click.echo(f"Report: {page}")
     click.echo(f"Choose: mgnas select {directory.path} --prefer knee")

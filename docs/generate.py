@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from api_page import api_page
 
 from mgnas.models.config import _COMMON, _EFFECTIVE, ArchitectureConfig
-from mgnas.reports.figures.architecture import draw_architecture, to_svg
+from mgnas.reports.figures.architecture import draw_architecture
+from mgnas.reports.figures.svg import to_svg
 from mgnas.search.config import Resources, SearchSettings
 from mgnas.search.data.dataset import DataSettings
 from mgnas.space.candidate import TrainingSettings

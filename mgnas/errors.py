@@ -1,23 +1,23 @@
-"""Errors that the user can mend; each is one line, and the command line shows nothing else."""
+"""Errors that the user can mend. The command line shows their message, which is one line, and no traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that says what is wrong and what would be right."""
+    """An error in the user's input. The message is one line that says what is wrong and what would be right."""
 
 
 class SearchStoppedError(UserError):
-    """A search cannot go on as things are: no room on a disk, a folder that is gone. What was stored is kept."""
+    """A search cannot go on, because a disk is full or a folder is gone, for example. Stored results are kept."""
 
 
 class ConfigError(UserError, ValueError):
-    """A setting that cannot be used.
+    """A setting that cannot be used. The message is `file: key: problem`.
 
     Args:
-        key: the setting, dotted from the outermost mapping (`space.fixed.group_size`); empty if not a single one.
-        problem: what is wrong and what would be right, without the key.
-        file: the file that the setting stands in, if it came from one.
+        key: the dotted path of the setting (`space.fixed.group_size`); empty if no single setting is at fault.
+        problem: what is wrong and what would be right.
+        file: the file that contains the setting, if any.
     """
 
     def __init__(self, key: str, problem: str, file: str | None = None) -> None:
@@ -26,7 +26,7 @@ class ConfigError(UserError, ValueError):
         super().__init__(" ".join(text.split()))
 
     def inside(self, prefix: str = "", file: str | None = None) -> ConfigError:
-        """The same error, seen from the mapping `prefix` and the file that contain its key."""
+        """The same error with `prefix` in front of its key, and with the file, if it has none yet."""
         key = ".".join(part for part in (prefix, self.key) if part)
         return ConfigError(key, self.problem, file or self.file)
 

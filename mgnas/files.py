@@ -1,4 +1,4 @@
-"""Files: YAML read strictly, and everything written whole or not at all."""
+"""Reading YAML strictly, and writing files atomically."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import yaml
 
 from .errors import UserError
 
-_MOST_NODES = 100_000
+_MAX_NODES = 100_000
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, but a key that stands twice in a mapping is an error instead of the last one winning."""
+    """The safe loader, with an error for a key that stands twice in a mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -27,36 +27,42 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def get_single_data(self) -> Any:
-        """The document; one whose aliases unfold to itself, or to more than anybody writes by hand, is an error."""
+        """The document. It is an error if an alias contains itself, or if aliases unfold to too many values."""
         node = self.get_single_node()
         if node is None:
             return None
-        if _unfolded(node, {}) > _MOST_NODES:
-            problem = f"its aliases unfold to more than {_MOST_NODES:,} values"
+        if _unfolded_size(node, {}) > _MAX_NODES:
+            problem = f"its aliases unfold to more than {_MAX_NODES:,} values"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return self.construct_document(node)
 
 
-def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
-    """How many nodes the tree below `node` has if aliases are written out; `known` by the nodes' ids."""
+def _unfolded_size(node: yaml.Node, sizes: dict[int, int | None]) -> int:
+    """Number of nodes of the tree below `node` with all aliases written out.
+
+    Args:
+        node: the root of the tree.
+        sizes: id of a node -> its size, None while it is being computed.
+    """
     if isinstance(node, yaml.ScalarNode):
         return 1
-    if id(node) in known:
-        count = known[id(node)]
-        if count is None:
+    if id(node) in sizes:
+        size = sizes[id(node)]
+        if size is None:
             raise yaml.constructor.ConstructorError(None, None, "an alias that holds itself", node.start_mark)
-        return count
-    known[id(node)] = None
-    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-    known[id(node)] = 1 + sum(_unfolded(part, known) for part in parts)
-    return known[id(node)]
+        return size
+    sizes[id(node)] = None
+    children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
+    size = 1 + sum(_unfolded_size(child, sizes) for child in children)
+    sizes[id(node)] = size
+    return size
 
 
 def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
-    """The mapping that a YAML file holds, read with the safe loader.
+    """The mapping in a YAML file, read with the safe loader.
 
     Raises:
-        UserError: the file is missing, unreadable, not YAML, or holds something else than a mapping.
+        UserError: the file does not exist, cannot be read, is not YAML, or does not contain a mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -82,21 +88,26 @@ def write_yaml(path: str | os.PathLike, mapping: Mapping[str, Any]) -> None:
     """Write a mapping as YAML, atomically.
 
     Raises:
-        UserError: the folder is missing or cannot be written.
+        UserError: the folder does not exist or cannot be written.
     """
     write_text(path, yaml.safe_dump(dict(mapping), sort_keys=False, default_flow_style=None, width=100))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """As write_bytes, of a text in UTF-8."""
+    """Write a text in UTF-8, as write_bytes does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike, content: bytes | memoryview, mode: int = 0o644) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed. `mode`: its permissions.
+    """Write a file atomically: write a temporary file in the same folder, then rename it.
+
+    Args:
+        path: the file.
+        content: its content.
+        mode: its permissions.
 
     Raises:
-        UserError: the folder is missing or cannot be written.
+        UserError: the folder does not exist or cannot be written.
     """
     path = Path(path)
     try:
@@ -116,6 +127,6 @@ def write_bytes(path: str | os.PathLike, content: bytes | memoryview, mode: int 
 
 
 def short(value: Any) -> str:
-    """A value as text of at most 60 characters on one line, for messages."""
+    """A value as text for messages: one line of at most 60 characters."""
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."

@@ -111,7 +111,7 @@ def export(
         UserError: no model, no images, a missing package, or an export that computes something else.
     """
     from mgnas.reports.deploy.export import Format
-    from mgnas.reports.deploy.export_command import export_and_verify
+    from mgnas.reports.deploy.verified_export import export_and_verify
 
     if to not in get_args(Format):
         raise UserError(f"to: expected {', '.join(get_args(Format))}, got {to!r}")

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mgnas.reports.analysis.pareto import pareto_front
-from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
+from mgnas.reports.text import clock
+from mgnas.search.trial_record import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from mgnas.reports.deploy.retraining import Outcome
-    from mgnas.search.tuner.controller import SearchProgress
-
-
-def clock(seconds: float) -> str:
-    """75 -> 1:15, 3700 -> 1:01:40."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def front_of(records: Sequence[TrialRecord]) -> list[CompletedTrial]:
-    """The completed trials on the Pareto front, by ascending weights."""
-    numbers = {record.number for record in pareto_front(records)}
-    front = [trial for trial in completed_trials(records) if trial.number in numbers]
-    return sorted(front, key=lambda trial: trial.weights)
+    from mgnas.search.tuner.progress import SearchProgress
 
 
 class PlainDisplay:
@@ -47,7 +33,7 @@ class PlainDisplay:
         progress, trial = self._progress, record.completed
         done = progress.count(TrialState.COMPLETE) + progress.count(TrialState.FAILED)
         if trial is not None:
-            mark = "*" if trial in front_of(progress.records) else " "
+            mark = "*" if trial in pareto_front(progress.records) else " "
             outcome = f"{100 * trial.accuracy:6.2f} %{mark} {trial.weights:>9,} weights"
         elif record.state is TrialState.PAUSED:
             outcome = f"paused at {record.decisions[-1].removeprefix('epoch ').replace(': paused', '', 1)};"
@@ -56,7 +42,7 @@ class PlainDisplay:
         seconds_left = progress.seconds_left
         remaining = f", about {clock(seconds_left)} left" if seconds_left else ""
         network = record.candidate.architecture.describe()
-        print(f"[{done}/{progress.trials}{remaining}] trial {record.number}: {outcome}  {network}", flush=True)
+        print(f"[{done}/{progress.n_trials}{remaining}] trial {record.number}: {outcome}  {network}", flush=True)
 
 
 class RetrainingLines:
@@ -79,7 +65,7 @@ class RetrainingLines:
     def show(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         result = f"failed: {outcome.reason}" if outcome.accuracy is None else f"{100 * outcome.accuracy:.2f} %"
-        note = " (finished before)" if outcome.known else ""
+        note = " (finished before)" if outcome.finished_before else ""
         network = outcome.record.candidate.architecture.describe()
         place = f"[{len(self.outcomes)}/{self.total}] trial {outcome.record.number}, seed {outcome.seed}"
         print(f"{place}: {result}{note}  {network}", flush=True)

@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
 from mgnas.reports.deploy.latency import LatencyMeter
 from mgnas.reports.deploy.retraining import Outcome, Retrained, load_retrained, retrain
@@ -22,7 +23,7 @@ from mgnas.space.limits import parse_count
 
 from .errors import ConfigError, UserError
 from .launch import is_finished, resumed_run, search, undisturbed
-from .progress import PlainDisplay, RetrainingLines, front_of
+from .progress import PlainDisplay, RetrainingLines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,9 @@ class Run:
         trials = self.trials
         n_complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
         n_wanted = self.config.search.trials
-        return f"<Run {self.path}: {n_complete} of {n_wanted} trials complete, {len(front_of(trials))} on the front>"
+        return (
+            f"<Run {self.path}: {n_complete} of {n_wanted} trials complete, {len(pareto_front(trials))} on the front>"
+        )
 
     @property
     def path(self) -> Path:
@@ -75,7 +78,7 @@ class Run:
 
         Each has `architecture`, `weights`, `macs`, `accuracy` and `curve`; accuracies are on validation images.
         """
-        return front_of(self.trials)
+        return pareto_front(self.trials)
 
     @property
     def retrained(self) -> list[Retrained]:
@@ -96,7 +99,7 @@ class Run:
         import pandas as pd
 
         trials = self.trials
-        numbers_on_front = {trial.number for trial in front_of(trials)}
+        numbers_on_front = {trial.number for trial in pareto_front(trials)}
         settings = [asdict(trial.candidate.training) | asdict(trial.candidate.architecture) for trial in trials]
         columns: dict[str, list[Any]] = {
             "trial": [trial.number for trial in trials],

@@ -1,7 +1,12 @@
-"""The architectures: their configs, modules and exact costs. Pure PyTorch; knows nothing of searching."""
+"""The architectures: their configs, modules and exact costs. Nothing here knows of searching."""
+
+from typing import TYPE_CHECKING
 
 from .config import ArchitectureConfig
 from .cost import cost_by_part, count_macs, count_weights
+
+if TYPE_CHECKING:
+    from .build import build_model
 
 __all__ = [
     "ArchitectureConfig",
@@ -12,8 +17,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # NOTE: Importing torch takes seconds; configs and costs do without it, so only `build_model` imports it.
+def __getattr__(name: str) -> object:
+    # NOTE: Importing torch takes seconds, and configs and costs need no torch. So it is imported for `build_model`
+    # only.
     if name == "build_model":
         from .build import build_model
 

@@ -1,4 +1,4 @@
-"""From a config to a module."""
+"""Builds the module that a config describes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _FAMILIES = {"resnet": build_resnet, "mgnet": build_mgnet, "mgic": build_mgic, "
 def build_model(config: ArchitectureConfig) -> nn.Module:
     """The network that `config` describes, freshly initialised from torch's global generator.
 
-    It maps N x in_channels x h x w float images of any size from 8 x 8 up to N x num_classes logits. Equal canonical
-    forms give equal parameter shapes in equal order.
+    The network maps N x in_channels x h x w float images, of 8 x 8 pixels or more, to N x num_classes logits. Configs
+    with equal canonical forms give networks with the same parameter shapes in the same order.
     """
     canonical = config.canonical()
     return _FAMILIES[canonical.family](canonical)

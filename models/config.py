@@ -1,4 +1,4 @@
-"""The architecture: what it is made of, when it is valid, and when two descriptions mean the same network."""
+"""The architecture: its settings, when they are valid, and when two descriptions mean the same network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _Channels = Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
 _Count = Annotated[int, Field(ge=1, le=_MAX_STEPS)]
 
 
-def _steps(value: Any) -> Any:
-    """Accept one number or a list of numbers; pydantic's own report on the union would name neither."""
+def _numbers(value: Any) -> Any:
+    """Accept one number or a list of numbers. Pydantic's own report on the union would list both types' complaints."""
     numbers = value if isinstance(value, list | tuple) else [value]
     if not numbers or not all(type(n) is int and 1 <= n <= _MAX_STEPS for n in numbers):
         expected = f"expected a whole number from 1 to {_MAX_STEPS}, or a list of one per level"
@@ -29,14 +29,17 @@ def _steps(value: Any) -> Any:
     return value if isinstance(value, int) else tuple(value)
 
 
+_PerLevel = Annotated[int | tuple[int, ...], BeforeValidator(_numbers)]
+
+
 def _sequence(value: Any) -> Any:
-    """A set has no order, and a text of digits is no list; pydantic would take either."""
+    """Refuse sets, which have no order, and texts of digits. Pydantic would accept both as sequences."""
     if not isinstance(value, list | tuple):
         raise ConfigError("", f"expected a list of channels, one per level, got {value!r}")
     return tuple(value)
 
 
-# The settings that change each family's network. All others are without effect there, and `canonical` drops them.
+# The settings that change the networks of each family. The others have no effect there, and `canonical` drops them.
 _EFFECTIVE = {
     "resnet": {"blocks"},
     "mgnet": {"smoothing_steps", "sharing", "resolution_transfer"},
@@ -54,48 +57,48 @@ _COMMON = {"family", "base_channels", "channel_scaling", "num_classes", "in_chan
 
 
 def effective_settings(family: str | None) -> set[str]:
-    """Names of the settings of ArchitectureConfig that change networks of this family; of any, if it is none."""
+    """Names of the settings that change networks of this family; of any family if `family` is not the name of one."""
     return _COMMON.union(*([_EFFECTIVE[family]] if family in _EFFECTIVE else _EFFECTIVE.values()))
 
 
 @settings
 class ArchitectureConfig:
-    """One network of a family, described by its structural hyperparameters.
+    """One network, described by its family and its structural hyperparameters.
 
-    Symbols are those of the papers: MgNet (He & Xu 2019), MGIC (Eliasof, Ephrath, Ruthotto & Treister 2020),
+    The symbols are those of the papers: MgNet (He & Xu 2019), MGIC (Eliasof, Ephrath, Ruthotto & Treister 2020),
     MGiaD (van Betteray, Rottmann & Kahl 2022), ResNet (He et al. 2016, the CIFAR form).
 
     Raises:
-        pydantic.ValidationError (a ValueError): a value of the wrong type or range, or settings that contradict
+        pydantic.ValidationError (a ValueError): a value has the wrong type or range, or settings contradict
             each other. `from_dict` raises the one-line `ConfigError` instead.
     """
 
     family: Literal["resnet", "mgnet", "mgic", "mgiad"]
-    """How a network of these settings is built."""
+    """How the network is built."""
     base_channels: Annotated[tuple[_Channels, ...], BeforeValidator(_sequence), Field(min_length=1, max_length=16)]
-    """Channels per resolution level (resnet, mgic: per stage) before scaling; each further level halves the image."""
+    """Channels per resolution level (resnet, mgic: per stage) before scaling. Each further level halves the image."""
     channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
-    """lambda: every entry of base_channels is multiplied by it, and must come out whole."""
-    smoothing_steps: Annotated[int | tuple[int, ...], BeforeValidator(_steps)] = 2
+    """lambda: multiplies every entry of base_channels. The products must be whole numbers."""
+    smoothing_steps: _PerLevel = 2
     """nu: smoothing steps, one number for all levels or one per level (mgnet; mgiad: before and after coarsening)."""
     sharing: Literal["none", "A", "AB"] = "AB"
     """Which operators the smoothing steps of a level share (mgnet; mgiad always shares both)."""
     group_size: _Channels = 8
-    """g_s: channels per group of a grouped convolution; a level with fewer channels is one group (mgiad, mgic)."""
+    """g_s: channels per group of a grouped convolution. A level with fewer channels is one group (mgiad, mgic)."""
     channel_levels: _Count | None = None
-    """At most so many channel levels; None: as many as fully_coupled_channels allows (mgiad)."""
+    """Maximum number of channel levels; null: as many as fully_coupled_channels allows (mgiad)."""
     fully_coupled_channels: _Channels = 8
-    """mgiad: no channel level is coarser than this. mgic: the coarsest is the first one below this threshold."""
+    """mgiad: channels are not halved below this. mgic: the coarsest level is the first one with fewer channels."""
     resolution_transfer: Literal["depthwise", "dense"] = "depthwise"
     """Pi and R: strided depthwise convolutions, or dense ones with batch norm and ReLU (mgnet, mgiad)."""
     channel_transfer: Literal["fixed", "learned"] = "fixed"
     """P' and P between channel levels: averages and repeats, or grouped 1x1 convolutions (mgiad)."""
-    blocks: _Count = 2
-    """Residual blocks per stage (resnet, mgic)."""
+    blocks: _PerLevel = 2
+    """Residual blocks, one number for all stages or one per stage (resnet, mgic)."""
     num_classes: Annotated[int, Field(ge=2, le=1_000_000)] = 10
-    """In a search it comes from the data."""
+    """Number of classes. A search takes it from the data."""
     in_channels: _Channels = 3
-    """Of the images: 3 for RGB, 1 for grey. In a search it comes from the data."""
+    """Channels of the images: 3 for RGB, 1 for grey. A search takes it from the data."""
 
     def __post_init__(self) -> None:
         for channels in self.base_channels:
@@ -104,9 +107,11 @@ class ArchitectureConfig:
             if not whole:
                 expected = f"must come out a whole number from 1 to {_MAX_CHANNELS}"
                 raise ConfigError("channel_scaling", f"{self.channel_scaling:g} x {channels} = {scaled:g}; {expected}")
-        if isinstance(self.smoothing_steps, tuple) and len(self.smoothing_steps) != len(self.base_channels):
-            counts = f"{len(self.smoothing_steps)} entries for {len(self.base_channels)} levels of base_channels"
-            raise ConfigError("smoothing_steps", f"{counts}; give one number, or one per level")
+        for name in ("smoothing_steps", "blocks"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != len(self.base_channels):
+                counts = f"{len(value)} entries for {len(self.base_channels)} levels of base_channels"
+                raise ConfigError(name, f"{counts}; give one number, or one per level")
         if self.family == "mgiad" and 2 * max(self.steps) > _MAX_STEPS:
             raise ConfigError("smoothing_steps", f"at most {_MAX_STEPS // 2} before and as many after coarsening")
         if self.family == "mgic" or (self.family != "resnet" and self.resolution_transfer == "depthwise"):
@@ -137,21 +142,28 @@ class ArchitectureConfig:
 
     @cached_property
     def channels(self) -> tuple[int, ...]:
-        """c_l: channels per resolution level, scaled by lambda."""
+        """c_l: channels per resolution level, after scaling by lambda."""
         return tuple(round(channels * self.channel_scaling) for channels in self.base_channels)
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
-        """nu per resolution level."""
-        if isinstance(self.smoothing_steps, tuple):
-            return self.smoothing_steps
-        return (self.smoothing_steps,) * len(self.base_channels)
+        """nu: smoothing steps of each resolution level."""
+        return self._per_level(self.smoothing_steps)
+
+    @cached_property
+    def stage_blocks(self) -> tuple[int, ...]:
+        """Residual blocks of each stage."""
+        return self._per_level(self.blocks)
+
+    def _per_level(self, value: int | tuple[int, ...]) -> tuple[int, ...]:
+        return value if isinstance(value, tuple) else (value,) * len(self.base_channels)
 
     @cached_property
     def channel_hierarchies(self) -> tuple[tuple[int, ...], ...]:
-        """c_k = c / 2^k per resolution level, finest first; the last of each is the fully coupled one.
+        """Channels c_k = c / 2^k of the channel levels, for each resolution level.
 
-        Only mgiad and mgic have more than one channel level.
+        Each tuple begins with the finest channel level and ends with the fully coupled one. Only mgiad and mgic have
+        more than one channel level.
         """
         return tuple(self._hierarchy(channels) for channels in self.channels)
 
@@ -169,15 +181,15 @@ class ArchitectureConfig:
         return tuple(levels)
 
     def groups(self, channels: int) -> int:
-        """Groups of a grouped convolution over `channels` channels: max(c / g_s, 1)."""
+        """Number of groups of a grouped convolution over `channels` channels: max(c / g_s, 1)."""
         return max(channels // self.group_size, 1)
 
     def canonical(self) -> ArchitectureConfig:
-        """The one description of this network: settings without effect are at their defaults.
+        """The canonical form: the one description of this network. Settings without effect have their defaults.
 
-        Two configs describe the same network exactly if their canonical forms are equal. An MGiaD whose every
-        resolution level has a single channel level is the MgNet with 2 nu steps and both operators shared; an MGIC
-        of one stage without coarser channel levels is a ResNet.
+        Two configs describe the same network if and only if their canonical forms are equal. The canonical form may
+        belong to another family. An MGiaD with a single channel level on every resolution level is the MgNet with
+        2 nu steps and both operators shared. An MGIC of one stage without coarser channel levels is a ResNet.
         """
         return self._canonical
 
@@ -193,8 +205,9 @@ class ArchitectureConfig:
         kept |= {"base_channels": self.channels, "channel_scaling": 1.0}
         if len(self.channels) == 1:
             kept.pop("resolution_transfer", None)
-        if "smoothing_steps" in kept:
-            kept["smoothing_steps"] = self.steps[0] if len(set(self.steps)) == 1 else self.steps
+        for name, numbers in (("smoothing_steps", self.steps), ("blocks", self.stage_blocks)):
+            if name in kept:
+                kept[name] = numbers[0] if len(set(numbers)) == 1 else numbers
         if self.family == "mgnet":
             kept["sharing"] = self._effective_sharing()
         if self.family in ("mgic", "mgiad"):
@@ -202,27 +215,27 @@ class ArchitectureConfig:
         return ArchitectureConfig(**kept)
 
     def _effective_sharing(self) -> str:
-        """`none` needs a level with two different A, `A` a level with two different B."""
+        """The sharing in effect: `none` needs a level with two different A, `A` one with two different B."""
         if max(self.steps) == 1:
             return "AB"
-        # NOTE: On the finest level u = 0 before the first step, which therefore has no A of its own.
+        # NOTE: The first step of the finest level has no A, because u = 0 before it.
         if self.sharing == "none" and self.steps[0] <= 2 and max(self.steps[1:], default=1) == 1:
             return "A"
         return self.sharing
 
     def _effective_hierarchy(self) -> dict[str, Any]:
-        """Of all group sizes, thresholds and level counts that give these channel levels, always the same ones."""
+        """One choice among the group sizes, thresholds and level counts that give these channel levels."""
         hierarchies = self.channel_hierarchies
         grouped = [channels for hierarchy in hierarchies for channels in hierarchy[:-1]]
         kept: dict[str, Any] = {"group_size": min(self.group_size, max(grouped)) if grouped else 1}
         if self.family == "mgic":
             return kept | {"fully_coupled_channels": max(hierarchy[-1] for hierarchy in hierarchies) + 1}
-        # A level with fewer channels than fully_coupled_channels has no coarser ones either and says nothing of it.
+        # A resolution level with a single channel level may have fewer channels than fully_coupled_channels.
         coarsest = min(hierarchy[-1] for hierarchy in hierarchies if len(hierarchy) > 1)
         return kept | {"fully_coupled_channels": coarsest, "channel_levels": max(map(len, hierarchies))}
 
     def has_effect(self, name: str) -> bool:
-        """Whether the setting of that name is read when this network is built."""
+        """Whether building this network reads the setting of that name."""
         canonical = self.canonical()
         if name == "group_size" and all(len(hierarchy) == 1 for hierarchy in canonical.channel_hierarchies):
             return False
@@ -230,13 +243,13 @@ class ArchitectureConfig:
 
     @cached_property
     def id(self) -> str:
-        """Name of the canonical form: the family and 10 hexadecimal digits, equal for equal networks."""
+        """The network's name: the family and 10 hexadecimal digits of a hash of the canonical form."""
         canonical = self.canonical()
         text = json.dumps(asdict(canonical), sort_keys=True)
         return f"{canonical.family}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that have an effect on this family, as plain values for YAML and JSON."""
+        """The settings that affect this family, as plain values for YAML and JSON."""
         effective = effective_settings(self.family)
         plain = {key: value for key, value in asdict(self).items() if key in effective and value is not None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
@@ -246,21 +259,24 @@ class ArchitectureConfig:
         """Make a config from a user's mapping.
 
         Raises:
-            ConfigError: naming `file` and the key under `prefix`.
+            ConfigError: the mapping is no valid architecture; the message names `file` and the key under `prefix`.
         """
         return build(cls, mapping, prefix, file)
 
     def describe(self) -> str:
-        """The network in one line of words, for tables and plots."""
+        """The network in words, on one line, for tables and plots."""
         channels = "-".join(map(str, self.channels))
-        steps = "-".join(map(str, self.steps)) if isinstance(self.smoothing_steps, tuple) else self.smoothing_steps
+        steps, blocks = (
+            "-".join(map(str, value)) if isinstance(value, tuple) else value
+            for value in (self.smoothing_steps, self.blocks)
+        )
         if self.family == "resnet":
-            return f"ResNet [{channels}], {self.blocks} blocks a stage"
+            return f"ResNet [{channels}], {blocks} blocks a stage"
         if self.family == "mgnet":
             return f"MgNet [{channels}], nu={steps}, sharing {self.sharing}, {self.resolution_transfer} transfers"
         if self.family == "mgic":
             limits = f"g={self.group_size}, threshold {self.fully_coupled_channels}"
-            return f"MGIC [{channels}], {self.blocks} blocks a stage, {limits}"
+            return f"MGIC [{channels}], {blocks} blocks a stage, {limits}"
         deepest = max(map(len, self.channel_hierarchies))
         coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
         levels = f"{deepest} channel levels down to {coupled}"

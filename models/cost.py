@@ -1,7 +1,7 @@
-"""Exact weights and multiply-accumulates of a config in closed form; no module is built.
+"""Exact weights and multiply-accumulates (MACs) of a config, in closed form: no module is built.
 
-Weights are trainable parameters. MACs count what the modules of this package really run on one image: one per
-multiplication of a convolution or of the linear layer; batch norm, ReLU, pooling and additions count nothing.
+Weights are trainable parameters. MACs are the multiplications that the modules of this package run on one image in
+convolutions and in the linear layer. Batch norm, ReLU, pooling and additions count nothing.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def count_macs(config: ArchitectureConfig, image_size: int) -> int:
 
 
 def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str, Cost]]:
-    """Named parts in the order of the data flow (stem, levels and transfers, head) with their costs."""
+    """The parts of the network, by name and cost, in the order of the data flow: stem, levels and transfers, head."""
     return list(_parts(config, image_size))
 
 
 @lru_cache(maxsize=2**14)
 def total_cost(config: ArchitectureConfig, image_size: int) -> Cost:
-    """`count_weights` and `count_macs` at once."""
+    """Weights and MACs of the whole network."""
     return sum((cost for _, cost in _parts(config, image_size)), Cost())
 
 
@@ -74,7 +74,7 @@ def _repeat(cost: Cost, count: int) -> Cost:
 def _resnet_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
     channels = config.channels[level]
     block = _repeat(_conv(channels, channels, size) + _batch_norm(channels), 2)
-    blocks = config.blocks
+    blocks = config.stage_blocks[level]
     if level > 0:
         before = config.channels[level - 1]
         strided = _conv(before, channels, size) + _conv(channels, channels, size) + _batch_norm(channels, 2)
@@ -96,11 +96,11 @@ def _mgic_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[t
         cost = _repeat(_conv(fine, fine, size, groups=groups) + _batch_norm(fine), 2)
         if coarse is not None:
             cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2) + _batch_norm(fine)
-        yield f"stage {level + 1}, {fine} channels", _repeat(cost, config.blocks)
+        yield f"stage {level + 1}, {fine} channels", _repeat(cost, config.stage_blocks[level])
 
 
 def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
-    """MgNet and MGiaD: the transfer to a level and its smoother."""
+    """A level of MgNet or MGiaD: the transfer to it, and its smoother."""
     channels, last = config.channels[level], level == len(config.channels) - 1
     if level > 0:
         before = config.channels[level - 1]
@@ -113,7 +113,7 @@ def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Itera
     if config.family == "mgnet" and config.sharing == "none":
         yield f"level {level + 1}", _unshared_smoother(channels, steps, size, level == 0, last)
     elif len(hierarchy) == 1:
-        doubled = 2 * steps if config.family == "mgiad" else steps  # One channel level here, more elsewhere.
+        doubled = 2 * steps if config.family == "mgiad" else steps  # Other levels have more channel levels.
         shares_b = config.family == "mgiad" or config.sharing == "AB"
         yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last)
     else:
@@ -121,14 +121,14 @@ def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Itera
 
 
 def _shared_smoother(channels: int, steps: int, size: int, shares_b: bool, last: bool) -> Cost:
-    """layers.SharedSmoother: A behind every step but, if nothing follows, the last."""
+    """layers.SharedSmoother: A runs after every step, but not after the last one if nothing follows the level."""
     a = Cost() if last and steps == 1 else _conv(channels, channels, size, runs=steps - last)
     b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
     return a + b + _batch_norm(channels, 2 * steps)
 
 
 def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: bool) -> Cost:
-    """layers.UnsharedSmoother: one A per step that has one; the transfer runs the last one once more."""
+    """layers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
     b = _repeat(_conv(channels, channels, size) + _batch_norm(channels, 2), steps)
     operators = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
     if operators == 0:

@@ -1,12 +1,13 @@
 """Building blocks that the multigrid families share: smoothing steps, smoothers, resolution transfers, stem, head.
 
-A smoother works on features u and data f of one level. It never needs f itself, only the residual r = f - A u: all
-operators are linear without bias, so one shared A turns
+A smoother works on the features u and the data f of one level. One smoothing step is
 
-    u <- u + d,  d = sigma(bn2(B sigma(bn1(f - A u))))          (MgNet, He & Xu 2019, eq. 3.2)
+    u <- u + d,  d = sigma(bn2(B sigma(bn1(f - A u))))          (MgNet, He & Xu 2019, eq. 3.2).
 
-into r <- r - A d. The transfer to the next level, f' = R(f - A u) + A' u', then starts it with r' = f' - A' u' = R r,
-and neither f' nor A' u' is computed. Equal to the literal algorithm up to rounding, with fewer convolutions.
+A step needs only the residual r = f - A u, not f itself. A is linear and has no bias, so with a shared A the step
+updates the residual by r <- r - A d. The transfer to the next level is f' = R(f - A u) + A' u'. The next level
+therefore starts with r' = f' - A' u' = R r, and neither f' nor A' u' is computed. The result equals that of the literal
+algorithm up to rounding, with fewer convolutions.
 """
 
 from __future__ import annotations
@@ -18,25 +19,28 @@ from torch.nn import functional as F
 INCREMENT_SCALE = 0.2
 """Initial weight of the batch norm that ends an increment.
 
-With the default of 1.0 the increments of deep settings add up until training diverges at a learning rate of 0.1; at 0
-the ReLU behind the batch norm would have no gradient.
+With the default of 1.0 the increments of deep networks add up until training diverges at a learning rate of 0.1. With
+0 the ReLU after the batch norm would have no gradient.
 """
 
 _FEW_STEPS = 16
-"""Increments on a level that may add up at the full scale: more of them diverge, and fewer learn less in few epochs."""
+"""Number of increments on a level up to which INCREMENT_SCALE holds.
+
+With a higher limit training diverges; with a lower one networks learn less in few epochs.
+"""
 
 
 def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
-    """Whether to compute in the form that a CPU trains fastest; evaluated and exported, a network stays as it is."""
+    """Whether to compute in the form that trains fastest on a CPU. Evaluation and export use the plain form."""
     return module.training and features.device.type == "cpu"
 
 
 class Convolution(nn.Conv2d):
     """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2).
 
-    A CPU trains groups of few channels faster when neighbouring groups are one wider group whose weights between its
-    parts are zero, so that its channels fill a vector (`grouped_together`). The parameters stay those of the narrow
-    groups, and the result is the same up to rounding.
+    In training on a CPU, neighbouring groups of few channels are computed as one wider group (`grouped_together`). The
+    weights between the parts of the wider group are zero. This is faster, because the channels then fill a vector
+    register. The parameters stay those of the narrow groups, and the result is the same up to rounding.
     """
 
     def __init__(
@@ -45,8 +49,8 @@ class Convolution(nn.Conv2d):
         padding = kernel_size // 2
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self._apply_weight(features, self.weight)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that nn.Conv2d gives it
+        return self._apply_weight(input, self.weight)
 
     def _apply_weight(self, features: Tensor, weight: Tensor) -> Tensor:
         merged = self._groups_to_merge(features) if trains_on_cpu(self, features) else 1
@@ -55,17 +59,17 @@ class Convolution(nn.Conv2d):
         return F.conv2d(features, weight, self.bias, self.stride, self.padding, 1, self.groups // merged)
 
     def _groups_to_merge(self, features: Tensor) -> int:
-        """How many groups together have `_VECTOR_BYTES` of channels, or nearly so; a divisor of the groups."""
+        """Number of groups to merge into one, a divisor of `groups`: as many as fit into `_VECTOR_BYTES`."""
         half = torch.is_autocast_enabled("cpu") or features.dtype.itemsize == 2
-        # oneDNN has a kernel of its own for depthwise convolutions; its backward pass is fast in float32 only.
+        # oneDNN has a special kernel for depthwise convolutions, whose backward pass is fast in float32 only.
         if not half and self.groups == self.in_channels == self.out_channels:
             return 1
-        most = _VECTOR_BYTES // (2 if half else 4) * self.groups // self.in_channels
-        return max((count for count in range(1, min(most, self.groups) + 1) if self.groups % count == 0), default=1)
+        limit = _VECTOR_BYTES // (2 if half else 4) * self.groups // self.in_channels
+        return max((count for count in range(1, min(limit, self.groups) + 1) if self.groups % count == 0), default=1)
 
 
 _VECTOR_BYTES = 16
-"""Wider groups cost more multiplications by zero than they save."""
+"""Bytes of channels of a merged group. Wider groups lose more time to multiplications by zero than they save."""
 
 
 def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
@@ -74,12 +78,12 @@ def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
     Args:
         weight: out x in/groups x k x k.
         groups: of the convolution.
-        merged: how many groups become one; divides `groups`.
+        merged: number of groups that become one; it divides `groups`.
 
     Returns:
         out x (merged in/groups) x k x k, for groups / merged groups.
     """
-    # NOTE: groups/merged x merged x out/groups x merged x in/groups x k x k.
+    # Shape: groups/merged x merged x out/groups x merged x in/groups x k x k.
     parts = weight.unflatten(0, (groups // merged, merged, -1)).unsqueeze(3)
     blocks = torch.eye(merged, dtype=weight.dtype, device=weight.device)[:, None, :, None, None, None]
     return (parts * blocks).reshape(len(weight), merged * weight.shape[1], *weight.shape[2:])
@@ -98,19 +102,19 @@ class SmoothingStep(nn.Module):
 
 
 def scale_increments(level: nn.Module) -> None:
-    """Initialise the increments of all smoothing steps on a resolution level, so that together they stay small.
+    """Initialise the smoothing steps of a resolution level so that the sum of their increments stays small.
 
-    Behind their ReLU they are not negative, so that they do not cancel: the sum of N of them grows as N, and beyond a
-    few the scale falls as 1/N.
+    Increments come out of a ReLU, so they are not negative and do not cancel: the sum of N of them grows as N. The
+    scale is therefore proportional to 1/N for N > `_FEW_STEPS`.
     """
     steps = [module for module in level.modules() if isinstance(module, SmoothingStep)]
     for step in steps:
         nn.init.constant_(step.bn2.weight, INCREMENT_SCALE * min(1, _FEW_STEPS / len(steps)))
 
 
-# Training on a CPU is bound by memory: every fresh tensor costs a pass over it, and its pages. The three operations
-# below work in place on a tensor that nothing else holds: a batch norm keeps its input for the backward pass but not
-# its output, a convolution not its output, and an addition neither of its arguments.
+# Training on a CPU is bound by memory: every new tensor costs a pass over it, and its pages. The three operations below
+# work in place on a tensor that nothing else needs. For the backward pass a batch norm keeps its input but not its
+# output, a convolution does not keep its output, and an addition keeps neither of its arguments.
 
 
 def rectified(fresh: Tensor) -> Tensor:
@@ -119,25 +123,27 @@ def rectified(fresh: Tensor) -> Tensor:
 
 
 class ResidualOperator(Convolution):
-    """A: r - A d or r + A d, in the memory of the convolution's output.
+    """The operator A: computes r - A d or r + A d, in the memory of the convolution's output.
 
     Args:
         channels: c.
-        groups: of the 3x3 convolution.
+        groups: number of groups of the 3x3 convolution.
     """
 
     def __init__(self, channels: int, groups: int = 1) -> None:
         super().__init__(channels, channels, groups=groups)
 
-    def forward(self, features: Tensor, residual: Tensor, add: bool = False) -> Tensor:
+    # A residual operator is never called as a plain convolution; being one keeps the parameter's name, `a.weight`.
+    def forward(self, features: Tensor, residual: Tensor, add: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         # Negating the weights is cheaper than a pass over the output.
         return self._apply_weight(features, self.weight if add else -self.weight).add_(residual)
 
 
 class Sum:
-    """Adds up increments; the first two make the tensor that the others are added to in place.
+    """A running sum of increments.
 
-    The first term itself stays as it is, because its ReLU needs it for the backward pass.
+    The second term makes a new tensor, and further terms are added to it in place. The first term is not changed,
+    because its ReLU needs it for the backward pass.
     """
 
     def __init__(self, start: Tensor | None) -> None:
@@ -154,17 +160,17 @@ class Sum:
 
 
 class SharedSmoother(nn.Module):
-    """nu smoothing steps of one level with a shared A, and B shared (`AB`) or one per step (`A`).
+    """nu smoothing steps of one level with a shared A. B is shared too (`AB`), or there is one B per step (`A`).
 
-    Shapes: features u and residual r are N x c x h x w; u is None where the level starts from u = 0.
+    Shapes: features u and residual r are N x c x h x w. u is None if the level starts from u = 0.
 
     Args:
         channels: c.
         steps: nu.
-        groups: groups of A and B.
+        groups: number of groups of A and B.
         shares_b: one B for all steps.
-        last: nothing follows this level, so the residual behind the last step is never computed, and a single
-            step has no A: it would only meet A' u' of the transfer, which cancels.
+        last: nothing follows this level. The residual after the last step is then never computed. A single step has no
+            A at all, because only the term A' u' of the transfer would use it, and that term cancels.
     """
 
     def __init__(self, channels: int, steps: int, groups: int = 1, shares_b: bool = True, last: bool = False) -> None:
@@ -175,21 +181,22 @@ class SharedSmoother(nn.Module):
         self.b = nn.ModuleList(Convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
+        """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
         total = Sum(features)
         for index, step in enumerate(self.steps):
             increment = step(residual, self.b[index % len(self.b)])
             total.add(increment)
-            if index + 1 < len(self.steps) or not self.last:
+            if self.a is not None and (index + 1 < len(self.steps) or not self.last):
                 residual = self.a(increment, residual)
+        assert total.value is not None  # nu >= 1
         return total.value, residual
 
 
 class UnsharedSmoother(nn.Module):
-    """nu smoothing steps of one level, each with its own A and B (sharing `none`: the ResNet picture).
+    """nu smoothing steps of one level, each with its own A and B (sharing `none`, as in a ResNet).
 
-    The operators differ from step to step, so f is needed: f = r + A_1 u on entry. The transfer to the next level
-    uses the last step's A. On the finest level u = 0 before the first step, which has no A there.
+    The operators differ from step to step, so f is needed. On entry it is f = r + A_1 u. The transfer to the next level
+    uses the A of the last step. On the finest level the first step has no A, because u = 0 before it.
 
     Args:
         channels: c.
@@ -208,7 +215,7 @@ class UnsharedSmoother(nn.Module):
         self.b = nn.ModuleList(Convolution(channels, channels) for _ in range(steps))
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth; returns u and r (r is stale, and not to be used, if `last`)."""
+        """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
         data = residual if features is None or not self.a else self.a[0](features, residual, add=True)
         for index, step in enumerate(self.steps):
             if index > 0:
@@ -217,14 +224,16 @@ class UnsharedSmoother(nn.Module):
             features = increment if features is None else features + increment
         if not self.last:
             residual = self.a[-1](features, data)
+        assert features is not None  # nu >= 1
         return features, residual
 
 
 class ResolutionTransfer(nn.Module):
     """Pi and R from one resolution level to the next: u' = Pi u and r' = R r.
 
-    `depthwise` (van Betteray et al. 2022): one strided 3x3 filter per output channel, groups = channels of the finer
-    level. `dense` (He & Xu's code): strided 3x3 convolutions, each followed by batch norm and ReLU.
+    `depthwise` (van Betteray et al. 2022): strided 3x3 convolutions with one filter per output channel; the number of
+    groups is the number of channels of the finer level. `dense` (He & Xu's code): strided 3x3 convolutions, each
+    followed by batch norm and ReLU.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kind: str) -> None:
@@ -237,7 +246,7 @@ class ResolutionTransfer(nn.Module):
 
     def forward(self, features: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         features, residual = self.pi(features), self.r(residual)
-        if self.pi_bn is not None:
+        if self.pi_bn is not None and self.r_bn is not None:
             features, residual = rectified(self.pi_bn(features)), rectified(self.r_bn(residual))
         return features, residual
 

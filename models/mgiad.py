@@ -1,12 +1,12 @@
 """MGiaD: multigrid in all dimensions (van Betteray, Rottmann & Kahl 2022).
 
-MgNet whose smoother on every resolution level is a V-cycle over channel levels, the SiC block (smoothing in
-channels). A full approximation scheme with linear operators needs only corrections and residuals on the coarser
-levels: with r_k = f_k - A_k u_k,
+An MgNet whose smoother on every resolution level is a V-cycle over channel levels, the SiC block (smoothing in
+channels). The cycle is a full approximation scheme. Its operators are linear, so the coarser levels need only
+corrections and residuals: with r_k = f_k - A_k u_k,
 
     f_{k+1} - A_{k+1} u_{k+1} = P' r_k,   u_k <- u_k + P e,   r_k <- r_k - A_k P e,
 
-where e = u_{k+1} - (kept u_{k+1}) is what the coarser level has added. So u_{k+1} = P' u_k is never computed.
+where e is the difference between u_{k+1} after and before smoothing. So u_{k+1} = P' u_k is never computed.
 """
 
 from __future__ import annotations
@@ -23,25 +23,28 @@ from .mgnet import MultigridNet
 
 
 def averages(channels: int, groups: int) -> Tensor:
-    """P' as weights of a 1x1 convolution of so many groups: c/2 x c/groups x 1 x 1; c/groups must be even."""
+    """P' as the weights of a 1x1 convolution: c/2 x c/groups x 1 x 1. c/groups must be even."""
     pairs = torch.eye(channels // groups // 2).repeat_interleave(2, dim=1)
     return 0.5 * pairs.repeat(groups, 1)[..., None, None]
 
 
 def repeats(channels: int, groups: int) -> Tensor:
-    """P as weights of a 1x1 convolution of so many groups: c x c/2/groups x 1 x 1; c/groups must be even."""
+    """P as the weights of a 1x1 convolution: c x c/2/groups x 1 x 1. c/groups must be even."""
     return torch.eye(channels // groups // 2).repeat_interleave(2, dim=0).repeat(groups, 1)[..., None, None]
 
 
 class FixedChannelTransfer(nn.Module):
-    """P' averages adjacent channel pairs, P repeats each channel twice; no weights.
+    """The channel transfer without weights: P' averages adjacent pairs of channels, P repeats each channel twice.
 
-    A CPU is slow at sums over pairs and at interleaved copies, and fast at convolutions, so that it trains with
-    constant ones.
+    Training on a CPU uses convolutions with constant weights instead, because a CPU is slow at sums over pairs and at
+    interleaved copies.
 
     Args:
-        channels: of the finer level, an even number.
+        channels: channels of the finer level, an even number.
     """
+
+    _averages: Tensor
+    _repeats: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -60,19 +63,19 @@ class FixedChannelTransfer(nn.Module):
         """N x c/2 x h x w -> N x c x h x w."""
         if trains_on_cpu(self, correction):
             return F.conv2d(correction, self._repeats, groups=self._groups)
-        # NOTE: repeat_interleave would lose the channels_last layout, and every operation behind it its speed.
+        # NOTE: repeat_interleave would lose the channels_last layout, and later operations would be slower.
         twice = correction.permute(0, 2, 3, 1).unsqueeze(4).expand(-1, -1, -1, -1, 2)
         return twice.flatten(3).permute(0, 3, 1, 2)
 
 
 _CONSTANT_WIDTH = 64
-"""Channels of a group of these convolutions, at most: wider ones would mostly multiply by zero."""
+"""Maximum number of channels of a group of these convolutions. Wider groups would mostly multiply by zero."""
 
 
 class LearnedChannelTransfer(nn.Module):
-    """P' and P as grouped 1x1 convolutions (as MGIC's R and P), initialised to the fixed ones.
+    """P' and P as grouped 1x1 convolutions, as R and P of MGIC. They start as the fixed averages and repeats.
 
-    An even group size keeps each adjacent pair inside one group, so averages and repeats are in reach.
+    The group size is even, so both channels of a pair lie in one group, and the convolutions can express the averages.
     """
 
     def __init__(self, channels: int, groups: int) -> None:
@@ -94,14 +97,14 @@ class LearnedChannelTransfer(nn.Module):
 class ChannelCycle(nn.Module):
     """One V-cycle over channel levels: smooth, correct from the coarser channel level, smooth.
 
-    Shapes: features and residual are N x c_k x h x w. On each channel level one A_k and one B_k, grouped, are shared
-    by all 2 nu steps; the coarsest level is fully coupled and smooths 2 nu times.
+    Shapes: features and residual are N x c_k x h x w. The 2 nu steps of a channel level share one A_k and one B_k,
+    which are grouped convolutions. The coarsest level is fully coupled and smooths 2 nu times.
 
     Args:
         hierarchy: c_k, ..., c_K from this level to the coarsest, at least two.
-        steps: nu, before and after the correction.
+        steps: nu, the steps before the correction and the steps after it.
         config: group size and kind of channel transfer.
-        last: the residual behind the cycle is not needed.
+        last: the residual after the cycle is not needed.
     """
 
     def __init__(self, hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> None:
@@ -118,7 +121,7 @@ class ChannelCycle(nn.Module):
         self.coarse = channel_smoother(coarser, steps, config, last=True)
 
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """One cycle; returns u and r (r is stale, and not to be used, if `last`)."""
+        """Run one cycle. Returns u and r; if `last`, r is out of date and must not be used."""
         total = Sum(features)
         for step in self.pre:
             increment = step(residual, self.b)
@@ -133,11 +136,12 @@ class ChannelCycle(nn.Module):
             total.add(increment)
             if index + 1 < len(self.post) or not self.last:
                 residual = self.a(increment, residual)
+        assert total.value is not None  # nu >= 1
         return total.value, residual
 
 
 def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> nn.Module:
-    """The SiC block over `hierarchy`; a single channel level is 2 nu ordinary smoothing steps."""
+    """The SiC block over `hierarchy`. With a single channel level it is 2 nu ordinary smoothing steps."""
     if len(hierarchy) == 1:
         return SharedSmoother(hierarchy[0], 2 * steps, last=last)
     return ChannelCycle(hierarchy, steps, config, last)

@@ -1,7 +1,7 @@
 """MGIC: multigrid-in-channels (Eliasof, Ephrath, Ruthotto & Treister 2020), on a ResNet.
 
-Each residual block is a V-cycle over channel levels c, c/2, ...: grouped convolutions on the finer ones, ordinary
-ones on the coarsest, which is the first with fewer channels than the threshold.
+Each residual block is a V-cycle over channel levels of c, c/2, ... channels. The coarsest level is the first one with
+fewer channels than the threshold. It has ordinary convolutions; the finer levels have grouped ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MGICBlock(nn.Module):
 
     Args:
         hierarchy: c_k, ..., c_K from this level to the coarsest.
-        config: group size.
+        config: gives the group size.
     """
 
     def __init__(self, hierarchy: tuple[int, ...], config: ArchitectureConfig) -> None:
@@ -68,7 +68,7 @@ def build_mgic(config: ArchitectureConfig) -> nn.Sequential:
     for stage, hierarchy in enumerate(config.channel_hierarchies):
         if stage > 0:
             net.append(_downsampling(channels[stage - 1], channels[stage]))
-        for _ in range(config.blocks):
+        for _ in range(config.stage_blocks[stage]):
             net.append(MGICBlock(hierarchy, config))
     net.append(Head(channels[-1], config.num_classes))
     return net

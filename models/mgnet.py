@@ -1,6 +1,6 @@
 """MgNet: a multigrid solver of A u = f read as a network (He & Xu, MgNet: A unified framework..., 2019).
 
-Also the frame of MGiaD, which has another smoother on each resolution level.
+MGiaD has the same frame and another smoother on each resolution level.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .layers import Head, ResolutionTransfer, SharedSmoother, Stem, UnsharedSmoo
 
 
 class MultigridNet(nn.Module):
-    """Stem, one smoother per resolution level with transfers between them, head on the last features.
+    """A stem, one smoother per resolution level with transfers between the levels, and a head on the last features.
 
     Args:
-        config: channels, transfers, classes.
+        config: gives channels, transfers and classes.
         smoother: makes the smoother of a level from (channels, steps, first, last).
     """
 
@@ -49,7 +49,7 @@ class MultigridNet(nn.Module):
 
 
 def build_mgnet(config: ArchitectureConfig) -> MultigridNet:
-    """The MgNet that `config` describes, with the operators shared as `config.sharing` says."""
+    """The MgNet that `config` describes; `config.sharing` says which operators its steps share."""
 
     def smoother(channels: int, steps: int, first: bool, last: bool) -> nn.Module:
         if config.sharing == "none":

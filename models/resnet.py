@@ -32,7 +32,7 @@ def build_resnet(config: ArchitectureConfig) -> nn.Sequential:
     channels = config.channels
     net = nn.Sequential(Stem(config.in_channels, channels[0]))
     for stage, out_channels in enumerate(channels):
-        for block in range(config.blocks):
+        for block in range(config.stage_blocks[stage]):
             begins = block == 0 and stage > 0
             in_channels = channels[stage - 1] if begins else out_channels
             net.append(BasicBlock(in_channels, out_channels, stride=2 if begins else 1))

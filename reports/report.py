@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,24 +14,27 @@ from mgnas.errors import UserError
 from mgnas.files import write_text
 
 from ..search.storage.run_directory import RunDirectory
-from ..space.published import PUBLISHED
+from ..space.published import PUBLISHED, PublishedModel
 from .analysis.importance import Importance, importance
 from .analysis.pareto import reference_weights
 from .analysis.run_data import LATENCY_SECONDS, RunData, distinct_names, load_run_data
 from .analysis.select import select
 from .analysis.tables import as_csv, as_json, as_markdown, front_rows
-from .figures.architecture import draw_architecture, to_figure, to_svg
+from .figures.architecture import draw_architecture
 from .figures.front import attainment_figure, front_figure, latency_figure
 from .figures.importance import effects_figure, importance_figure, interaction_figure, parallel_figure
 from .figures.progress import curves_figure, hypervolume_figure
 from .figures.style import save_figure
+from .figures.svg import to_svg
 from .page.render import render_page
 
 PAGE = "report.html"
 
+_Figures = dict[str, Callable[[], Figure | None]]  # Name -> draws the figure; None: there is nothing to draw.
+
 
 def report_folder(run: RunDirectory) -> Path:
-    """Where the report of a run belongs."""
+    """The folder in a run directory that its report is written to."""
     return run.path / "report"
 
 
@@ -40,15 +43,15 @@ def write_report(
     folder: Path | None = None,
     latency_seconds: float = LATENCY_SECONDS,
 ) -> Path:
-    """Write fronts as tables (CSV, JSON, Markdown), figures (PNG, SVG) and the page; the same for the same runs.
+    """Write the fronts as tables (CSV, JSON, Markdown), figures (PNG, SVG) and the page; the same for the same runs.
 
     Args:
         runs: one or several, finished or not.
-        folder: where to; default: `report/` in the run directory, `comparison/` for several.
-        latency_seconds: how long latencies that are not known yet may be measured, for each run.
+        folder: to write to; default: `report/` in the run directory, `comparison/` for several runs.
+        latency_seconds: how long to measure new latencies at most, for each run.
 
     Returns:
-        the page.
+        the page's path.
 
     Raises:
         UserError: the folder cannot be written, or a file of a run is damaged.
@@ -59,22 +62,23 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from None
-    views = [load_run_data(run, latency_seconds) for run in runs]
-    views = [replace(each, name=name) for each, name in zip(views, distinct_names(views), strict=True)]
-    published = [model for model in PUBLISHED if model.dataset in {each.dataset for each in views}]
-    suffixes = [""] if len(views) == 1 else [f"-{re.sub(r'[^A-Za-z0-9_.-]', '-', each.name)}" for each in views]
-    importances = [importance(each.records, each.space.parameters) for each in views]
-    figures = _shared_figures(views, published)
-    for each, found, suffix in zip(views, importances, suffixes, strict=True):
-        figures |= {f"{name}{suffix}": draw for name, draw in _figures_of(each, found).items()}
+    loaded = [load_run_data(run, latency_seconds) for run in runs]
+    data = [replace(run, name=name) for run, name in zip(loaded, distinct_names(loaded), strict=True)]
+    published = [model for model in PUBLISHED if model.dataset in {run.dataset for run in data}]
+    suffixes = [""] if len(data) == 1 else [f"-{re.sub(r'[^A-Za-z0-9_.-]', '-', run.name)}" for run in data]
+    importances = [importance(run.finished, run.space.parameters) for run in data]
+    figures = _shared_figures(data, published)
+    for run, shown, suffix in zip(data, importances, suffixes, strict=True):
+        figures |= {f"{name}{suffix}": draw for name, draw in _figures_of(run, shown).items()}
     try:
         svgs = dict(_saved(figures, folder))
     except OSError as error:
         raise _unwritable(folder, error) from None
-    for each, suffix in zip(views, suffixes, strict=True):
-        _write_tables(each, folder, suffix)
+    for run, suffix in zip(data, suffixes, strict=True):
+        _write_tables(run, folder, suffix)
+        _write_drawing(run, folder, suffix)
     page = folder / PAGE
-    write_text(page, render_page(views, published, svgs, importances, suffixes))
+    write_text(page, render_page(data, published, svgs, importances, suffixes))
     return page
 
 
@@ -82,43 +86,35 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --output")
 
 
-def _shared_figures(views: Sequence[RunData], published) -> dict[str, Callable[[], Figure | None]]:
-    """Name -> draws a figure of all runs."""
-    title = f"{views[0].name}: accuracy against weights" if len(views) == 1 else ""
-    figures: dict[str, Callable[[], Figure | None]] = {"front": lambda: front_figure(views, published, title)}
-    budgets = [each.space.limits.max_weights for each in views]
-    reference = max(reference_weights(each.records, budget) for each, budget in zip(views, budgets, strict=True))
-    figures["hypervolume"] = lambda: hypervolume_figure(views, reference)
-    # Only searches of the same images attain the same thing.
-    (dataset, count), *_ = collections.Counter(each.dataset for each in views if each.front).most_common(1) or [("", 0)]
+def _shared_figures(runs: Sequence[RunData], published: Sequence[PublishedModel]) -> _Figures:
+    """Figures of all runs."""
+    title = f"{runs[0].name}: accuracy against weights" if len(runs) == 1 else ""
+    figures: _Figures = {"front": lambda: front_figure(runs, published, title)}
+    reference = max(reference_weights(run.records, run.space.limits.max_weights) for run in runs)
+    figures["hypervolume"] = lambda: hypervolume_figure(runs, reference)
+    # An attainment surface only makes sense for searches of the same images.
+    (dataset, count), *_ = collections.Counter(run.dataset for run in runs if run.front).most_common(1) or [("", 0)]
     if count > 1:
-        figures["attainment"] = lambda: attainment_figure([each for each in views if each.dataset == dataset])
-    if any(each.latencies for each in views):
-        figures["latency"] = lambda: latency_figure(views)
+        figures["attainment"] = lambda: attainment_figure([run for run in runs if run.dataset == dataset])
+    if any(run.latencies for run in runs):
+        figures["latency"] = lambda: latency_figure(runs)
     return figures
 
 
-def _figures_of(run: RunData, found: Importance | None) -> dict[str, Callable[[], Figure | None]]:
-    """Name -> draws a figure of one run."""
-    records, parameters = run.records, run.space.parameters
-    figures: dict[str, Callable[[], Figure | None]] = {"curves": lambda: curves_figure(run)}
-    if found is not None:
-        figures["importance"] = lambda: importance_figure(found)
-        figures["effects"] = lambda: effects_figure(records, parameters)
-    figures["interaction"] = lambda: interaction_figure(records, parameters)
+def _figures_of(run: RunData, shown: Importance | None) -> _Figures:
+    """Figures of one run."""
+    trials, parameters = run.finished, run.space.parameters
+    figures: _Figures = {"curves": lambda: curves_figure(run)}
+    if shown is not None:
+        figures["importance"] = lambda: importance_figure(shown)
+        figures["effects"] = lambda: effects_figure(trials, parameters)
+    figures["interaction"] = lambda: interaction_figure(trials, parameters)
     if len(run.front) > 1:
-        figures["parallel"] = lambda: parallel_figure(records, parameters)
-    if run.front:
-        figures["architecture"] = lambda: to_figure(_knee_drawing(run))
+        figures["parallel"] = lambda: parallel_figure(trials, parameters)
     return figures
 
 
-def _knee_drawing(run: RunData):
-    candidate = select(run.records).record.candidate
-    return draw_architecture(candidate.architecture, candidate.image_size)
-
-
-def _saved(figures: dict[str, Callable[[], Figure | None]], folder: Path):
+def _saved(figures: _Figures, folder: Path) -> Iterator[tuple[str, str]]:
     """Draw and save each figure; yields its name and SVG text."""
     for name, draw in figures.items():
         figure = draw()
@@ -132,5 +128,11 @@ def _write_tables(run: RunData, folder: Path, suffix: str) -> None:
     write_text(folder / f"front{suffix}.csv", as_csv(rows))
     write_text(folder / f"front{suffix}.json", as_json(run.front, run.retrained))
     write_text(folder / f"front{suffix}.md", as_markdown(rows))
+
+
+def _write_drawing(run: RunData, folder: Path, suffix: str) -> None:
+    """Draw the network at the knee of the front."""
     if run.front:
-        write_text(folder / f"architecture{suffix}.svg", to_svg(_knee_drawing(run)) + "\n")
+        candidate = select(run.records).record.candidate
+        drawing = draw_architecture(candidate.architecture, candidate.image_size)
+        write_text(folder / f"architecture{suffix}.svg", to_svg(drawing) + "\n")

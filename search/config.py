@@ -1,4 +1,4 @@
-"""A search, as a YAML file describes it."""
+"""The settings of a search, as a YAML file describes them."""
 
 from __future__ import annotations
 
@@ -21,49 +21,50 @@ from .data.dataset import DataSettings, data_shape
 
 @settings
 class SearchSettings:
-    """How to search."""
+    """The `search` section of a search file: how to search."""
 
     sampler: Literal["ehvi", "random", "tpe", "nsga2", "gp"] = "ehvi"
-    """Proposes candidates. ehvi: a Gaussian process of the accuracy and the exact expected hypervolume improvement,
-    which knows every candidate's weights. The others are Optuna's: random, TPE, NSGA-II, its Gaussian process."""
+    """Proposes candidates. ehvi: exact expected hypervolume improvement, with a Gaussian process of the accuracy and
+    the known weights of every candidate. The others are Optuna's: random, TPE, NSGA-II and its Gaussian process."""
     prior: str = "none"
-    """What an earlier search knows: a shipped table (digits, cifar10), a table's file, a run directory, or none. ehvi
-    asks it which candidates are promising, pareto how curves go on."""
-    stopping: Literal["none", "pareto", "mo-asha"] = "none"
-    """After each epoch: pareto pauses a trial that is not expected to beat what smaller ones have reached, until that
-    changes; mo-asha is successive halving over both objectives."""
+    """Knowledge of an earlier search: a shipped table (digits, cifar10), the file of a table, a run directory, or none.
+    ehvi uses it to choose promising candidates, and pareto to predict learning curves."""
+    stopping: Literal["none", "pareto"] = "none"
+    """What happens to trials after an epoch. pareto pauses a trial while it is not expected to be more accurate than
+    smaller networks are."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
-    """How many candidates to train."""
+    """Number of candidates to train."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the sampler and, plus the trial's number, of each training."""
+    """Seed of the sampler. The seed of a training is this plus the number of its trial."""
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
-    """Where curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
+    """Where learning curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
 
 
 @settings
 class Resources:
-    """What trials run on."""
+    """The `resources` section of a search file: what trials run on."""
 
     workers: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Trials at the same time; null: as many as the machine or cluster holds."""
+    """Number of trials at the same time; null: as many as fit on the machine or cluster."""
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
-    """CPU cores, and threads, of a trial."""
+    """CPU cores of a trial, and the number of its threads."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] = 0.0
-    """GPUs of a trial; 0.25 packs four trials onto one, from 1 on a whole number."""
+    """GPUs of a trial. 0.25 lets four trials share a GPU. Above 1 it must be a whole number."""
     custom_per_trial: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = field(default_factory=dict)
-    """What else of a node a trial takes, by the name that the cluster gives it: {A100: 0.5}."""
+    """Other resources that a trial takes of a node, by the names that the cluster gives them: {A100: 0.5}."""
     time_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
-    """Seconds that a trial may take in all; one that takes longer is ended and FAILED. null: no limit."""
+    """Maximum duration of a trial in seconds. A trial that takes longer is ended and FAILED. null: no limit."""
     storage: Annotated[str, Field(min_length=1)] | None = None
-    """Folder or address (s3://, gs://, whatever pyarrow or fsspec know) that all nodes reach, for the checkpoints of
-    running trials; null: the run directory."""
+    """Folder or address (s3://, gs://, or another one of pyarrow or fsspec) for the checkpoints of running trials. All
+    nodes must reach it. null: the run directory."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type that convolutions compute in; auto: half precision where the device and the network are faster in it."""
+    """Type in which convolutions compute. auto: half precision if the network trains faster in it on the device."""
     execution: Literal["eager", "compile", "cuda-graphs"] = "eager"
-    """How training steps are executed. compile: by torch.compile, minutes of compiling at the start of every trial for
-    faster steps; cuda-graphs: a step's kernels are recorded once and launched together (GPUs)."""
+    """How training steps are executed. eager: operation by operation. compile: by torch.compile, with faster steps but
+    minutes of compiling at the start of every trial. cuda-graphs: the kernels of a step are recorded once and then
+    launched together (GPUs)."""
     deterministic: bool = False
-    """On GPUs use only algorithms that give the same numbers every time, at some speed; CPUs always do."""
+    """On GPUs use only algorithms that give the same numbers every time; they are slower. CPUs always use such ones."""
 
     def __post_init__(self) -> None:
         if self.gpus_per_trial > 1 and not self.gpus_per_trial.is_integer():
@@ -77,7 +78,7 @@ class Resources:
 
     @property
     def per_trial(self) -> dict[str, float]:
-        """What a trial takes, by Ray's names."""
+        """The resources of a trial, by the names that Ray gives them."""
         return {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial, **self.custom_per_trial}
 
 
@@ -92,17 +93,17 @@ _SECTIONS = {
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """A whole search.
+    """All settings of a search.
 
     Args:
-        name: of the run directories.
-        data: which images.
-        space: the `space` section as it stands in the file; `search_space` makes sense of it.
-        training: how trials are trained, unless searched.
+        name: the name of the run directories.
+        data: which images to learn from.
+        space: the `space` section as it stands in the file. `search_space` reads it.
+        training: how trials are trained. The space may vary some of these settings.
         search: how to search.
         resources: what to run on.
-        final_training: how a selected config is trained fully.
-        file: where all this was read, for messages.
+        final_training: how a selected candidate is trained fully.
+        file: the file with these settings, for messages.
     """
 
     name: str
@@ -119,7 +120,7 @@ class SearchConfig:
         """Read a search from a YAML file.
 
         Raises:
-            UserError: no such file, not YAML, an unknown key, a wrong value.
+            UserError: the file does not exist or is not YAML, a key is unknown, or a value is wrong.
         """
         return cls.from_mapping(read_yaml(path), str(path), Path(path).stem)
 
@@ -145,7 +146,7 @@ class SearchConfig:
         name = mapping.get("name", name)
         if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
             raise ConfigError("name", f"expected letters, digits, '-', '_' and '.', got {name!r}", file)
-        # Final training starts from the trials' recipe and changes what it names.
+        # The final training has the trials' recipe, except for the settings that it names.
         merged = dict(mapping)
         trials, final = (_section(mapping, key) for key in ("training", "final_training"))
         if isinstance(trials, Mapping) and isinstance(final, Mapping):
@@ -154,7 +155,7 @@ class SearchConfig:
         return cls(name=name, space=mapping["space"], file=file, **sections)
 
     def search_space(self) -> SearchSpace:
-        """The space, fitted to the data set.
+        """The search space for the shape of the data set.
 
         Raises:
             UserError: the space cannot be used, or the data cannot be read.
@@ -163,16 +164,17 @@ class SearchConfig:
             classes, channels, size = data_shape(self.data)
         except ConfigError as error:
             raise error.inside(file=self.file) from None
-        shape = {"num_classes": classes, "in_channels": channels, "image_size": size}
-        return SearchSpace(self.space, self.training, **shape, file=self.file)
+        return SearchSpace(
+            self.space, self.training, num_classes=classes, in_channels=channels, image_size=size, file=self.file
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, complete with defaults; `load` reads it back."""
+        """The settings as plain values, with all defaults. `load` reads them back."""
         sections = {key: asdict(getattr(self, key)) for key in _SECTIONS}
         return {"name": self.name, "data": sections.pop("data"), "space": dict(self.space), **sections}
 
     def override(self, **changes: Any) -> SearchConfig:
-        """The config with single settings of `search`, `resources` or `data` changed; None changes nothing."""
+        """The config with changed settings of `search`, `resources` or `data`. A value of None changes nothing."""
         changed = self
         for name, value in changes.items():
             if value is None:
@@ -185,7 +187,7 @@ class SearchConfig:
 
 
 def _section(content: Mapping[str, Any], key: str) -> Any:
-    """A section as it stands in the file; one that is missing or empty has its defaults."""
+    """A section as it stands in the file. A missing or empty section has all defaults."""
     return {} if content.get(key) is None else content[key]
 
 

@@ -1,60 +1,61 @@
-"""A search config for images found on disk, with comments: a beginning, not an optimum."""
+"""A commented search config for images found on disk, as a starting point."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from mgnas.errors import UserError
+from mgnas.settings import build
 
 from .data.dataset import Dataset, DataSettings
-from .data.image_files import SUFFIXES
+from .data.image_folder import SUFFIXES
 from .data.sources import KNOWN_SHAPES
 
 _LOOKED_AT, _COMMENT_COLUMN = 300, 44
 _SIZES = (32, 64)
-"""Pixels per side that photographs are brought to: what the published networks of this field were made for."""
+"""Pixels per side to which photographs are resized. The published networks of this field have these sizes."""
 
 
-def detect_dataset(place: str, image_size: int | None = None) -> DataSettings:
-    """The `data` section for what lies at a place.
+def detect_dataset(source: str, image_size: int | None = None) -> DataSettings:
+    """The `data` section for a data set on disk or one with a known name.
 
     Args:
-        place: a folder of class folders, an .npz file, Tiny ImageNet's archive or folder, or the name of a data set.
-        image_size: pixels per side; default: as they are, and for photographs of other sizes 32 or 64.
+        source: a folder of class folders, an .npz file, Tiny ImageNet's archive or folder, or the name of a data set.
+        image_size: pixels per side. Default: the images' own size, or 32 or 64 for photographs.
 
     Raises:
-        UserError: there is nothing, or nothing that is known.
+        UserError: there is no such file or folder, or it is not a data set.
     """
-    path = Path(place).expanduser()
+    path = Path(source).expanduser()
     if not path.exists():
-        if place in KNOWN_SHAPES:
-            return DataSettings(name=place, image_size=image_size)
-        known = ", ".join(KNOWN_SHAPES)
-        raise UserError(f"{place}: no such file or folder, nor a data set that mgnas knows ({known})")
-    found = str(path.resolve())
+        if source in KNOWN_SHAPES:
+            return build(DataSettings, {"name": source, "image_size": image_size}, "data")
+        names = ", ".join(KNOWN_SHAPES)
+        raise UserError(f"{source}: no such file or folder, nor a data set that mgnas knows ({names})")
+    resolved = str(path.resolve())
     if path.suffix == ".npz":
-        return DataSettings(name="npz", path=found, image_size=image_size)
+        return DataSettings(name="npz", path=resolved, image_size=image_size)
     archive = "tiny-imagenet-200"
     if path.name == f"{archive}.zip" or any(
-        (path / mark).exists() for mark in ("wnids.txt", archive, f"{archive}.zip")
+        (path / name).exists() for name in ("wnids.txt", archive, f"{archive}.zip")
     ):
-        return DataSettings(name="tinyimagenet", path=found, image_size=image_size)
-    for name, marker in (("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")):
-        if (path / marker).is_dir():
-            return DataSettings(name=name, path=found, image_size=image_size)
+        return DataSettings(name="tinyimagenet", path=resolved, image_size=image_size)
+    if (path / "cifar-10-batches-py").is_dir():
+        return DataSettings(name="cifar10", path=resolved, image_size=image_size)
+    if (path / "cifar-100-python").is_dir():
+        return DataSettings(name="cifar100", path=resolved, image_size=image_size)
     if path.is_dir():
-        return DataSettings(name="folder", path=found, image_size=image_size or _size_for(path))
-    raise UserError(f"{place}: expected a folder of class folders, an .npz file, or a data set's archive")
+        return DataSettings(name="folder", path=resolved, image_size=image_size or _size_for(path))
+    raise UserError(f"{source}: expected a folder of class folders, an .npz file, or a data set's archive")
 
 
 def _size_for(folder: Path) -> int | None:
-    """None if the images are squares of one size that is not large; else 32 or 64, by their shorter sides."""
+    """None if the images are squares of one size up to 64, else 32 or 64, depending on their shorter sides."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
     sizes = []
     for file in islice(files, _LOOKED_AT):
@@ -62,7 +63,7 @@ def _size_for(folder: Path) -> int | None:
             with Image.open(file) as image:
                 sizes.append(image.size)
         except (OSError, UnidentifiedImageError):
-            continue  # Reading the data set names it in its error.
+            continue  # load_dataset reports the damaged file.
     if not sizes:
         raise UserError(f"{folder}: no images in it; expected a folder for each class, with its images in it")
     if len(set(sizes)) == 1 and sizes[0][0] == sizes[0][1] <= _SIZES[-1]:
@@ -75,14 +76,14 @@ def render_config(name: str, data: DataSettings, dataset: Dataset) -> str:
     """The text of a search config.
 
     Args:
-        name: of the run directories.
-        data: as `recognise` found it.
+        name: the name of the run directories.
+        data: the `data` section, as `detect_dataset` returns it.
         dataset: the images.
     """
     images, size = len(dataset.train), dataset.image_size
     channels = _channels(size)
     colour = dataset.in_channels == 3
-    # About 16 steps an epoch in small sets; below 16 images batch norm estimates little.
+    # About 16 steps per epoch for small data sets, with at least 16 images per batch, which batch norm needs.
     batch = min(128, max(16, 2 ** max((images // 16).bit_length() - 1, 0)))
     epochs = 30 if images < 20_000 else 20
     lines = ", ".join(f"{key}: {value}" for key, value in _given(data).items())
@@ -92,7 +93,7 @@ def render_config(name: str, data: DataSettings, dataset: Dataset) -> str:
         classes=dataset.num_classes,
         kind=f"{size} x {size} pixels, {'RGB' if colour else 'grey'}",
         data=lines,
-        channels=", ".join(str(each) for each in channels),
+        channels=", ".join(map(str, channels)),
         coupled=[8, 16] if size >= 16 else [4, 8, 16],
         budget="30k" if size < 16 else "500k" if dataset.num_classes < 100 else "3M",
         epochs=epochs,
@@ -106,16 +107,16 @@ def render_config(name: str, data: DataSettings, dataset: Dataset) -> str:
 
 
 def _aligned(line: str) -> str:
-    """The comment behind a setting begins in one column, where there is room."""
+    """The line with its comment in the same column as other comments, if there is room."""
     setting, mark, comment = line.partition(" #")
     return f"{setting.rstrip():<{_COMMENT_COLUMN}}{mark}{comment}" if setting.strip() and mark else line
 
 
 def _given(data: DataSettings) -> dict[str, object]:
-    """The keys that say something, as YAML shows them."""
-    defaults = {key: value for key, value in asdict(data).items() if value is not None}
-    kept = {key: value for key, value in defaults.items() if key in ("name", "path", "image_size")}
-    return {key: _quoted(value) if isinstance(value, str) and key == "path" else value for key, value in kept.items()}
+    """The settings that are worth writing, as YAML shows them."""
+    path = None if data.path is None else _quoted(data.path)
+    values = {"name": data.name, "path": path, "image_size": data.image_size}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _quoted(text: str) -> str:
@@ -123,7 +124,7 @@ def _quoted(text: str) -> str:
 
 
 def _channels(size: int) -> Sequence[list[int]]:
-    """Channels per resolution level: each further level halves the image, and 4 pixels are enough at the end."""
+    """Choices of channels per resolution level. Each further level halves the image, down to about 4 pixels."""
     if size < 16:
         return [[8, 16], [16, 32], [8, 16, 32]]
     if size < 48:
@@ -132,7 +133,7 @@ def _channels(size: int) -> Sequence[list[int]]:
 
 
 _TEMPLATE = """\
-# A search over multigrid networks, proposed by `mgnas init`; change what you like. docs/space.md explains every key.
+# A search over multigrid networks, written by `mgnas init`; change what you like. docs/space.md explains every key.
 # {images}, {classes} classes, {kind}.
 name: {name}
 
@@ -150,26 +151,26 @@ space:
     fully_coupled_channels: {coupled} # no channel level is coarser (mgic, mgiad)
     blocks: {{low: 1, high: 2}} # residual blocks per stage (mgic)
   limits:
-    max_weights: {budget} # what the device can hold; networks above it are never trained
+    max_weights: {budget} # what the device can hold; larger networks are never trained
     # max_macs: 20M # multiply-accumulates per image
 
-training: # of each candidate; short, since only comparisons count
+training: # of each candidate; short, because candidates are only compared
   epochs: {epochs}
   batch_size: {batch}
   learning_rate: 0.1
   warmup_epochs: {warmup}
-  crop_padding: {padding} # random crops; 0 if the place of things matters
+  crop_padding: {padding} # random crops; 0 if positions in the image matter
   flip: {flip} # mirror left to right; false if that changes the class (digits, text)
 
 search:
   trials: 40 # how many candidates to train
-  prior: cifar10 # begin with what an earlier search knows; none: begin from nothing
+  prior: cifar10 # use the results of an earlier search; none: begin without
   seed: 0
 
 resources:
   cpus_per_trial: 1
   gpus_per_trial: 0 # 0.25 packs four trials onto one GPU
 
-final_training: # of what you select, by `mgnas train` and `mgnas retrain`
+final_training: # of the networks that you select, by `mgnas train` and `mgnas retrain`
   epochs: {final}
 """

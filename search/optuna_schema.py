@@ -7,7 +7,7 @@ from optuna.trial import TrialState as OptunaState
 from .trial_record import TrialState
 
 DIRECTIONS = ("maximize", "minimize")
-"""Of the objectives (validation accuracy, weights), in this order, in every Optuna study of mgnas."""
+"""Directions of the objectives (validation accuracy, weights), in this order, in every Optuna study of mgnas."""
 
 OPTUNA_STATE = {
     TrialState.RUNNING: OptunaState.RUNNING,
@@ -15,10 +15,10 @@ OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.FAILED: OptunaState.FAIL,
 }
-"""What a trial's state is called there."""
+"""The name of each trial state in Optuna."""
 
 EXPECTED = "mgnas:belief"
-"""Key of a system attribute: [mean, standard deviation] of `TrialRecord.expected`. Version 0.1.0 wrote it, too."""
+"""Key of a system attribute: [mean, standard deviation] of `TrialRecord.expected`, as storage/ writes it to disk.
 
-PREDICTION = "mgnas:prediction"
-REPEAT = "mgnas:repeat"
+Version 0.1.0 wrote the same key.
+"""

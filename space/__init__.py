@@ -1,8 +1,13 @@
 """What can be searched: parameters, constraints, candidates, and the published networks."""
 
+from typing import TYPE_CHECKING
+
 from .candidate import Candidate, TrainingSettings
 from .limits import Limits, parse_count
 from .published import PUBLISHED, PublishedModel, preset
+
+if TYPE_CHECKING:
+    from .search_space import SearchSpace
 
 __all__ = [
     "PUBLISHED",
@@ -16,8 +21,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # NOTE: The space knows Optuna's distributions; whoever only loads a trained network does without Optuna.
+def __getattr__(name: str) -> object:
+    # NOTE: A search space needs Optuna. Loading a trained network should not, so Optuna is imported for SearchSpace
+    # only.
     if name == "SearchSpace":
         from .search_space import SearchSpace
 

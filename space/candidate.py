@@ -22,32 +22,32 @@ _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @settings
 class TrainingSettings:
-    """The recipe: SGD with Nesterov momentum, linear warm-up and cosine decay to zero."""
+    """The training recipe: SGD with Nesterov momentum, linear warm-up and cosine decay to zero."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
     """Images per step."""
     learning_rate: _Positive = 0.1
-    """The peak, reached behind the warm-up."""
+    """The highest rate, which is reached at the end of the warm-up."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Nesterov's; 0 switches it off."""
+    """Nesterov momentum; 0 switches it off."""
     weight_decay: _NotNegative = 5e-4
-    """On convolutions and the linear layer's matrix; batch norms and biases are not decayed."""
+    """L2 penalty on convolutions and on the linear layer's matrix, not on batch norms and biases."""
     warmup_epochs: _NotNegative = 1.0
-    """Epochs, or a part of one, over which the learning rate rises linearly from 0."""
+    """Number of epochs over which the learning rate rises linearly from 0; it may be a fraction."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the label that is spread evenly over all classes."""
     gradient_clip: _NotNegative = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
-    """Random crops out of the image padded by so many reflected pixels; 0 switches them off."""
+    """Random crops out of the image after padding it by this many reflected pixels; 0 switches them off."""
     flip: bool = False
-    """Mirror images left to right: each image by a coin in the first epoch, its other view in the next, and so on."""
+    """Mirror a random half of the images left to right in the first epoch, the other half in the next, and so on."""
     cutout: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Blank out a random square of so many pixels per side; 0 switches it off."""
+    """Blank out a random square with this many pixels per side; 0 switches it off."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Evaluate and keep an exponential moving average of the weights with this decay per step; 0 switches it off."""
+    """Evaluate and keep an exponential moving average of the weights, with this decay per step; 0 switches it off."""
 
     def __post_init__(self) -> None:
         if self.warmup_epochs > self.epochs:
@@ -56,14 +56,14 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A point of the search space: valid, and of known cost before anything is trained.
+    """A valid point of the search space. Its cost is known before anything is trained.
 
     Args:
         architecture: the network.
         training: how it is trained.
-        image_size: pixels per side, for the MACs.
+        image_size: pixels per side, which the MACs depend on.
         params: the parameter values, as the search space labels them.
-        searched_training_settings: names of the training settings that the space varies; they are part of the identity.
+        searched_training_settings: names of the training settings that the space varies; their values are part of `id`.
     """
 
     architecture: ArchitectureConfig
@@ -74,7 +74,7 @@ class Candidate:
 
     @cached_property
     def id(self) -> str:
-        """Equal for candidates that would train the same network in the same way."""
+        """The candidate's name, equal for candidates that train the same network in the same way."""
         if not self.searched_training_settings:
             return self.architecture.id
         varied = json.dumps([getattr(self.training, name) for name in self.searched_training_settings])
@@ -82,7 +82,7 @@ class Candidate:
 
     @cached_property
     def weights(self) -> int:
-        """Trainable parameters."""
+        """Number of trainable parameters."""
         return total_cost(self.architecture, self.image_size).weights
 
     @cached_property

@@ -15,10 +15,10 @@ from .candidate import Candidate
 
 
 def parse_count(value: Any) -> int:
-    """A whole number, or one with a suffix: 20000, "20k", "1.5M".
+    """The number that a user's value means: a whole number, or one with a suffix (20000, "20k", "1.5M").
 
     Raises:
-        ConfigError: anything else, or a number below 1.
+        ConfigError: the value is something else, below 1 or above 10^18.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?)\s*", str(value)) if not isinstance(value, bool) else None
     number = Decimal(match[1]).scaleb({"": 0, "k": 3, "m": 6, "g": 9}[match[2].lower()]) if match else Decimal(0)
@@ -31,12 +31,12 @@ _Count = Annotated[int | None, BeforeValidator(lambda value: None if value is No
 
 
 class LimitError(ConfigError):
-    """A valid network over a budget.
+    """A valid network that breaks a budget.
 
     Args:
         limit: the name of the limit.
-        amount: what the network has of it.
-        problem: the rest of the sentence.
+        amount: the network's weights or MACs.
+        problem: the rest of the message, after the amount.
     """
 
     def __init__(self, limit: str, amount: int, problem: str) -> None:
@@ -46,20 +46,20 @@ class LimitError(ConfigError):
 
 @settings
 class Limits:
-    """Budgets that every candidate keeps; checked before anything is trained."""
+    """Budgets that every candidate keeps. They are checked before anything is trained."""
 
     max_weights: _Count = None
-    """At most so many trainable parameters: 30000, 30k, 1.5M."""
+    """Maximum number of trainable parameters: 30000, 30k, 1.5M."""
     min_weights: _Count = None
-    """At least so many trainable parameters."""
+    """Minimum number of trainable parameters."""
     max_macs: _Count = None
-    """At most so many multiply-accumulates per image: 20M, 1G."""
+    """Maximum number of multiply-accumulates per image: 20M, 1G."""
 
     def check(self, candidate: Candidate) -> None:
         """Refuse a candidate that breaks a limit.
 
         Raises:
-            LimitError: naming the limit.
+            LimitError: the candidate breaks a limit, which the message names.
         """
         if self.max_weights is not None and candidate.weights > self.max_weights:
             raise LimitError("max_weights", candidate.weights, f"weights are more than {self.max_weights:,}")

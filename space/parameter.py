@@ -8,18 +8,21 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
 from mgnas.errors import ConfigError
 from mgnas.settings import build, settings
+
+Distribution = IntDistribution | FloatDistribution | CategoricalDistribution
+"""Optuna's distributions that a parameter can have. Their base class has neither bounds nor choices."""
 
 _Number = Annotated[int | float, Field(allow_inf_nan=False)]
 
 
 @settings
 class Range:
-    """`{low: 1, high: 8, step: 1}`: integers if low, high and step are; else floats. `log: true` for a log scale."""
+    """`{low: 1, high: 8, step: 1}`: integers if all three are integers, else floats. `log: true`: a log scale."""
 
     low: _Number
     high: _Number
@@ -44,24 +47,24 @@ class Range:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A searched setting. A *label* is the value as the Optuna study shows it; lists become `16-32-64`.
+    """A searched setting. A *label* is a value as the Optuna study shows it; a list becomes `16-32-64`.
 
     Args:
-        name: the setting of the architecture or of the training.
+        name: a setting of the architecture or of the training.
         distribution: its Optuna distribution, over labels.
-        decoded: label -> value, for choices.
+        decoded: label -> value, for a list of choices; empty for a range.
     """
 
     name: str
-    distribution: BaseDistribution
+    distribution: Distribution
     decoded: dict[Any, Any]
 
     @classmethod
     def from_yaml(cls, name: str, value: Any) -> Parameter:
-        """A list gives choices, a mapping a range.
+        """The parameter that a YAML value describes: a list of choices, or a mapping with a range.
 
         Raises:
-            ConfigError: neither, an empty list, a repeated choice, a range that is none.
+            ConfigError: the value is neither, the list is empty or repeats a choice, or the range is not valid.
         """
         if isinstance(value, list):
             if not value:
@@ -78,13 +81,15 @@ class Parameter:
         bounds = build(Range, value, name)
         whole = all(isinstance(number, int) for number in (bounds.low, bounds.high, bounds.step or 0))
         if whole:
-            distribution = IntDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step or 1)
+            distribution = IntDistribution(
+                int(bounds.low), int(bounds.high), log=bounds.log, step=int(bounds.step or 1)
+            )
         else:
             distribution = FloatDistribution(bounds.low, bounds.high, log=bounds.log, step=bounds.step)
         return cls(name, distribution, {})
 
     def decode(self, label: Any) -> Any:
-        """The setting's value behind a label."""
+        """The setting's value that a label stands for."""
         return self.decoded.get(label, label) if self.decoded else label
 
     @cached_property
@@ -102,11 +107,12 @@ class Parameter:
         return tuple(round(d.low + i * d.step, 12) for i in range(round((d.high - d.low) / d.step) + 1))
 
     def extremes(self) -> tuple[Any, ...]:
-        """The labels that show whether all are acceptable: every choice, or the ends of the range."""
-        return tuple(self.decoded) or (self.distribution.low, self.distribution.high)
+        """The labels to check in place of all: every choice, or both ends of the range."""
+        d = self.distribution
+        return d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high)
 
     def sample(self, rng: np.random.Generator) -> Any:
-        """A label at random, uniform on the parameter's scale."""
+        """A random label, uniform on the parameter's scale."""
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
             return d.choices[rng.integers(len(d.choices))]
@@ -118,12 +124,13 @@ class Parameter:
         return float(rng.uniform(d.low, d.high))
 
     def neighbour(self, label: Any, rng: np.random.Generator) -> Any:
-        """A label near this one: the next choice or grid point up or down, else a small step on the range."""
+        """A random label near this one: an adjacent choice or grid point, or a small step on a continuous range."""
         if self.grid is not None:
             index = self.grid.index(label) if label in self.grid else int(rng.integers(len(self.grid)))
             index += 1 if index == 0 or (index + 1 < len(self.grid) and rng.random() < 0.5) else -1
             return self.grid[min(max(index, 0), len(self.grid) - 1)]
         d = self.distribution
+        assert isinstance(d, FloatDistribution)  # The others have a grid.
         low, high, at = (math.log(v) if d.log else v for v in (d.low, d.high, label))
         moved = at + rng.normal(0, 0.1 * (high - low))
         moved = float(
@@ -133,6 +140,7 @@ class Parameter:
 
 
 def _label(choice: Any) -> Any:
+    """The label of a choice. Raises ConfigError if it is neither a word, a number nor a list."""
     if isinstance(choice, list):
         return "-".join(map(str, choice))
     if choice is None or isinstance(choice, bool | int | float | str):

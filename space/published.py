@@ -2,8 +2,8 @@
 
 Sources: MGiaD, MgNet and ResNet18 rows from van Betteray, Rottmann & Kahl, "MGiaD: Multigrid in all dimensions"
 (2022); MgNet[2,2,2,2]-256-B^l from He & Xu, "MgNet: A unified framework of multigrid and convolutional neural
-network" (2019). Their training: SGD with momentum 0.9, weight decay 1e-4, batch 128, learning rate 0.05 to 0.1 with
-cosine decay, up to 400 epochs.
+network" (2019). The authors train with SGD with momentum 0.9 and weight decay 1e-4, with batches of 128 images. Their
+learning rate is 0.05 to 0.1 with cosine decay, for up to 400 epochs.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class PublishedModel:
         name: the preset's name.
         label: the row as its paper calls it.
         dataset: `cifar10`, `cifar100` or `tinyimagenet`.
-        config: our reading of the row; its weights are counted, never copied.
+        config: our reading of the row. Our number of weights is counted from it, not copied from the table.
         accuracy: published test accuracy, as a fraction.
         weights: published number of weights, as printed there.
-        note: how our count differs from the published one and why; empty if it does not.
+        note: how our count differs from the published one, and why; empty if it does not.
     """
 
     name: str
@@ -134,7 +134,7 @@ def preset(name: str) -> PublishedModel:
     """The published row of that name.
 
     Raises:
-        UserError: there is none; the message lists all.
+        UserError: there is no such row; the message lists all names.
     """
     for row in PUBLISHED:
         if row.name == name:

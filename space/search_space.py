@@ -1,4 +1,4 @@
-"""The search space: which candidates there are, which are valid, and which are the same."""
+"""The search space: which candidates exist, which are valid, and which are equal."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _KNOWN = sorted((_ARCHITECTURE | _TRAINING) - _FROM_DATA)
 _PROBES = 2_000
 _TRIES = 200
 ENUMERABLE = 50_000
-"""Spaces of at most so many effective points are enumerated in seconds; larger ones are described from a sample."""
+"""Spaces with at most this many effective points are enumerated, which takes seconds; larger ones are sampled."""
 
 
 @dataclass(frozen=True)
 class SpaceSummary:
-    """What a space holds; from all points, or from a sample of them.
+    """What a space holds, computed from all its points or from a sample.
 
     Args:
-        points: combinations of parameter values; None if a parameter is continuous.
-        examined: points that were looked at.
-        enumerated: whether those were all that differ in a setting with an effect.
-        weights: of each distinct valid candidate, ascending.
-        rejections: the setting at fault -> points rejected for it.
+        points: number of combinations of parameter values; None if a parameter is continuous.
+        examined: number of points that were examined.
+        enumerated: whether all effective points were examined.
+        weights: the weights of the distinct valid candidates, ascending.
+        rejections: the setting at fault -> number of points that were rejected for it.
     """
 
     points: int | None
@@ -51,17 +51,18 @@ class SpaceSummary:
 
 
 class SearchSpace:
-    """Parameters, fixed settings and limits; decides what is a candidate.
+    """Parameters, fixed settings and limits. They decide which candidates exist.
 
     Args:
         mapping: the `space` section: `fixed`, `parameters`, `limits`.
-        training: the training settings that are not searched.
-        num_classes, in_channels, image_size: from the data set.
-        prefix: where the section stands in its file, for messages.
-        file: the file, for messages.
+        training: the training settings. `parameters` may vary some of them.
+        num_classes, in_channels, image_size: the shape of the data set.
+        prefix: dotted path of the section in its file, for messages.
+        file: the file's name, for messages.
 
     Raises:
-        ConfigError: an unknown key, a wrong type, a choice that no combination admits, or no valid candidate.
+        ConfigError: a key is unknown, a value has the wrong type, a choice fits no combination of the other settings,
+            or no candidate is valid.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class SearchSpace:
         self.limits = build(Limits, sections["limits"], "limits")
 
     def _check_choices(self) -> None:
-        """Every choice has its setting's type and is part of some valid network, whatever that weighs."""
+        """Check that every choice has its setting's type and is part of a valid network, limits aside."""
         for parameter in self.parameters:
             owner = ArchitectureConfig if parameter.name in _ARCHITECTURE else TrainingSettings
             for label in parameter.extremes():
@@ -128,11 +129,14 @@ class SearchSpace:
                 self._check_choice(parameter, label, rng)
 
     def _check_choice(self, parameter: Parameter, label: Any, rng: np.random.Generator) -> None:
-        """A choice must be valid somewhere; where it is at fault, it must also be valid where it has an effect."""
+        """Check that a choice is part of a valid network.
+
+        If the choice itself is at fault in some combinations, it must also be valid in one where it has an effect.
+        """
         problems, harmless = [], 0
         for tried, values in enumerate(self._combinations_with(parameter, label, rng)):
             if tried == _TRIES and harmless and all(problem.key != parameter.name for problem in problems):
-                return  # Valid, and never at fault: whether it has an effect anywhere need not be known.
+                return  # The choice is valid and never at fault, so it need not have an effect.
             try:
                 architecture = self.build(values).architecture
             except ConfigError as error:
@@ -156,23 +160,21 @@ class SearchSpace:
     def _combinations_with(
         self, parameter: Parameter, label: Any, rng: np.random.Generator
     ) -> Iterator[dict[str, Any]]:
-        """Random combinations that contain a choice, and then, if they can be enumerated, all of them."""
+        """Random combinations that contain a choice; then all such combinations, if there are at most `ENUMERABLE`."""
         for _ in range(_TRIES):
             yield {**self.random_values(rng), parameter.name: label}
-        points = self.points()
-        if points is not None and points <= ENUMERABLE * len(parameter.grid):
-            others = [other for other in self.parameters if other is not parameter]
-            for labels in itertools.product(*(other.grid for other in others)):
-                yield {
-                    **{other.name: value for other, value in zip(others, labels, strict=True)},
-                    parameter.name: label,
-                }
+        if (grids := self._grids()) is None:
+            return
+        grids = [(label,) if other is parameter else grid for other, grid in zip(self.parameters, grids, strict=True)]
+        if math.prod(map(len, grids)) <= ENUMERABLE:
+            yield from self._combinations(grids)
 
     def _section(self, name: str) -> str:
-        """Where a setting stands, or belongs."""
+        """The section in which a setting stands, or in which it belongs."""
         return "parameters" if any(parameter.name == name for parameter in self.parameters) else "fixed"
 
     def _check_possible(self) -> None:
+        """Check that there is a valid candidate within the limits."""
         rng = np.random.default_rng(0)
         probes = (self.random_values(rng) for _ in range(_PROBES))
         everything = self.effective_values() if self.enumerable else ()
@@ -189,23 +191,37 @@ class SearchSpace:
         if amounts:
             limit = max(amounts, key=lambda key: len(amounts[key]))
             unit = "MACs" if limit == "max_macs" else "weights"
-            found = f"the networks that break it have {min(amounts[limit]):,} to {max(amounts[limit]):,} {unit}"
-            raise ConfigError(f"limits.{limit}", f"leaves no candidate: {found}")
+            extent = f"the networks that break it have {min(amounts[limit]):,} to {max(amounts[limit]):,} {unit}"
+            raise ConfigError(f"limits.{limit}", f"leaves no candidate: {extent}")
         commonest = invalid.most_common(1)[0][0]
         raise ConfigError("parameters", f"none of the combinations is valid; most often: {commonest}")
 
+    def _grids(self) -> list[tuple[Any, ...]] | None:
+        """The labels of every parameter; None if a parameter is continuous."""
+        grids = [parameter.grid for parameter in self.parameters if parameter.grid is not None]
+        return grids if len(grids) == len(self.parameters) else None
+
+    def _combinations(self, grids: Sequence[Sequence[Any]]) -> Iterator[dict[str, Any]]:
+        """Every combination of the labels in `grids`, which has one entry per parameter."""
+        names = [parameter.name for parameter in self.parameters]
+        for labels in itertools.product(*grids):
+            yield dict(zip(names, labels, strict=True))
+
     def points(self) -> int | None:
-        """Combinations of parameter values; None if one is continuous."""
-        grids = [parameter.grid for parameter in self.parameters]
-        return None if any(grid is None for grid in grids) else math.prod(map(len, grids))
+        """Number of combinations of parameter values; None if a parameter is continuous."""
+        grids = self._grids()
+        return None if grids is None else math.prod(map(len, grids))
 
     def effective_points(self) -> int | None:
-        """Combinations that differ in a setting that has an effect on their family; None if one is continuous."""
-        return None if self.points() is None else sum(math.prod(map(len, grids)) for grids in self._effective_grids())
+        """Number of combinations that differ in a setting with an effect; None if a parameter is continuous."""
+        grids = self._grids()
+        return (
+            None if grids is None else sum(math.prod(map(len, effective)) for effective in self._effective_grids(grids))
+        )
 
     @property
     def enumerable(self) -> bool:
-        """Whether all candidates can be found in seconds."""
+        """Whether all candidates can be enumerated in seconds."""
         points = self.effective_points()
         return points is not None and points <= ENUMERABLE
 
@@ -215,29 +231,27 @@ class SearchSpace:
         Raises:
             ValueError: a parameter is continuous.
         """
-        if self.points() is None:
+        if (grids := self._grids()) is None:
             raise ValueError("a space with a continuous parameter cannot be enumerated")
-        names = [parameter.name for parameter in self.parameters]
-        for grids in self._effective_grids():
-            for labels in itertools.product(*grids):
-                yield dict(zip(names, labels, strict=True))
+        for effective in self._effective_grids(grids):
+            yield from self._combinations(effective)
 
-    def _effective_grids(self) -> Iterator[list[Sequence[Any]]]:
-        """For each family, the labels of every parameter; of one without an effect there, only the first."""
-        families = [parameter for parameter in self.parameters if parameter.name == "family"]
-        for family in families[0].grid if families else [self.fixed.get("family")]:
-            kept = effective_settings(family) | _TRAINING
+    def _effective_grids(self, grids: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+        """The labels of every parameter, for each family. A setting without effect on the family has only its first."""
+        by_name = {parameter.name: grid for parameter, grid in zip(self.parameters, grids, strict=True)}
+        for family in by_name.get("family", (self.fixed.get("family"),)):
+            effective = effective_settings(family) | _TRAINING
             yield [
-                [family] if parameter.name == "family" else parameter.grid[: None if parameter.name in kept else 1]
-                for parameter in self.parameters
+                (family,) if name == "family" else grid if name in effective else grid[:1]
+                for name, grid in by_name.items()
             ]
 
     def random_values(self, rng: np.random.Generator) -> dict[str, Any]:
-        """One label per parameter at random; not necessarily valid."""
+        """A random label for each parameter; the combination need not be valid."""
         return {parameter.name: parameter.sample(rng) for parameter in self.parameters}
 
     def mutate(self, values: Mapping[str, Any], changes: int, rng: np.random.Generator) -> dict[str, Any]:
-        """The values with `changes` parameters moved to a neighbouring label; not necessarily valid."""
+        """The combination with `changes` random parameters moved to a neighbouring label; it need not be valid."""
         moved = dict(values)
         for index in rng.permutation(len(self.parameters))[:changes]:
             parameter = self.parameters[index]
@@ -245,7 +259,7 @@ class SearchSpace:
         return moved
 
     def build(self, values: Mapping[str, Any]) -> Candidate:
-        """The candidate behind a combination of labels, whatever it costs.
+        """The candidate of a combination of labels. The limits are not checked.
 
         Raises:
             ConfigError: the settings contradict each other.
@@ -261,7 +275,7 @@ class SearchSpace:
         return Candidate(config, training, self.image_size, dict(values), self.searched_training_settings)
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
-        """The valid candidate behind a combination of labels.
+        """The valid candidate of a combination of labels.
 
         Raises:
             ConfigError: the settings contradict each other or break a limit.
@@ -287,10 +301,10 @@ class SearchSpace:
                 yield candidate
 
     def sample(self, rng: np.random.Generator) -> Candidate:
-        """A valid candidate at random (rejection sampling: uniform over valid points).
+        """A random valid candidate, by rejection sampling: uniform over the valid points.
 
         Raises:
-            ConfigError: no valid point in 100,000 draws.
+            ConfigError: none of 100,000 random points is valid.
         """
         for _ in range(100_000):
             try:
@@ -300,13 +314,13 @@ class SearchSpace:
         raise ConfigError("limits", "no valid candidate in 100,000 random points; widen the limits")
 
     def summary(self, samples: int = 20_000, seed: int = 0) -> SpaceSummary:
-        """Enumerate the space if it has at most `ENUMERABLE` effective points, else look at `samples` random ones."""
+        """What the space holds: from all effective points if it is enumerable, else from `samples` random points."""
         rng = np.random.default_rng(seed)
-        chosen = self.effective_values() if self.enumerable else (self.random_values(rng) for _ in range(samples))
+        points = self.effective_values() if self.enumerable else (self.random_values(rng) for _ in range(samples))
         weights: dict[str, int] = {}
         rejections: collections.Counter[str] = collections.Counter()
         examined = 0
-        for values in chosen:
+        for values in points:
             examined += 1
             try:
                 candidate = self.candidate(values)
@@ -317,19 +331,19 @@ class SearchSpace:
 
 
 def _architecture(**settings: Any) -> ArchitectureConfig:
-    """The architecture without the settings that have no effect on its family, and the same object for the same ones.
+    """The architecture, built without the settings that have no effect on its family. Equal settings give one object.
 
     Raises:
         ConfigError: the settings contradict each other.
     """
-    kept = effective_settings(settings.get("family"))
-    given = ((name, value) for name, value in settings.items() if name in kept)
-    return _remembered(tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in given))
+    effective = effective_settings(settings.get("family"))
+    pairs = ((name, value) for name, value in settings.items() if name in effective)
+    return _cached_architecture(tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in pairs))
 
 
 @lru_cache(maxsize=2**14)
-def _remembered(settings: tuple[tuple[str, Any], ...]) -> ArchitectureConfig:
-    # Whoever looks for a network that is new, builds the old ones again and again.
+def _cached_architecture(settings: tuple[tuple[str, Any], ...]) -> ArchitectureConfig:
+    # A search for new candidates builds the same architectures many times.
     return build(ArchitectureConfig, dict(settings))
 
 

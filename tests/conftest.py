@@ -25,9 +25,19 @@ from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import TrialRecord, TrialState
 from mgnas.space import SearchSpace, TrainingSettings
 
-# Derandomised, so that a run says the same twice; no deadline and no speed check, because machines are shared.
-settings.register_profile("mgnas", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("mgnas")
+# No deadline and no speed check, because machines are shared. The fast profile is derandomised, so that every run has
+# the same examples. The slow one has new and more examples in every run, and prints how to reproduce a failure.
+SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("fast", derandomize=True, **SHARED)
+settings.register_profile("slow", max_examples=300, print_blob=True, **SHARED)
+settings.load_profile("fast")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the slow profile if slow tests are selected, as by `-m slow` or `-m 'slow or not slow'`."""
+    if "slow" in config.option.markexpr.replace("not slow", ""):
+        settings.load_profile("slow")
+
 
 CONFIG = """
 name: known
@@ -83,10 +93,10 @@ def run(tmp_path: Path, config_file: Path) -> RunDirectory:
     )
     running = TrialRecord(6, space.candidate({"base_channels": "28"}), 6, TrialState.RUNNING, [0.999])
     for record in [*records, failed, running]:
-        directory.study.start(record)
-        directory.study.epoch(record) if record.curve else None
+        directory.record_start(record)
+        directory.record_epoch(record)
         if record.state is not TrialState.RUNNING:
-            directory.study.end(record)
+            directory.record_end(record)
     directory.elapsed = 75.0
     return directory
 

@@ -2,30 +2,56 @@
 
     python benchmarks/search/ask_time.py [--observations 300 3000]
 
-A strategy over the space of configs/cifar10.yaml takes over so many finished trials, as a resumed search does. Measured
-is the processor time of one thread: of the first ask, in which the candidates are drawn and the hyperparameters are
-learned from nothing; of asks behind each of which a trial ends; and of asks for which the hyperparameters are learned
-anew, as after every tenth that the data have grown by.
+A strategy over the space of configs/cifar10.yaml takes over a number of finished trials, as a resumed search does.
+After each ask its trial ends. The processor time of one thread is measured for three kinds of asks:
+
+- the first one, which draws the candidates and learns the hyperparameters from nothing;
+- plain ones, which use the hyperparameters that are there;
+- learning ones, as they come whenever the data have grown by a tenth.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import optuna
 import torch
-from scale import Trainings, cifar10_space
+from optuna.trial import FrozenTrial
+from scale import SimulatedTrainings, cifar10_space
 
-from mgnas.search.samplers.factory import make_sampler
+from mgnas.search.samplers.candidate_pool import CandidatePool
+from mgnas.search.samplers.ehvi import EHVISampler
+from mgnas.search.samplers.outcome_transforms import LogErrorTransform
+from mgnas.search.samplers.proposer import Proposal, Proposer
 from mgnas.search.strategy.strategy import Strategy
-from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.search.trial_record import GaussianPrediction, TrialRecord, TrialState
 from mgnas.space.search_space import SearchSpace
 
 
-def finished(space: SearchSpace, count: int, trainings: Trainings) -> list[TrialRecord]:
-    """Records of so many different random candidates."""
+class MeasuredProposer(Proposer):
+    """Looks at the model at every ask: what is left of a batch is dropped."""
+
+    learns = False
+    """Whether it learns the hyperparameters anew at the next ask, beginning at those of the last time."""
+
+    def propose(
+        self, trials: Sequence[FrozenTrial], number: int, predictions: Mapping[int, GaussianPrediction]
+    ) -> Proposal | None:
+        self.waiting.clear()
+        if self.learns:
+            self.model._learned_from = (1, 1)
+        return super().propose(trials, number, predictions)
+
+
+class MeasuredSampler(EHVISampler):
+    proposer_class = MeasuredProposer
+
+
+def finished(space: SearchSpace, count: int, trainings: SimulatedTrainings) -> list[TrialRecord]:
+    """Complete records of `count` different random candidates."""
     rng, records, seen = np.random.default_rng(0), [], set()
     while len(records) < count:
         candidate = space.sample(rng)
@@ -39,32 +65,29 @@ def finished(space: SearchSpace, count: int, trainings: Trainings) -> list[Trial
 
 def measure(space: SearchSpace, count: int, asks: int) -> tuple[float, list[float], list[float]]:
     """Seconds of the first ask, of the next ones, and of those that learn hyperparameters."""
-    trainings = Trainings()
-    sampler = make_sampler("ehvi", 0, space)
+    trainings = SimulatedTrainings()
+    sampler = MeasuredSampler(pool=CandidatePool(space, 0), seed=0, outcome_transform=LogErrorTransform())
     strategy = Strategy(space, sampler, count + 3 * asks + 1, records=finished(space, count, trainings))
 
-    def ask() -> float:
+    def ask(learns: bool = False) -> float:
+        MeasuredProposer.learns = learns
         before = time.process_time()
         record = strategy.ask()
         spent = time.process_time() - before
+        assert record is not None, "the space has more candidates than are asked for"
         strategy.report(record.number, [trainings.accuracy(record)] * space.training.epochs)
         strategy.complete(record.number)
         return spent
 
     first, plain, learning = ask(), [], []
     for _ in range(asks):
-        plain.append(ask())
-        # A batch that is left over would be handed out without looking at the model.
-        sampler._waiting.clear()
-        plain.append(ask())
-        sampler._waiting.clear()
-        sampler._model._learned_from = (1, 1)
-        learning.append(ask())
+        plain += [ask(), ask()]
+        learning.append(ask(learns=True))
     return first, plain, learning
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--observations", type=int, nargs="+", default=[300, 3000])
     parser.add_argument("--asks", type=int, default=10)
     options = parser.parse_args()

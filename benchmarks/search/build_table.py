@@ -4,11 +4,12 @@
     python build_table.py tables/digits.yaml ../../search/history/tables/digits.json.gz --architectures 320
     python build_table.py tables/cifar10.yaml ../../search/history/tables/cifar10.json.gz --data CIFAR10.npz
 
-The architectures are drawn from all distinct ones of the config's space so that small and large ones are equally likely
-on a log scale of weights: drawn evenly, hardly any would be near the light end of the front. Each is trained once with
-the product's own trial code; then those near the front, until each of these has --seeds trainings, so that the truth
-that a replay is judged by is less lucky. Every training is kept as it ends in --work (a JSON line each), so the
-same call again goes on where it was interrupted; what a table of that name holds already is not trained again.
+The architectures are drawn from all distinct ones of the config's space, so that small and large ones are equally
+likely on a log scale of weights; drawn evenly, hardly any would be near the light end of the front. Each is trained
+once with the product's own trial code. Those near the front are trained again, until each of them has --seeds
+trainings, so that the mean accuracies that a replay is judged by are less lucky. Every finished training is kept in
+--work (a JSON line each). The same call again continues where it was interrupted. Trainings that a table of that name
+holds already are not repeated.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def chosen_candidates(candidates: list[Candidate], count: int, seed: int) -> lis
     chance = 1 / np.bincount(bins)[bins]
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(candidates), min(count, len(candidates)), replace=False, p=chance / chance.sum())
-    return [candidates[place] for place in chosen]
+    return [candidates[index] for index in chosen]
 
 
 def near_front(rows: list[TableRow], margin: float) -> set[str]:
@@ -67,10 +68,10 @@ def near_front(rows: list[TableRow], margin: float) -> set[str]:
 
 
 def train(config: ArchitectureConfig, training: TrainingSettings, data: DataSettings, seed: int) -> TableRow:
-    """One training from the first epoch to the last, by the code that trials run.
+    """One whole training, by the code that trials run.
 
     Raises:
-        RuntimeError: the trial failed; with its reason.
+        RuntimeError: the trial failed; the message has its reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         worker = TrialWorker(TrialTask(0, config, training, data, seed, str(Path(folder) / "checkpoint.pt")))
@@ -84,7 +85,7 @@ def train(config: ArchitectureConfig, training: TrainingSettings, data: DataSett
 
 
 class Workbook:
-    """The trainings that have ended, as JSON lines.
+    """The finished trainings, as JSON lines.
 
     Args:
         path: of the file.
@@ -116,7 +117,7 @@ class Workbook:
 
 
 def missing_seeds(book: Workbook, options: argparse.Namespace) -> Iterator[tuple[ArchitectureConfig, int]]:
-    """Trainings that architectures near the front still need."""
+    """(architecture, seed) of the trainings that architectures near the front still need."""
     near, configs = near_front(book.rows, options.margin), {row.config.id: row.config for row in book.rows}
     for key in sorted(near):
         for seed in range(options.seeds):
@@ -141,7 +142,7 @@ def run_all(jobs: list[tuple[ArchitectureConfig, int]], book: Workbook, search: 
 
 
 def meta(search: SearchConfig, options: argparse.Namespace, architectures: int, lacking: int) -> dict:
-    """What the table says of itself; no path of the machine it was made on."""
+    """The table's meta entry; it holds no path of the machine on which the table was made."""
     return {
         "name": search.name,
         "space": dict(search.space),
@@ -160,7 +161,7 @@ def meta(search: SearchConfig, options: argparse.Namespace, architectures: int, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("config", help="a search config; its data, space and training are used")
     parser.add_argument("table", type=Path, help="file to write, .json or .json.gz")
     parser.add_argument("--data", help="the images: an .npz file or a folder")
@@ -187,7 +188,7 @@ def main() -> None:
     jobs = [(candidate.architecture, 0) for candidate in chosen if (candidate.id, 0) not in book.done]
     run_all(jobs, book, search, options.workers)
     for _ in range(options.rounds):
-        # Further seeds change means, and so who is near the front.
+        # Further seeds change means, and so which architectures are near the front.
         run_all(list(missing_seeds(book, options)), book, search, options.workers)
     rows = tuple(sorted(book.rows, key=lambda row: (row.weights, row.config.id, row.seed)))
     options.table.parent.mkdir(parents=True, exist_ok=True)

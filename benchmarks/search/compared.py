@@ -1,4 +1,4 @@
-"""The searches that search_efficiency.py compares: mgnas with parts left out, and its peers."""
+"""The searches that search_efficiency.py compares: mgnas with one part changed, and its peers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
+from mo_asha import MultiObjectiveASHA
 from peers import PEERS
 
 from mgnas.search.history.past_trainings import TaskEvaluations, shipped_tables
 from mgnas.search.history.table import TabularBenchmark
-from mgnas.search.samplers.candidate_pool import CandidatePool, Point
+from mgnas.search.samplers.acquisition import Front
+from mgnas.search.samplers.candidate_pool import CandidatePool, costs, stacked
 from mgnas.search.samplers.ehvi import EHVISampler
 from mgnas.search.samplers.gaussian_process import AccuracyModel
 from mgnas.search.samplers.outcome_transforms import LogErrorTransform
+from mgnas.search.samplers.proposer import Proposer
 from mgnas.search.samplers.study_snapshot import StudySnapshot
 from mgnas.search.samplers.transfer_prior import TransferPrior
 from mgnas.search.simulation.replay_pool import STRATEGIES, StrategyFactory
+from mgnas.search.simulation.simulator import Search
 from mgnas.search.strategy.learning_curves import Prediction
 from mgnas.search.strategy.pausing import ParetoPausing, make_pausing_rule
 from mgnas.search.strategy.strategy import Strategy
+from mgnas.search.trial_record import TrialRecord
 from mgnas.space.search_space import SearchSpace
 
 BASE = "ehvi, other prior"
-"""What mgnas does by default; all others are compared with it."""
+"""What mgnas does if a prior is named; all others are compared with it."""
 _NODES = 7
 _REPEATING = ("nsga2 as it is", "random as it is", "syne tune evolution as it is")
 _SLOW = ("gp as it is", "syne tune mo-asha as it is")
@@ -37,8 +42,8 @@ class Compared:
     Args:
         factory: makes it.
         workers: simulated.
-        seeds: at most so many searches; fewer where asks take seconds.
-        trainings: whole ones after which it is cut off; None: never.
+        seeds: number of searches at most; smaller if asks take seconds.
+        trainings: number of whole trainings after which it is cut off; None: never.
     """
 
     factory: StrategyFactory
@@ -49,9 +54,9 @@ class Compared:
 
 @lru_cache
 def _other(name: str) -> tuple[TaskEvaluations, TransferPrior]:
-    """The trainings of another shipped table than that of this name, and their model; once in a process."""
-    trainings = TaskEvaluations.load(next(other for other in shipped_tables() if other != name))
-    return trainings, trainings.prior()
+    """The trainings of another shipped table than the one of this name, and their model; once in a process."""
+    past = TaskEvaluations.load(next(other for other in shipped_tables() if other != name))
+    return past, past.prior()
 
 
 def ehvi(
@@ -63,72 +68,68 @@ def ehvi(
     prior: bool = True,
     shuffled: bool = False,
     stopping: str = "none",
-    evidence: bool = True,
-    repeats: int = 1,
+    silent_curves: bool = False,
 ) -> Strategy:
     """mgnas's search with the other table as prior, or with one of its parts changed.
 
     Args:
-        sampler: in the place of mgnas's.
+        table, space, seed: as for every StrategyFactory.
+        sampler: in place of mgnas's.
         prior: whether there is one.
         shuffled: whether the prior's accuracies are permuted among its architectures.
-        stopping: as in a config.
-        evidence: whether the sampler is told what unfinished curves let expect.
-        repeats: trainings that an architecture may have.
+        stopping: as in a config, or "mo-asha".
+        silent_curves: whether the sampler is not told what unfinished curves predict.
     """
-    trainings, known = _other(table.name)
-    known = known.shuffled(seed) if shuffled else known
-    rule = make_pausing_rule(stopping, space.training.epochs, trainings.curves if prior else ())
-    if isinstance(rule, ParetoPausing) and not evidence:
-        rule = _Silent(rule.model)
+    past, model = _other(table.name)
+    model = model.shuffled(seed) if shuffled else model
+    epochs = space.training.epochs
+    if stopping == "mo-asha":
+        rule = MultiObjectiveASHA(epochs)
+    else:
+        rule = make_pausing_rule(stopping, epochs, past.curves if prior else ())
+    if isinstance(rule, ParetoPausing) and silent_curves:
+        rule = SilentPausing(rule.model)
     chosen = sampler(
-        None,
         pool=CandidatePool(space, seed),
-        prior=known if prior else None,
+        prior=model if prior else None,
         seed=seed,
-        scale=LogErrorTransform(),
-        repeats=repeats,
+        outcome_transform=LogErrorTransform(),
     )
-    trials = repeats * len(table.by_id) + 1  # More than there are: in the end everything is trained.
-    return Strategy(space, chosen, trials, seed=seed, stopping=rule)
+    # One trial more than there are architectures, so that in the end all of them are trained.
+    return Strategy(space, chosen, len(table.by_id) + 1, seed=seed, pausing_rule=rule)
 
 
-class _Silent(ParetoPausing):
-    """Pauses, but keeps what unfinished curves say to itself."""
+class SilentPausing(ParetoPausing):
+    """Pauses, but does not tell the sampler what unfinished curves predict."""
 
-    def curve_likelihood(self, record) -> Prediction | None:
+    def curve_likelihood(self, record: TrialRecord) -> Prediction | None:
         return None
 
 
-class ModelledCost(EHVISampler):
-    """Does not know what a network weighs before its training: the weights are modelled as well.
+class ModelledCostProposer(Proposer):
+    """Models the weights as well, as if they were not known before the training.
 
     A second Gaussian process models log10 of the weights; the expectation over it is taken by Gauss-Hermite quadrature.
     """
 
-    def _scores(
-        self, front, rows: np.ndarray, mean: np.ndarray, std: np.ndarray, snapshot: StudySnapshot
+    def scores(
+        self, front: Front, rows: np.ndarray, mean: np.ndarray, std: np.ndarray, snapshot: StudySnapshot
     ) -> np.ndarray:
-        known = np.stack([point.features for point in snapshot.observed])
-        model = AccuracyModel()
-        model.fit(known, np.array([point.log_cost for point in snapshot.observed]), np.zeros(len(known)))
-        cost, doubt = model.predict(self._pool.features[rows])
+        observed = stacked(snapshot.observed)
+        posterior = AccuracyModel().fit(observed, costs(snapshot.observed), np.zeros(len(observed)))
+        cost, cost_std = posterior.predict(self.pool.features[rows])
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-        scores = [front.improvement(mean, std, cost + node * doubt) for node in nodes]
+        scores = [front.improvement(mean, std, cost + node * cost_std) for node in nodes]
         return weights / weights.sum() @ np.array(scores)
 
 
-class Repeating(EHVISampler):
-    """May propose what was trained already, as samplers do that know of no repeats."""
+class ModelledCost(EHVISampler):
+    """EHVISampler with ModelledCostProposer."""
 
-    def _taken(self, snapshot: StudySnapshot) -> set[str]:
-        return snapshot.failed | {point.id for point in snapshot.pending}
-
-    def _spread(self, snapshot: StudySnapshot) -> Point | None:
-        return self._pool.points[self._rng.integers(len(self._pool.points))]
+    proposer_class = ModelledCostProposer
 
 
-def noisy_ehvi(table: TabularBenchmark, space: SearchSpace, seed: int):
+def noisy_ehvi(table: TabularBenchmark, space: SearchSpace, seed: int) -> Search:
     """BoTorch's qLogNEHVI."""
     from noisy_ehvi import NoisyEHVISearch
 
@@ -143,14 +144,12 @@ COMPARED: dict[str, Compared] = {
     "ehvi, 8 workers": Compared(partial(ehvi, prior=False), workers=8, seeds=20),
     "ehvi, other prior, pausing": Compared(partial(ehvi, stopping="pareto")),
     "ehvi, pausing": Compared(partial(ehvi, prior=False, stopping="pareto")),
-    "ehvi, other prior, pausing, silent curves": Compared(partial(ehvi, stopping="pareto", evidence=False), seeds=20),
+    "ehvi, other prior, pausing, silent curves": Compared(
+        partial(ehvi, stopping="pareto", silent_curves=True), seeds=20
+    ),
     "ehvi, other prior, mo-asha": Compared(partial(ehvi, stopping="mo-asha"), seeds=20),
-    "ehvi, other prior, 3 repeats": Compared(partial(ehvi, repeats=3), seeds=20),
     "ehvi, other prior, modelled cost": Compared(partial(ehvi, sampler=ModelledCost), seeds=20),
     "ehvi, modelled cost": Compared(partial(ehvi, sampler=ModelledCost, prior=False), seeds=20),
-    "ehvi, other prior, with repetitions": Compared(
-        partial(ehvi, sampler=Repeating, repeats=1000), seeds=20, trainings=320
-    ),
     "random": Compared(STRATEGIES["random"]),
     "tpe": Compared(STRATEGIES["tpe"]),
     "nsga2": Compared(STRATEGIES["nsga2"]),
@@ -160,4 +159,5 @@ COMPARED: dict[str, Compared] = {
     **{name: Compared(PEERS[name], seeds=20, trainings=320) for name in _REPEATING if name in PEERS},
     **{name: Compared(PEERS[name], seeds=10, trainings=60) for name in _SLOW if name in PEERS},
 }
-"""Optuna's samplers stand behind mgnas's no-repeat layer, or as they are, where a repeated proposal costs again."""
+"""Optuna's samplers stand here twice: with mgnas's no-repeat layer, and "as it is", when a repeated proposal costs
+again."""

@@ -21,19 +21,19 @@ GRID = np.array([5, 10, 20, 30, 40, 60, 80, 120, 160, 240])
 _RESAMPLED = 2000
 
 Entries = dict[str, dict[str, Any]]
-"""Seed -> what is kept of its search."""
+"""Seed -> the figures of its replay."""
 
 
 def epochs(searches: Entries, share: float) -> list[float]:
-    """Epochs of each search until the share; infinite where it did not arrive."""
-    place = SHARES.index(share)
-    return [math.inf if entry["until"][place] is None else float(entry["until"][place]) for entry in searches.values()]
+    """Epochs of each search until the share; infinite for a search that did not reach it."""
+    until = [entry["until"][SHARES.index(share)] for entry in searches.values()]
+    return [math.inf if epochs is None else float(epochs) for epochs in until]
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """Of the medians, with a bootstrap interval of 95 %: (ratio, low, high).
+    """Ratio of the medians with a bootstrap interval of 95 %: (ratio, low, high).
 
-    Infinite where only the upper median is, 0 where only the lower one is, nan where both are.
+    The ratio is infinite if only the upper median is, 0 if only the lower one is, nan if both are.
     """
     rng = np.random.default_rng(0)
 
@@ -51,14 +51,14 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float,
 
 
 def _median(rows: np.ndarray) -> np.ndarray:
-    """Of each row; infinite next to an infinite value."""
+    """Median of each row; infinite if one of its middle values is."""
     ordered = np.sort(rows, axis=1)
     middle = rows.shape[1] // 2
     return ordered[:, middle] if rows.shape[1] % 2 else (ordered[:, middle - 1] + ordered[:, middle]) / 2
 
 
 def markdown(known: dict[str, dict[str, Entries]], tables: Sequence[TabularBenchmark]) -> str:
-    """Per table: epochs until each share with the ratios to what mgnas does, and which targets are met."""
+    """Per table: epochs until each share with the ratios to those of BASE, and which targets are met."""
     lines = []
     for table in tables:
         lines += [*_epochs_table(known[table.name], table), *_targets(known[table.name]), ""]
@@ -127,7 +127,7 @@ def _number(value: float, digits: int = 0) -> str:
 
 
 def _targets(found: dict[str, Entries]) -> list[str]:
-    """Each of the targets as a ratio of medians, with its interval."""
+    """The targets: each a ratio of medians, with its interval."""
     lines = ["", "| target | measured |", "|---|---|"]
 
     def line(text: str, above: str, below: str, share: float, most: float) -> None:
@@ -159,15 +159,14 @@ def _targets(found: dict[str, Entries]) -> list[str]:
 
 
 def best_peer(found: dict[str, Entries], share: float) -> str:
-    """The one with the smallest median."""
+    """The peer with the smallest median."""
     peers = [name for name in ("random", "tpe", "nsga2", "gp", "botorch qLogNEHVI") if found.get(name)]
     return min(peers, key=lambda name: quartiles(epochs(found[name], share))[1], default="")
 
 
 def _against_random(found: dict[str, Entries]) -> list[str]:
-    """Searches that are below random ones at equal epochs: the one of the same seed at the end, the median before.
-
-    A search that has 99 % has ended; random ones count as 99 % from there on.
+    """Number of searches below random ones at equal epochs: below that of the same seed at the end, below the median
+    before. A search ends at 99 %, so that random ones count as 99 % from there on.
     """
     known, random = found[BASE], np.array([entry["shares"] for entry in found["random"].values()])
     middle = np.minimum(np.median(random, axis=0), SHARES[-1])

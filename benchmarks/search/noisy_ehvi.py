@@ -1,13 +1,14 @@
 """BoTorch's qLogNEHVI with the weights as a deterministic model: what a BoTorch user would write first.
 
 A Gaussian process models the accuracy over the parameters, scaled and one-hot; log10 of the weights is known. The
-reference point is the one that the replay is judged by, which a user would not have.
+reference point is the one that the replay is judged by; a user would not know it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from botorch.models import SingleTaskGP
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.model import ModelList
 from botorch.models.transforms import Standardize
+from botorch.posteriors import Posterior, TorchPosterior
+from botorch.sampling.base import MCSampler
 from botorch.sampling.get_sampler import get_sampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
@@ -24,7 +27,7 @@ from mgnas.reports.simulation.scoring import reference
 from mgnas.search.history.table import TabularBenchmark
 from mgnas.search.samplers.candidate_pool import scaled
 from mgnas.search.strategy.strategy import Decision
-from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
 from mgnas.space.search_space import SearchSpace
 
 _STARTUP = 8
@@ -33,10 +36,10 @@ _BATCH = 64
 
 
 class NoisyEHVISearch:
-    """Proposes the unseen candidate with the largest qLogNEHVI; no candidate comes twice.
+    """Proposes the unseen candidate with the largest qLogNEHVI.
 
     Args:
-        table, space: searched in, whole.
+        table, space: what is searched; all of it.
         seed: of the random start and of the Monte Carlo samples.
     """
 
@@ -56,8 +59,8 @@ class NoisyEHVISearch:
         unseen = [row for row in self._order if row not in self._row.values()]
         if not unseen:
             return None
-        done = [record for record in self.records if record.state is TrialState.COMPLETE]
-        row = unseen[0] if len(done) < _STARTUP else self._best(unseen, done)
+        trials = completed_trials(self.records)
+        row = unseen[0] if len(trials) < _STARTUP else self._best(unseen, trials)
         number = len(self.records)
         self._row[number] = row
         self.records.append(TrialRecord(number, self._candidates[row], number))
@@ -70,9 +73,9 @@ class NoisyEHVISearch:
     def complete(self, number: int) -> None:
         self.records[number].state = TrialState.COMPLETE
 
-    def _best(self, unseen: list[int], done: list[TrialRecord]) -> int:
-        x = self._x[[self._row[record.number] for record in done]]
-        y = torch.tensor([[record.accuracy] for record in done], dtype=torch.float64)
+    def _best(self, unseen: list[int], trials: list[CompletedTrial]) -> int:
+        x = self._x[[self._row[trial.number] for trial in trials]]
+        y = torch.tensor([[trial.accuracy] for trial in trials], dtype=torch.float64)
         d = x.shape[1] - 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -83,12 +86,17 @@ class NoisyEHVISearch:
                 model,
                 ref_point=self._reference,
                 X_baseline=x,
-                sampler=get_sampler(model.posterior(x[:1]), torch.Size([_SAMPLES]), seed=self._seed),
+                sampler=self._sampler(model.posterior(x[:1])),
                 prune_baseline=True,
             )
             with torch.no_grad():
                 values = torch.cat([acquisition(self._x[part][:, None]) for part in torch.tensor(unseen).split(_BATCH)])
         return unseen[int(values.argmax())]
+
+    def _sampler(self, posterior: Posterior) -> MCSampler:
+        # BoTorch's annotation is narrower than what it takes: a list of models has a PosteriorList.
+        posterior_list = cast(TorchPosterior, posterior)
+        return get_sampler(posterior_list, torch.Size([_SAMPLES]), seed=self._seed)
 
 
 def _kernel(d: int):

@@ -2,11 +2,11 @@
 
     python benchmarks/search/scale.py [--sampler ehvi] [--workers 1000] [--trials 20000]
 
-The space is that of configs/cifar10.yaml, which has 7,918 different networks, with the learning rate and the weight
-decay searched as well, so that there is something new to be found after thousands of trials. Accuracies come from a
-formula of the architecture's features plus noise, the duration of a training from its MACs, so that workers ask one by
-one in no particular order. Counted is the processor time of one thread inside ask, report and complete. `--sampler`
-takes several.
+The space is that of configs/cifar10.yaml, which has 7,918 different networks. The learning rate and the weight decay
+are searched as well, so that something new is left after thousands of trials. Accuracies come from a formula of the
+architecture's features plus noise. The duration of a training comes from its MACs, so that workers ask one by one in no
+particular order. The processor time of one thread inside ask, report and complete is counted. `--sampler` takes several
+names.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from mgnas.space.search_space import SearchSpace
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "cifar10.yaml"
 _NOISE = 0.005
-
-
+"""Standard deviation of the accuracy between trainings."""
 _RECIPE = {
     "learning_rate": {"low": 0.02, "high": 0.3, "log": True},
     "weight_decay": {"low": 1e-5, "high": 1e-2, "log": True},
@@ -39,14 +38,14 @@ _RECIPE = {
 
 
 def cifar10_space(**parameters: Any) -> SearchSpace:
-    """That of configs/cifar10.yaml, with further parameters."""
+    """The space of configs/cifar10.yaml, with further parameters."""
     config = SearchConfig.load(_CONFIG)
     space = {**config.space, "parameters": {**config.space["parameters"], **parameters}}
     return SearchSpace(space, config.training, num_classes=10, in_channels=3, image_size=32)
 
 
-class Trainings:
-    """What trainings would bring: more with every feature, by random weights, and noise."""
+class SimulatedTrainings:
+    """What trainings would bring: accuracies by a random linear combination of the features, and noise."""
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
@@ -64,15 +63,22 @@ class Trainings:
 
 
 def measure(
-    space: SearchSpace, name: str, workers: int, trials: int, part: int
+    space: SearchSpace, name: str, workers: int, n_trials: int, part: int
 ) -> list[tuple[int, float, float, float]]:
-    """Seconds of processor time per ask, and of report and complete together, in each part of so many trials.
+    """Seconds of processor time per ask, and of report and complete together, in each part of a search.
+
+    Args:
+        space: to search in.
+        name: of the sampler.
+        workers: simulated.
+        n_trials: of the whole search.
+        part: number of trials in a part.
 
     Returns:
-        (trials so far, mean of the asks, largest one, mean of the others) of each part.
+        (trials so far, mean of the asks, largest one, mean of report and complete) of each part.
     """
-    strategy = Strategy(space, make_sampler(name, 0, space), trials)
-    trainings = Trainings()
+    strategy = Strategy(space, make_sampler(name, 0, space), n_trials)
+    trainings = SimulatedTrainings()
     running: list[tuple[float, int]] = []
     rows, asks = [], []
     others, now, asked = 0.0, 0.0, 0
@@ -109,7 +115,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sampler", nargs="+", choices=SAMPLERS, default=["ehvi", "random"])
     parser.add_argument("--workers", type=int, default=1000, help="simulated")
     parser.add_argument("--trials", type=int, default=20_000)

@@ -1,13 +1,13 @@
-"""How many epochs a search needs to find the front: mgnas against its peers and against itself with parts left out.
+"""How many epochs a search needs to find the front: mgnas against its peers, and against itself with one part changed.
 
 Searches are replayed on the shipped tables of trained networks (`mgnas simulate` does the same for a few strategies),
 one thread each, judged by the mean accuracy over seeds:
 
     python benchmarks/search/search_efficiency.py [--searches ehvi tpe ...] [--seeds 40] [--minutes 8]
 
-A search ends when it has 99 % of the table's hypervolume, or has trained all of it. Every replay that has ended is kept
-as a line of results/search_efficiency.jsonl, so that a call with --minutes can be repeated until all are there;
-results/search_efficiency.md is written from what is there. `--fresh` replays what it names again.
+A search ends when it has 99 % of the table's hypervolume, or has trained all of it. Every finished replay is kept as a
+line of results/search_efficiency.jsonl, so that a call with --minutes can be repeated until none is missing.
+results/search_efficiency.md is written from these lines. `--fresh` drops the lines of the named searches first.
 """
 
 from __future__ import annotations
@@ -38,46 +38,46 @@ RESULTS = Path(__file__).parents[1] / "results" / "search_efficiency.md"
 STORED = RESULTS.with_suffix(".jsonl")
 
 Results = dict[str, dict[str, dict[str, Any]]]
-"""Table -> search -> seed -> its figures."""
+"""Table -> search -> seed -> the figures of that replay."""
 
 
 def missing(
     known: Results, tables: list[TabularBenchmark], names: list[str], seeds: int
 ) -> Iterator[tuple[int, str, int]]:
-    """(place of the table, search, seed) of what is not among the results; a few seeds of everything come first."""
+    """(index of the table, search, seed) of each replay that is not among the results; by seeds, of all searches."""
     for seed in range(seeds):
         for name in names:
-            for place, table in enumerate(tables):
+            for index, table in enumerate(tables):
                 if seed < COMPARED[name].seeds and str(seed) not in known[table.name][name]:
-                    yield place, name, seed
+                    yield index, name, seed
 
 
 def run_missing(known: Results, tables: list[TabularBenchmark], options: argparse.Namespace) -> None:
-    """Replay what is not among the results yet, until the minutes are over; what has begun then is still finished."""
+    """Replay what is not among the results yet, until the minutes are over; replays that run then still end."""
     deadline = time.monotonic() + 60 * options.minutes
     judges = [HypervolumeScorer(table) for table in tables]
     work = missing(known, tables, options.searches, options.seeds)
     with ReplayPool(tables, options.jobs) as pool:
         running: dict[Future[Replay], tuple[int, str, int]] = {}
         while True:
-            while len(running) < 2 * options.jobs and time.monotonic() < deadline and (next_one := next(work, None)):
-                place, name, seed = next_one
+            while len(running) < 2 * options.jobs and time.monotonic() < deadline and (task := next(work, None)):
+                index, name, seed = task
                 search = COMPARED[name]
-                until = search.trainings and search.trainings * tables[place].epochs
+                until = search.trainings and search.trainings * tables[index].epochs
                 replayed = ReplayOptions(search.workers, until, partial(until_share, max(SHARES)))
-                running[pool.submit(place, search.factory, seed, replayed)] = next_one
+                running[pool.submit(index, search.factory, seed, replayed)] = task
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                place, name, seed = running.pop(future)
-                searches = known[tables[place].name][name]
-                searches[str(seed)] = figures(judges[place], future.result())
-                keep(tables[place].name, name, seed, searches[str(seed)])
-                print(f"{tables[place].name}: {name}: {len(searches)} searches", flush=True)
+                index, name, seed = running.pop(future)
+                searches = known[tables[index].name][name]
+                searches[str(seed)] = figures(judges[index], future.result())
+                keep(tables[index].name, name, seed, searches[str(seed)])
+                print(f"{tables[index].name}: {name}: {len(searches)} searches", flush=True)
 
 
 def figures(judge: HypervolumeScorer, replay: Replay) -> dict[str, Any]:
-    """What is kept of a replay: epochs until each share and in all, trials, shares after GRID whole trainings."""
+    """What is kept of a replay: epochs until each share, all epochs, trials, shares after each of GRID trainings."""
     trace = judge.trace(replay)
     shares = trace.at(judge.table.epochs * GRID)
     return {
@@ -116,10 +116,10 @@ def _is_of(line: list, tables: list[str], names: list[str]) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--searches", nargs="+", choices=COMPARED, default=list(COMPARED), metavar="SEARCH")
     parser.add_argument("--tables", nargs="+", choices=shipped_tables(), default=list(shipped_tables()))
-    parser.add_argument("--seeds", type=int, default=40, help="some slow peers have fewer, see compared.py")
+    parser.add_argument("--seeds", type=int, default=40, help="slow peers have fewer, see compared.py")
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--fresh", action="store_true", help="forget the results of these searches and tables first")

@@ -1,12 +1,12 @@
-"""What the machinery costs per trial: everything but training.
+"""The cost of a trial without its training: Ray, the strategy and the study.
 
-Trials that return at once go through real Ray, the strategy, and the study on disk. Ray's start and the first trial
-of each worker process (which imports torch) are reported by themselves: they are paid once a search. Then the run of so
-many trials is taken up again in a new process, for two more trials, and its report is written.
+Trials that return at once go through real Ray, the strategy, and the study on disk. A search pays once for the start of
+Ray and for the first trial of each worker process, which imports torch; these are reported separately. Then a new
+process resumes the run for two more trials, and the report is written.
 
     python benchmarks/system/overhead.py [--trials 2000] [--workers 2] [--sampler random]
 
-The sampler's time is measured apart (`Strategy.ask`); the rest is the machinery.
+The time of the sampler (`Strategy.ask`) is measured separately.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from typing import Any
 import optuna
 import ray
 
+from mgnas.errors import first_line
 from mgnas.reports.report import write_report
 from mgnas.search.config import SearchConfig
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.strategy.strategy import Strategy
+from mgnas.search.trial_record import TrialRecord
 from mgnas.search.tuner.ray_tune import run_search
 from mgnas.search.tuner.worker import TrialTask
 
@@ -38,7 +40,7 @@ _PART = 200
 
 
 class InstantWorker:
-    """Answers with all epochs at once; the accuracy depends on the trial's number only."""
+    """A worker that returns all epochs at once. The accuracy depends on the trial's number only."""
 
     def __init__(self, task: TrialTask) -> None:
         self.task = task
@@ -50,7 +52,7 @@ class InstantWorker:
 
 
 class Clock:
-    """Notes when each trial ended, how long the sampler had taken until then, and how much memory the driver had."""
+    """Records the end of each trial, the sampler's time until then, and the memory of the driver process."""
 
     last: Clock
 
@@ -73,7 +75,7 @@ class Clock:
 
 
 class TimedStrategy:
-    """Adds up the time in Strategy.ask."""
+    """Adds up the time that Strategy.ask takes."""
 
     seconds = 0.0
 
@@ -81,10 +83,10 @@ class TimedStrategy:
     def install(cls) -> None:
         ask = Strategy.ask
 
-        def timed(strategy: Strategy) -> Any:
+        def timed(self: Strategy) -> TrialRecord | None:
             start = time.perf_counter()
             try:
-                return ask(strategy)
+                return ask(self)
             finally:
                 cls.seconds += time.perf_counter() - start
 
@@ -92,20 +94,20 @@ class TimedStrategy:
 
 
 def resident_bytes() -> int:
-    """Of this process."""
+    """Resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def means(clock: Clock, start: int, end: int) -> tuple[float, float]:
-    """Seconds per trial between two ends of trials: all, and the machinery without the sampler."""
+    """Seconds per trial from the end of trial `start` to that of trial `end`: in all, and without the sampler."""
     whole = (clock.ends[end] - clock.ends[start]) / (end - start)
     asking = (clock.asking[end] - clock.asking[start]) / (end - start)
     return whole, whole - asking
 
 
-def measured(run: RunDirectory, workers: int) -> dict[str, Any]:
-    """Search, and what it took."""
+def measure(run: RunDirectory, workers: int) -> dict[str, Any]:
+    """Run the search and measure it."""
     start = time.perf_counter()
     run_search(run, Clock, worker=InstantWorker)
     clock, last = Clock.last, len(Clock.last.ends) - 1
@@ -128,7 +130,7 @@ def measured(run: RunDirectory, workers: int) -> dict[str, Any]:
 
 
 def resume(path: Path) -> None:
-    """Go on with a run, as `mgnas resume --trials N+2` does, until the first new trial has ended."""
+    """Resume a run for two more trials, as `mgnas resume --trials N+2` does, and print when the first one ended."""
     TimedStrategy.install()
     with RunDirectory.open_for_resume(path) as run:
         trials = len(run.load()) + 2
@@ -138,7 +140,7 @@ def resume(path: Path) -> None:
 
 
 def timed_resume(path: Path) -> dict[str, float]:
-    """Seconds from the start of a new process to the end of its first trial; both workers start in them."""
+    """Seconds from the start of a new process to the end of its first trial. Both workers start in this time."""
     start = time.perf_counter()  # The same clock in all processes of a machine.
     command = [sys.executable, __file__, "--resume", str(path)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -152,7 +154,7 @@ def timed_resume(path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""))
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sampler", default="random")
@@ -174,9 +176,9 @@ def main() -> None:
             "workers": options.workers,
             "sampler": options.sampler,
             "epochs reported per trial": config.training.epochs,
-            **measured(run, options.workers),
+            **measure(run, options.workers),
         }
-        run.study.close()
+        run.close()
         result |= timed_resume(run.path)
         start = time.perf_counter()
         write_report(RunDirectory(run.path))

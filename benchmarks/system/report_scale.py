@@ -1,7 +1,7 @@
-"""How long the report of a long search takes, how large its page is, and how soon a browser shows it.
+"""The report of a long search: the time to write it, the size of its page, and the time until a browser shows it.
 
-A made-up run on the CIFAR-10 space: random networks with curves that follow from their weights, settings and chance, in
-a real study on disk; then the real report, and a headless Chromium that opens it.
+The run is made up: random networks of the CIFAR-10 space with random curves that depend on their weights and settings.
+They are stored in a real study on disk. The report is the real one, and a headless Chromium opens it.
 
     python benchmarks/system/report_scale.py [--trials 2000] [--latency-seconds 8]
 """
@@ -24,6 +24,7 @@ import optuna
 import torch
 from optuna.distributions import distribution_to_json
 
+from mgnas.errors import first_line
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.report import write_report
 from mgnas.search.config import SearchConfig
@@ -37,7 +38,7 @@ _OPENINGS = 3
 
 
 def make_run(trials: int, folder: Path, seed: int = 0) -> RunDirectory:
-    """A finished search of so many trials: 2 % failed, 8 % paused."""
+    """A finished search of `trials` trials, of which 2 % have failed and 8 % are paused."""
     run = RunDirectory.create(SearchConfig.load(CONFIG).override(trials=trials), folder)
     rng = np.random.default_rng(seed)
     records, seen = [], set()
@@ -73,7 +74,7 @@ def _record(number: int, candidate, rng: np.random.Generator) -> TrialRecord:
 
 
 def _insert(run: RunDirectory, records: list[TrialRecord]) -> None:
-    """Put finished trials into the study's tables; Optuna itself takes 50 ms for each."""
+    """Insert finished trials into the study's tables. Optuna itself would take 50 ms for each."""
     distributions = {parameter.name: parameter.distribution for parameter in run.space.parameters}
     rows: dict[str, list[tuple]] = collections.defaultdict(list)
     for trial_id, record in enumerate(records, start=1):
@@ -105,9 +106,10 @@ _COLUMNS = {
 
 
 def opening_seconds(page: Path) -> float | None:
-    """Until a headless Chromium has opened the page and its script has drawn the front; None without a Chromium."""
+    """Seconds until a headless Chromium has opened the page and drawn the front; None without Chromium."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from browser import CHROMIUM, DRIVER, browser
+    # A module of the tests, which are not on the type checker's path.
+    from browser import CHROMIUM, DRIVER, browser  # pyright: ignore[reportMissingImports]
 
     if not (CHROMIUM and DRIVER):
         return None
@@ -124,10 +126,10 @@ def opening_seconds(page: Path) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""))
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--latency-seconds", type=float, default=8.0)
-    parser.add_argument("--output", type=Path, help="Keep the report there.")
+    parser.add_argument("--output", type=Path, help="folder to keep the report in")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
@@ -143,7 +145,7 @@ def main() -> None:
             "CPU seconds for the report, which a busy machine does not change": round(busy, 1),
             "of these for measuring latencies, at most": options.latency_seconds,
             "page in MB": round(page.stat().st_size / 1e6, 2),
-            "seconds until a browser shows it": [round(each, 2) for each in opened],
+            "seconds until a browser shows it": [round(seconds, 2) for seconds in opened],
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
         }

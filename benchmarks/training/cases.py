@@ -1,4 +1,4 @@
-"""The networks that the benchmarks of training measure, with their recipes, and what their scripts have in common."""
+"""The networks and recipes that the benchmarks of training measure, and the functions that the benchmarks share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import numpy as np
 import torch
 import torchvision
 
+from mgnas.errors import first_line
 from mgnas.models import ArchitectureConfig
 from mgnas.search.data.images import ImageDataset
 from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
 
-# The recipes of configs/cifar10.yaml and configs/digits.yaml. The rate has no influence on the speed; a small one
-# keeps the loss on random images finite, and so many epochs keep it from reaching 0.
+# The recipes of configs/cifar10.yaml and configs/digits.yaml, but with another learning rate and other epochs, which do
+# not change the speed. The loss on random images stays finite at a small rate, and with many epochs the rate stays
+# above 0.
 CIFAR = TrainingSettings(
     epochs=10_000, batch_size=128, learning_rate=0.01, label_smoothing=0.1, crop_padding=4, flip=True
 )
@@ -30,20 +32,21 @@ DIGITS = TrainingSettings(epochs=10_000, batch_size=64, learning_rate=0.01, crop
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its recipe, and the images' pixels per side."""
+    """A network, its recipe, and the size of its images in pixels per side."""
 
     architecture: ArchitectureConfig
     settings: TrainingSettings
     size: int
 
 
-def _cifar(family: str, channels: tuple[int, ...] = (64, 128, 256, 256), **architecture) -> Case:
-    return Case(ArchitectureConfig(family=family, base_channels=channels, **architecture), CIFAR, 32)
+def _cifar(family: str, channels: tuple[int, ...] = (64, 128, 256, 256), **architecture: Any) -> Case:
+    mapping = {"family": family, "base_channels": channels, **architecture}
+    return Case(ArchitectureConfig.from_dict(mapping), CIFAR, 32)
 
 
-def _digits(family: str, channels: tuple[int, ...], **architecture) -> Case:
-    config = ArchitectureConfig(family=family, base_channels=channels, in_channels=1, **architecture)
-    return Case(config, DIGITS, 8)
+def _digits(family: str, channels: tuple[int, ...], **architecture: Any) -> Case:
+    mapping = {"family": family, "base_channels": channels, "in_channels": 1, **architecture}
+    return Case(ArchitectureConfig.from_dict(mapping), DIGITS, 8)
 
 
 CASES = {
@@ -59,35 +62,37 @@ CASES = {
 
 
 def case_for(name: str, options: argparse.Namespace) -> Case:
+    """The case of that name, with the batch size of the options."""
     case = CASES[name]
     return replace(case, settings=replace(case.settings, batch_size=options.batch)) if options.batch else case
 
 
 def steps_for(case: Case, options: argparse.Namespace) -> int:
-    """An epoch of digits has 18 steps. On a GPU, where steps are short, both sizes take more of them."""
+    """Steps per epoch. The default on a CPU is an epoch of digits, 18 steps, or 2 steps of CIFAR; on a GPU it is 40."""
     return options.steps or (40 if options.device == "cuda" else 2 if case.size == 32 else 18)
 
 
 def random_images(case: Case, count: int) -> ImageDataset:
+    """`count` images of random pixels with random labels."""
     generator = np.random.default_rng(0)
     shape = (count, case.architecture.in_channels, case.size, case.size)
     pixels = generator.integers(0, 256, shape, dtype=np.uint8)
     return ImageDataset(pixels, generator.integers(0, case.architecture.num_classes, count))
 
 
-def training(case: Case, options: argparse.Namespace) -> Trainer:
-    """mgnas's training of this case on random images, an epoch of `steps_for` steps."""
+def make_trainer(case: Case, options: argparse.Namespace) -> Trainer:
+    """mgnas's trainer of this case, on random images. An epoch has `steps_for` steps."""
     train = random_images(case, case.settings.batch_size * steps_for(case, options))
     how = (0, options.device, options.precision, options.execution)
     return Trainer(case.architecture, case.settings, train, None, *how)
 
 
-def precision_name(run: Trainer) -> str:
-    return str(run.precision or torch.float32).removeprefix("torch.")
+def precision_name(trainer: Trainer) -> str:
+    return str(trainer.precision or torch.float32).removeprefix("torch.")
 
 
 def hardware(options: argparse.Namespace) -> dict[str, Any]:
-    """What the figures hold for."""
+    """The machine and the versions that the figures were measured with."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -107,31 +112,33 @@ def available_cores() -> int:
 
 
 def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
-    """The rows as a table, with the machine and the versions below."""
+    """The rows as a Markdown table, with the machine and the versions below it."""
     titles = list(rows[0])
     lines = [titles, ["---"] * len(titles), *([row[title] for title in titles] for row in rows)]
     table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     return f"{table}\n\n" + ", ".join(f"{key}: {value}" for key, value in machine.items()) + "\n"
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that all measurements of training have."""
-    found = argparse.ArgumentParser(description=description.splitlines()[0])
-    found.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
-    found.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks of training share. `description`: the script's docstring."""
+    parser = argparse.ArgumentParser(description=first_line(description or ""))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     precisions = ["auto", "float32", "bfloat16", "float16"]
-    found.add_argument("--precision", choices=precisions, default="auto", help="that mgnas computes in")
-    found.add_argument("--execution", choices=["eager", "compile", "cuda-graphs"], default="eager", help="of mgnas")
-    found.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
-    found.add_argument("--repetitions", type=int, default=5)
-    found.add_argument("--steps", type=int, help="per repetition; default on a CPU 2 at 32x32, 18 at 8x8; on a GPU 40")
-    found.add_argument("--batch", type=int, help="images per step; default 128 at 32x32, 64 at 8x8")
-    found.add_argument("--output", type=Path, help="writes OUTPUT.json and OUTPUT.md; default: print only")
-    return found
+    parser.add_argument("--precision", choices=precisions, default="auto", help="type that mgnas computes in")
+    parser.add_argument(
+        "--execution", choices=["eager", "compile", "cuda-graphs"], default="eager", help="how mgnas executes steps"
+    )
+    parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="per repetition; default on a CPU 2 at 32x32, 18 at 8x8; on a GPU 40")
+    parser.add_argument("--batch", type=int, help="images per step; default 128 at 32x32, 64 at 8x8")
+    parser.add_argument("--output", type=Path, help="writes OUTPUT.json and OUTPUT.md; default: print only")
+    return parser
 
 
 def measure_all(jobs: Sequence[Callable[[], dict[str, Any]]], options: argparse.Namespace) -> None:
-    """One measurement after the other, each printed when it is there; then all as a table, written if asked for."""
+    """Run the measurements one after the other and print their results, then print the table and write --output."""
     torch.set_num_threads(options.threads)
     rows = []
     for job in jobs:

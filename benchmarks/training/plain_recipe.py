@@ -1,14 +1,15 @@
-"""The recipe one would write at first, which mgnas's training is measured against.
+"""The plain recipe, with which mgnas's training is compared: what one would write first.
 
-Data: a Dataset of PIL images, torchvision's transforms, a DataLoader. Networks: the papers' formulas word for word, as
-modules. Training: fp32, the default memory layout, torch.optim.SGD as it comes; the schedule, the clipping, the batch
-and the weight decay are mgnas's. A plain network starts from the weights of a network that mgnas has built, and has
-as many.
+The data are PIL images in a Dataset, with torchvision's transforms and a DataLoader. The networks are the papers'
+formulas, word for word, as modules. The training is in float32, in the default memory layout, with torch.optim.SGD and
+its defaults. Schedule, gradient clipping, batches and weight decay are those of mgnas. A plain network has copies of
+the weights of a network that mgnas has built.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from PIL import Image
@@ -17,25 +18,37 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from mgnas.models import ArchitectureConfig
+from mgnas.models.layers import Head, ResolutionTransfer, SharedSmoother, SmoothingStep
+from mgnas.models.mgiad import ChannelCycle, LearnedChannelTransfer
+from mgnas.models.mgic import MGICBlock
+from mgnas.models.mgnet import MultigridNet
+from mgnas.models.resnet import BasicBlock
 from mgnas.search.data.images import ImageDataset
 from mgnas.search.training.trainer import learning_rate
 from mgnas.space.candidate import TrainingSettings
 
 
-def plain_conv(layer: nn.Conv2d) -> nn.Conv2d:
-    """An ordinary convolution, in the default memory layout, with a copy of these weights."""
-    shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
-    fresh = nn.Conv2d(*shape, groups=layer.groups, bias=False)
+def plain_conv(layer: nn.Module | None) -> nn.Conv2d:
+    """An ordinary convolution, in the default memory layout, with a copy of the layer's weights.
+
+    Raises:
+        ValueError: the layer is not a convolution.
+    """
+    if not isinstance(layer, nn.Conv2d):
+        raise ValueError("the plain recipe knows levels with one shared A only, and at least two steps on the last")
+    kernel, stride = layer.kernel_size[0], layer.stride[0]
+    fresh = nn.Conv2d(
+        layer.in_channels, layer.out_channels, kernel, stride, kernel // 2, groups=layer.groups, bias=False
+    )
     fresh.weight.data.copy_(layer.weight.data)
     return fresh
 
 
-def plain_conv_bn_relu(layer: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Sequential:
+def plain_conv_bn_relu(layer: nn.Module, bn: nn.Module) -> nn.Sequential:
     return nn.Sequential(plain_conv(layer), copy.deepcopy(bn), nn.ReLU())
 
 
-def plain_head(head: nn.Module) -> nn.Sequential:
+def plain_head(head: Head) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), copy.deepcopy(head.linear))
 
 
@@ -44,6 +57,7 @@ class Step(nn.Module):
 
     def __init__(self, step: nn.Module) -> None:
         super().__init__()
+        assert isinstance(step, SmoothingStep)
         self.bn1, self.bn2 = copy.deepcopy(step.bn1), copy.deepcopy(step.bn2)
 
     def forward(self, u: Tensor, f: Tensor, a: nn.Module, b: nn.Module) -> Tensor:
@@ -51,12 +65,10 @@ class Step(nn.Module):
 
 
 class Smoother(nn.Module):
-    """The smoothing steps of a level with a shared A; B is shared or one per step."""
+    """The smoothing steps of a level with a shared A. B is shared too, or there is one per step."""
 
-    def __init__(self, smoother: nn.Module) -> None:
+    def __init__(self, smoother: SharedSmoother) -> None:
         super().__init__()
-        if not isinstance(smoother.a, nn.Conv2d):
-            raise ValueError("the plain recipe knows levels with one shared A only, and at least two steps on the last")
         self.a = plain_conv(smoother.a)
         self.b = nn.ModuleList(plain_conv(b) for b in smoother.b)
         self.steps = nn.ModuleList(Step(step) for step in smoother.steps)
@@ -70,13 +82,13 @@ class Smoother(nn.Module):
 class SiCBlock(nn.Module):
     """Smoothing in channels: a V-cycle over channel levels, as a full approximation scheme."""
 
-    def __init__(self, cycle: nn.Module) -> None:
+    def __init__(self, cycle: ChannelCycle) -> None:
         super().__init__()
         self.a, self.b = plain_conv(cycle.a), plain_conv(cycle.b)
         self.pre = nn.ModuleList(Step(step) for step in cycle.pre)
         self.post = nn.ModuleList(Step(step) for step in cycle.post)
-        self.learned = hasattr(cycle.transfer, "restriction")
-        if self.learned:
+        self.learned = isinstance(cycle.transfer, LearnedChannelTransfer)
+        if isinstance(cycle.transfer, LearnedChannelTransfer):
             self.restriction = plain_conv(cycle.transfer.restriction)
             self.prolongation = plain_conv(cycle.transfer.prolongation)
         self.coarse = plain_smoother(cycle.coarse)
@@ -92,16 +104,25 @@ class SiCBlock(nn.Module):
     def forward(self, u: Tensor, f: Tensor) -> Tensor:
         for step in self.pre:
             u = step(u, f, self.a, self.b)
-        kept = self.restrict(u)
-        coarse_f = self.restrict(f - self.a(u)) + self.coarse.a(kept)
-        u = u + self.prolong(self.coarse(kept, coarse_f) - kept)
+        restricted = self.restrict(u)
+        coarse_f = self.restrict(f - self.a(u)) + self.coarse.a(restricted)
+        u = u + self.prolong(self.coarse(restricted, coarse_f) - restricted)
         for step in self.post:
             u = step(u, f, self.a, self.b)
         return u
 
 
-def plain_smoother(smoother: nn.Module) -> nn.Module:
-    return SiCBlock(smoother) if hasattr(smoother, "coarse") else Smoother(smoother)
+def plain_smoother(smoother: nn.Module) -> SiCBlock | Smoother:
+    """The literal form of a level's smoother.
+
+    Raises:
+        ValueError: the smoother has one A per step, or none.
+    """
+    if isinstance(smoother, ChannelCycle):
+        return SiCBlock(smoother)
+    if not isinstance(smoother, SharedSmoother):
+        raise ValueError("the plain recipe knows levels with one shared A only, and at least two steps on the last")
+    return Smoother(smoother)
 
 
 class Transfer(nn.Module):
@@ -109,9 +130,10 @@ class Transfer(nn.Module):
 
     def __init__(self, transfer: nn.Module) -> None:
         super().__init__()
-        dense = transfer.pi_bn is not None
-        self.pi = plain_conv_bn_relu(transfer.pi, transfer.pi_bn) if dense else plain_conv(transfer.pi)
-        self.r = plain_conv_bn_relu(transfer.r, transfer.r_bn) if dense else plain_conv(transfer.r)
+        assert isinstance(transfer, ResolutionTransfer)
+        pi_bn, r_bn = transfer.pi_bn, transfer.r_bn
+        self.pi = plain_conv(transfer.pi) if pi_bn is None else plain_conv_bn_relu(transfer.pi, pi_bn)
+        self.r = plain_conv(transfer.r) if r_bn is None else plain_conv_bn_relu(transfer.r, r_bn)
 
     def forward(self, u: Tensor, f: Tensor, a: nn.Module, coarse_a: nn.Module) -> tuple[Tensor, Tensor]:
         coarse_u = self.pi(u)
@@ -119,9 +141,9 @@ class Transfer(nn.Module):
 
 
 class PlainMultigridNet(nn.Module):
-    """MgNet and MGiaD; u starts as zeros."""
+    """MgNet and MGiaD. On the finest level u starts as zeros."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: MultigridNet) -> None:
         super().__init__()
         self.stem = plain_conv_bn_relu(model.stem[0], model.stem[1])
         self.levels = nn.ModuleList(plain_smoother(level) for level in model.levels)
@@ -141,7 +163,7 @@ class PlainMultigridNet(nn.Module):
 class PlainMGICBlock(nn.Module):
     """z = x + bn(P(y - R x)) on all but the coarsest channel level; y = sigma(z + bn2(k2 sigma(bn1(k1 z))))."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: MGICBlock) -> None:
         super().__init__()
         smoother = block.smoother
         self.k1, self.k2 = plain_conv(smoother.k1), plain_conv(smoother.k2)
@@ -162,7 +184,7 @@ class PlainMGICBlock(nn.Module):
 class PlainBasicBlock(nn.Module):
     """sigma(shortcut(x) + bn2(conv2 sigma(bn1(conv1 x))))."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: BasicBlock) -> None:
         super().__init__()
         self.conv1, self.conv2 = plain_conv(block.conv1), plain_conv(block.conv2)
         self.bn1, self.bn2 = copy.deepcopy(block.bn1), copy.deepcopy(block.bn2)
@@ -176,26 +198,33 @@ class PlainBasicBlock(nn.Module):
 
 
 def _plain_part(part: nn.Module) -> nn.Module:
-    if hasattr(part, "smoother"):
+    if isinstance(part, MGICBlock):
         return PlainMGICBlock(part)
-    if hasattr(part, "conv1"):
+    if isinstance(part, BasicBlock):
         return PlainBasicBlock(part)
-    return plain_head(part) if hasattr(part, "linear") else plain_conv_bn_relu(part[0], part[1])
+    if isinstance(part, Head):
+        return plain_head(part)
+    assert isinstance(part, nn.Sequential)  # the stem, or the convolution between two stages
+    return plain_conv_bn_relu(part[0], part[1])
 
 
-def plain_network(model: nn.Module, config: ArchitectureConfig) -> nn.Module:
-    """The network `model` that mgnas has built from `config`, as the papers' formulas state it.
+def plain_network(model: nn.Module) -> nn.Module:
+    """The network that mgnas has built, in the literal form of the papers' formulas.
+
+    Args:
+        model: the network that mgnas has built.
 
     Returns:
-        a network with copies of the weights of `model`, on the CPU: N x channels x h x w images -> N x classes logits.
+        A network with copies of the weights, on the CPU: N x channels x h x w images -> N x classes logits.
 
     Raises:
-        ValueError: a network with an operator that the formulas have and mgnas leaves out, or with one A per step.
+        ValueError: the network has one A per step, or mgnas leaves out an operator that the formulas have.
     """
     model = copy.deepcopy(model).cpu()
-    if config.canonical().family in ("mgnet", "mgiad"):
+    if isinstance(model, MultigridNet):
         plain = PlainMultigridNet(model)
     else:
+        assert isinstance(model, nn.Sequential)  # a ResNet or an MGIC
         plain = nn.Sequential(*(_plain_part(part) for part in model))
     if sum(p.numel() for p in plain.parameters()) != sum(p.numel() for p in model.parameters()):
         raise ValueError("the plain network and mgnas's differ in their number of weights")
@@ -203,9 +232,9 @@ def plain_network(model: nn.Module, config: ArchitectureConfig) -> nn.Module:
 
 
 class PILImages(Dataset):
-    """Images as torchvision's data sets give them: a PIL image, transformed when it is asked for, and its label."""
+    """A data set as torchvision has them: pairs of a PIL image, which is transformed when it is read, and its label."""
 
-    def __init__(self, images: ImageDataset, transform: transforms.Compose) -> None:
+    def __init__(self, images: ImageDataset, transform: Callable[[Image.Image], Tensor]) -> None:
         self.arrays, self.labels, self.transform = images.images.transpose(0, 2, 3, 1).copy(), images.labels, transform
 
     def __len__(self) -> int:
@@ -217,16 +246,16 @@ class PILImages(Dataset):
         return self.transform(image), int(self.labels[index])
 
 
-class PlainRun:
-    """A plain network on its way through its epochs, with the same methods as mgnas's Trainer.
+class PlainTrainer:
+    """Trains a plain network, with the same methods as mgnas's Trainer.
 
     Args:
-        model: the plain network; trained in place.
+        model: the plain network, which is trained in place.
         settings: the recipe.
         train: images to learn from.
-        device: where to train.
-        workers: processes of the DataLoader; 0: it loads in this one.
-        seed: of the order of the images and the augmentation.
+        device: the device to train on.
+        workers: number of processes of the DataLoader; 0: it loads in this process.
+        seed: seed of the order of the images and of the augmentation.
     """
 
     def __init__(
@@ -251,8 +280,8 @@ class PlainRun:
         nesterov = settings.momentum > 0
         self.optimizer = torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=nesterov)
 
-    def _transform(self, size: int) -> transforms.Compose:
-        """Random crop and flip where the recipe has them, then normalised tensors."""
+    def _transform(self, size: int) -> Callable[[Image.Image], Tensor]:
+        """Random crop and flip, if the recipe has them, and normalisation."""
         steps = []
         if self.settings.crop_padding:
             steps.append(transforms.RandomCrop(size, padding=self.settings.crop_padding, padding_mode="reflect"))
@@ -272,7 +301,7 @@ class PlainRun:
         )
 
     def run_epoch(self) -> float:
-        """Train for one epoch; returns the mean loss. cudnn is as PyTorch sets it, whatever mgnas has chosen."""
+        """Train for one epoch with PyTorch's default settings of cuDNN. Returns the mean loss."""
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True):
             return self._run_epoch()
 

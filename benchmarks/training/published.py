@@ -1,7 +1,7 @@
-"""Trains the published table's networks, in slices that continue one another, and sets our accuracies beside theirs.
+"""Trains the networks of the published table, in slices that continue each other, and compares the accuracies.
 
-Each training takes all training images and is measured on the test images once, at its end. One folder per row and
-seed in --work holds its checkpoint, then its result; the table is made of all that --work holds.
+Each training uses all training images. It is measured on the test images once, at its end. --work contains one folder
+for each row and seed, with a checkpoint and later the result. The table is made from all results in --work.
 
     python benchmarks/training/published.py --epochs 200 --seeds 1 --minutes 25 [--rows resnet18-cifar10 ...]
 """
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from mgnas import __version__
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 from mgnas.files import write_text
 from mgnas.models.cost import count_weights
 from mgnas.search.data.dataset import DataSettings, data_shape, load_dataset
@@ -43,7 +43,7 @@ DEFAULT_ROWS = (
     "mgiad-g8-tinyimagenet",
     "mgnet-tinyimagenet",
 )
-"""Most valuable first."""
+"""The rows to train by default, the most valuable first."""
 _RECIPE = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "warmup_epochs")
 _CHECKPOINT, _PROGRESS, _RESULT = "checkpoint.pt", "progress.json", "result.json"
 
@@ -55,7 +55,7 @@ Seconds: of all epochs of a training, mean over trainings."""
 
 @dataclass(frozen=True)
 class Task:
-    """One training: a row, how, on what, and from which seed."""
+    """One training: a row of the table with its recipe, data and seed."""
 
     row: PublishedModel
     training: TrainingSettings
@@ -65,10 +65,10 @@ class Task:
     @classmethod
     def of(cls, row: PublishedModel, options: argparse.Namespace, seed: int) -> Task:
         path = getattr(options, f"data_{row.dataset}")
-        chosen = {"name": row.dataset, "path": path, "train_images": options.train_images}
-        data = build(DataSettings, chosen | {"image_size": options.image_size}, "data")
+        mapping = {"name": row.dataset, "path": path, "train_images": options.train_images}
+        data = build(DataSettings, mapping | {"image_size": options.image_size}, "data")
         recipe = {name: getattr(options, name) for name in _RECIPE}
-        # 4 pixels of CIFAR-10's 32 and 8 of Tiny ImageNet's 64; as much in proportion of reduced images.
+        # 4 of CIFAR-10's 32 pixels, 8 of Tiny ImageNet's 64, and the same share of reduced images.
         recipe |= {"crop_padding": data_shape(data)[2] // 8, "flip": True}
         return cls(row, build(TrainingSettings, recipe, "training"), data, seed)
 
@@ -80,7 +80,7 @@ class Task:
         return work / f"{self.row.name}-seed{self.seed}"
 
     def settings(self) -> dict[str, Any]:
-        """All that determines the accuracy but the seed, as plain values; where the images lie is left out."""
+        """Everything but the seed that determines the accuracy, as plain values, without the path of the images."""
         return {
             "image_size": data_shape(self.data)[2],
             "train_images": self.data.train_images,
@@ -89,17 +89,17 @@ class Task:
         }
 
 
-def check_settings(task: Task, folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """What the folder holds of this training; None if it has not begun.
+def check_settings(task: Task, folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored state of this training; None if it has not begun.
 
     Raises:
-        UserError: it was begun with other settings.
+        UserError: the training was begun with other settings.
     """
     stored = read_state(folder)
     if stored is None:
         return None
     begun = stored["settings"]
-    for name, value in json.loads(json.dumps(wanted)).items():
+    for name, value in json.loads(json.dumps(settings)).items():
         if begun.get(name) != value:
             change = "another architecture" if name == "architecture" else f"{name} {begun.get(name)}, not {value}"
             raise UserError(f"{task.name}: was begun with {change}; give the same settings or another --work")
@@ -107,7 +107,7 @@ def check_settings(task: Task, folder: Path, wanted: dict[str, Any]) -> dict[str
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """The result in this folder, else the progress, else None."""
+    """The result in this folder if there is one, else the progress, else None."""
     for name in (_RESULT, _PROGRESS):
         path = folder / name
         try:
@@ -118,31 +118,39 @@ def read_state(folder: Path) -> dict[str, Any] | None:
             raise UserError(f"{path}: cannot be read; remove its folder to begin that training anew") from None
         if not isinstance(state, dict) or not {"row", "seed", "epoch", "settings"} <= state.keys():
             raise UserError(f"{path}: not written by this command; remove it")
-        # A setting that came with a later version was switched off before, as it is by default.
+        # Settings that a later version has added are off by default, as they were before.
         state["settings"] = asdict(TrainingSettings()) | state["settings"]
         return state
     return None
 
 
 def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
-    """Train until the end, or until the epoch in which the deadline (of time.monotonic) passes; at least one epoch.
+    """Train to the end, or to the end of the epoch in which the deadline passes, but at least for one epoch.
+
+    Args:
+        task: the training.
+        folder: the folder of its checkpoint and result.
+        device: the device to train on.
+        deadline: a time of time.monotonic.
 
     Returns:
-        whether this training has ended.
+        Whether the training has ended.
 
     Raises:
-        UserError: the images or the checkpoint cannot be used, or are not those that the training began with.
+        UserError: the images or the checkpoint cannot be used, or differ from those that the training began with.
     """
     dataset = load_dataset(task.data)
     if dataset.test is None:
-        raise UserError(f"{task.data.path or task.data.name}: holds no test images; the table compares those")
+        raise UserError(
+            f"{task.data.path or task.data.name}: holds no test images; the table compares accuracies on them"
+        )
     images = dataset.train + dataset.validation
     settings = task.settings() | {"training_images": len(images), "test_images": len(dataset.test)}
     stored = check_settings(task, folder, settings) or {}
-    run = Trainer(task.row.config, task.training, images, None, task.seed, device)
+    trainer = Trainer(task.row.config, task.training, images, None, task.seed, device)
     if (folder / _CHECKPOINT).exists():
         try:
-            run.load(folder / _CHECKPOINT)
+            trainer.load(folder / _CHECKPOINT)
         except DamagedCheckpointError as error:
             raise UserError(f"{error}; remove its folder to begin that training anew") from None
     try:
@@ -150,24 +158,24 @@ def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --work") from None
     here = environment(device)
-    earlier = [known for known in stored.get("environments", []) if known != here]
+    earlier = [other for other in stored.get("environments", []) if other != here]
     state = {"row": task.row.name, "seed": task.seed, "settings": settings, "environments": [*earlier, here]}
 
     def write(name: str, **more: Any) -> None:
-        progress = {"epoch": len(run.history), "seconds": round(sum(epoch.seconds for epoch in run.history), 3)}
+        progress = {"epoch": len(trainer.history), "seconds": round(sum(epoch.seconds for epoch in trainer.history), 3)}
         write_text(folder / name, json.dumps(state | progress | more, indent=2) + "\n")
 
-    # Before the first checkpoint, so that none is ever there without the settings it belongs to.
+    # Written before the first checkpoint, so that every checkpoint has its settings beside it.
     write(_PROGRESS)
     try:
-        while not run.finished:
-            epoch = run.run_epoch()
-            run.save(folder / _CHECKPOINT)
+        while not trainer.finished:
+            epoch = trainer.run_epoch()
+            trainer.save(folder / _CHECKPOINT)
             write(_PROGRESS)
             print(f"{task.name}: epoch {epoch.epoch} of {task.training.epochs}, loss {epoch.loss:.4f}", flush=True)
-            if time.monotonic() >= deadline and not run.finished:
+            if time.monotonic() >= deadline and not trainer.finished:
                 return False
-        accuracy = run.evaluate(dataset.test)
+        accuracy = trainer.evaluate(dataset.test)
         print(f"{task.name}: {100 * accuracy:.2f} % on {len(dataset.test):,} test images", flush=True)
         write(_RESULT, test_accuracy=accuracy)
     except TrainingDivergedError as error:
@@ -198,10 +206,10 @@ def _cpu_model() -> str:
 
 
 def table(work: Path) -> list[dict[str, Any]]:
-    """The rows of the table, from all that the work folder holds.
+    """The rows of the table, from all results in the work folder.
 
-    A row stands in it once for each of the settings it was trained with; the default rows stand in it untrained, too.
-    Accuracies are fractions, std that of a sample (None for a single training).
+    A row appears once for each set of settings that it was trained with. Default rows appear even if they are
+    untrained. Accuracies are fractions. `std` is the standard deviation of a sample, None for a single training.
     """
     states = [state for folder in sorted(work.glob("*-seed*")) if (state := read_state(folder)) is not None]
     order = [*DEFAULT_ROWS, *(row.name for row in PUBLISHED if row.name not in DEFAULT_ROWS)]
@@ -221,7 +229,7 @@ def _table_row(row: PublishedModel, states: list[dict[str, Any]]) -> dict[str, A
     states = sorted(states, key=lambda state: state["seed"])
     finished = [state for state in states if state.get("test_accuracy") is not None]
     accuracies = [state["test_accuracy"] for state in finished]
-    environments = [known for state in states for known in state["environments"]]
+    environments = [environment for state in states for environment in state["environments"]]
     return {
         "row": row.name,
         "label": row.label,
@@ -236,8 +244,8 @@ def _table_row(row: PublishedModel, states: list[dict[str, Any]]) -> dict[str, A
         "seeds": [state["seed"] for state in finished],
         "progress": [_progress(state) for state in states if state not in finished],
         "settings": states[0]["settings"] if states else None,
-        "hardware": sorted({known["hardware"] for known in environments}),
-        "versions": sorted({known["versions"] for known in environments}),
+        "hardware": sorted({environment["hardware"] for environment in environments}),
+        "versions": sorted({environment["versions"] for environment in environments}),
         "seconds_per_training": round(statistics.fmean(state["seconds"] for state in finished), 1)
         if finished
         else None,
@@ -251,7 +259,7 @@ def _progress(state: dict[str, Any]) -> str:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table as a page: both accuracies side by side, then how ours were trained, then the notes."""
+    """The table as a Markdown page: both accuracies side by side, how ours were trained, and notes."""
     results, trainings = [], []
     for number, row in enumerate(rows, 1):
         weights = f"{row['weights_published']} | {row['weights_counted']:,}"
@@ -294,7 +302,7 @@ def _grid(heads: str, rows: list[list[Any]]) -> list[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
     parser.add_argument("--rows", nargs="+", metavar="NAME", default=DEFAULT_ROWS, help="presets, in this order")
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--seeds", type=_at_least(int, 1), default=1, metavar="N", help="train from seeds 0 to N - 1")
@@ -306,24 +314,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     for name in ("cifar10", "cifar100", "tinyimagenet"):
         parser.add_argument(f"--data-{name}", metavar="PATH", help="an npz file or folder; default: downloaded")
-    parser.add_argument("--image-size", type=int, help="average the images down to so many pixels per side")
-    parser.add_argument("--train-images", type=int, help="use only so many training images")
+    parser.add_argument("--image-size", type=int, help="pixels per side to which images are averaged")
+    parser.add_argument("--train-images", type=int, help="number of training images to use; default: all")
     parser.add_argument("--minutes", type=_at_least(float, 0), metavar="N", help="stop after the epoch they end in")
     parser.add_argument("--work", type=Path, default=Path("runs/published"), metavar="DIR")
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results", metavar="DIR")
     return parser.parse_args(arguments)
 
 
-def _at_least(kind: type, least: float):
+def _at_least(kind: type, minimum: float):
     def convert(text: str) -> float:
-        if not (value := kind(text)) >= least:
-            raise argparse.ArgumentTypeError(f"should be at least {least}, got {text}")
+        if not (value := kind(text)) >= minimum:
+            raise argparse.ArgumentTypeError(f"should be at least {minimum}, got {text}")
         return value
 
     return convert
 
 
 def write_results(work: Path, results: Path) -> None:
+    """Write the table of all results in the work folder, as published.json and published.md."""
     rows = table(work)
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -334,45 +343,47 @@ def write_results(work: Path, results: Path) -> None:
 
 
 def run_slice(options: argparse.Namespace) -> list[Task]:
-    """Train for as long as the slice lasts, the table kept up to date.
+    """Train for --minutes, and keep the table up to date.
 
     Returns:
-        what is left.
+        The unfinished trainings.
 
     Raises:
-        UserError: bad options, or a training in the work folder that was begun with others; nothing is trained then.
+        UserError: options are wrong, or a training in the work folder was begun with others. Nothing is trained then.
     """
     deadline = float("inf") if options.minutes is None else time.monotonic() + 60 * options.minutes
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: cuda is not available here; use cpu or auto")
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     rows = [preset(name) for name in dict.fromkeys(options.rows)]
-    left = [Task.of(row, options, seed) for row in rows for seed in range(options.seeds)]
-    states = [check_settings(task, task.folder(options.work), task.settings()) for task in left]
-    left = [task for task, state in zip(left, states, strict=True) if state is None or "test_accuracy" not in state]
+    unfinished = [Task.of(row, options, seed) for row in rows for seed in range(options.seeds)]
+    states = [check_settings(task, task.folder(options.work), task.settings()) for task in unfinished]
+    unfinished = [
+        task for task, state in zip(unfinished, states, strict=True) if state is None or "test_accuracy" not in state
+    ]
     write_results(options.work, options.results)
     try:
-        while left and train(left[0], left[0].folder(options.work), device, deadline):
-            del left[0]
+        while unfinished and train(unfinished[0], unfinished[0].folder(options.work), device, deadline):
+            del unfinished[0]
             write_results(options.work, options.results)
             if time.monotonic() >= deadline:
                 break
     finally:
         write_results(options.work, options.results)
-    return left
+    return unfinished
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        left = run_slice(options)
+        unfinished = run_slice(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"table: {options.results / 'published.md'}")
-    if left:
+    if unfinished:
         given = sys.argv[1:] if arguments is None else arguments
-        for task in left:
+        for task in unfinished:
             state = read_state(task.folder(options.work))
             print(f"left: {task.name}, epoch {state['epoch'] if state else 0} of {task.training.epochs}")
         print(f"continue: python benchmarks/training/published.py {shlex.join(given)}")

@@ -1,11 +1,12 @@
-"""What limits training: shares of the time per kind of operation, of the arithmetic peak and of the memory's bandwidth.
+"""What limits training: time per kind of operation, share of the arithmetic peak, share of the memory's bandwidth.
 
     python benchmarks/training/roofline.py [--cases mgiad-g8] [--device cuda]
 
-The peaks are measured on the spot: a large matrix product in the type that the network computes in, and a large copy. A
-network's arithmetic is 6 operations per multiply-accumulate of its closed form (forward, and the gradients of features
-and of weights); its traffic is what all operations read and write, every operand once, as if there were no cache. So a
-network whose tensors stay in a cache can show more traffic than the memory's bandwidth.
+The peaks are measured on the same machine: with a large matrix product, in the type that the network computes in, and
+with a large copy. The arithmetic of a network is 6 operations for each multiply-accumulate of its closed form: 2 each
+for the forward pass, the gradients of the features and the gradients of the weights. Its traffic is the size of all
+operands and results of its operations, as if there were no cache. If tensors stay in a cache, the traffic can therefore
+be more than the memory's bandwidth.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from cases import case_for, measure_all, parser, precision_name, steps_for, training
+from cases import case_for, make_parser, make_trainer, measure_all, precision_name, steps_for
+
+# NOTE: Private modules, because torch has no public way to see every operation with its operands.
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mgnas.models import count_macs
 from mgnas.search.training.trainer import Trainer
 
-# Parts of the names under which PyTorch's profiler lists its operations; the first that fits counts.
+# Kind of operation -> parts of its names in PyTorch's profiler. An operation belongs to the first kind that matches.
 _OPERATIONS = {
     "convolution": ("conv",),
     "batch norm": ("batch_norm",),
@@ -36,7 +39,7 @@ _OPERATIONS = {
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes of all operands and results, of both passes, while it is active; views cost nothing."""
+    """A context that counts the bytes of all operands and results of both passes. Views count nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,35 +54,35 @@ class Traffic(TorchDispatchMode):
 
 
 def measure_limits(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """How near to the machine's peaks a case trains, and what its time goes to."""
+    """How close a case comes to the machine's peaks, and how its time is divided."""
     case = case_for(name, options)
-    run = training(case, options)
-    run.run_epoch()
+    trainer = make_trainer(case, options)
+    trainer.run_epoch()
     with Traffic() as traffic:
-        run.run_epoch()
-    seconds = fastest(run.run_epoch, options.device, options.repetitions)
+        trainer.run_epoch()
+    seconds = fastest(trainer.run_epoch, options.device, options.repetitions)
     images = case.settings.batch_size * steps_for(case, options)
     arithmetic = 6 * count_macs(case.architecture, case.size) * images / seconds
-    flops, bandwidth = peaks(options.device, run.precision or torch.float32, options.repetitions)
+    flops, bandwidth = peaks(options.device, trainer.precision or torch.float32, options.repetitions)
     return {
         "case": name,
-        "mgnas computes in": precision_name(run),
+        "mgnas computes in": precision_name(trainer),
         "images/s": round(images / seconds, 1),
         "GFLOP/s": round(arithmetic / 1e9, 1),
         "% of peak": round(100 * arithmetic / flops, 1),
         "GB/s": round(traffic.bytes / seconds / 1e9, 1),
         "% of copy": round(100 * traffic.bytes / seconds / bandwidth, 1),
-        **shares(run, options.device),
+        **shares(trainer, options.device),
     }
 
 
-def shares(run: Trainer, device: str) -> dict[str, float]:
-    """Percentages of an epoch's time in the operations themselves: what a faster recipe around them could not save."""
+def shares(trainer: Trainer, device: str) -> dict[str, float]:
+    """Percentages of the time in operations, by kind. Time outside of operations is not counted."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profile:
-        run.run_epoch()
+        trainer.run_epoch()
     attribute = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
     spent = dict.fromkeys([*_OPERATIONS, "others"], 0.0)
     for event in profile.key_averages():
@@ -91,7 +94,7 @@ def shares(run: Trainer, device: str) -> dict[str, float]:
 
 @lru_cache
 def peaks(device: str, dtype: torch.dtype, repetitions: int) -> tuple[float, float]:
-    """(operations per second of a large matrix product in this type, bytes per second that a large copy moves)."""
+    """(operations per second of a large matrix product in this type, bytes per second of a large copy)."""
     size = 8192 if device == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
     source = torch.ones(2**28 // 4, device=device)
@@ -102,19 +105,19 @@ def peaks(device: str, dtype: torch.dtype, repetitions: int) -> tuple[float, flo
 
 
 def fastest(work: Callable[[], Any], device: str, repetitions: int) -> float:
-    """Seconds of the fastest of some repetitions, behind one that is not counted."""
-    found = []
+    """Seconds of the fastest of some repetitions, after a first one that is not counted."""
+    seconds = []
     for _ in range(repetitions + 1):
         start = time.perf_counter()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return min(found[1:])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def main() -> None:
-    options = parser(__doc__).parse_args()
+    options = make_parser(__doc__).parse_args()
     measure_all([partial(measure_limits, name, options) for name in options.cases], options)
 
 

@@ -1,8 +1,8 @@
-"""Does training diverge anywhere in a search space? Trains random candidates shortly.
+"""Whether training diverges anywhere in a search space: trains random candidates for a few epochs.
 
-A candidate diverges if a loss is not finite, or if its last epoch's mean loss is above log(classes) + 0.5: guessing
-costs log(classes). The recipe is the search's own with fewer epochs, the warm-up as much shorter, the learning rate the
-same. Candidates are drawn from the space as the config describes it, --image-size and --images notwithstanding.
+A candidate diverges if a loss is not finite, or if the mean loss of its last epoch is above log(classes) + 0.5.
+Guessing has a loss of log(classes). The recipe is that of the search, with the same learning rate, fewer epochs, and a
+warm-up that is shorter in proportion. The space is that of the config; --image-size and --images do not change it.
 
     python benchmarks/training/stability.py configs/cifar10.yaml --candidates 200 [--data cifar10.npz] [--images 512]
         [--image-size 16] [--epochs 2] [--seed 0]
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import Dataset, load_dataset
 from mgnas.search.training.trainer import Trainer, TrainingDivergedError
@@ -32,7 +32,7 @@ _MARGIN = 0.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a candidate's training went; the loss is that of its last epoch, infinite if it was not finite."""
+    """The result of a candidate's training. `loss` is that of its last epoch, infinite if a loss was not finite."""
 
     candidate: Candidate
     loss: float
@@ -45,43 +45,44 @@ class Outcome:
 
 
 def distinct_candidates(space: SearchSpace, count: int, seed: int) -> list[Candidate]:
-    """Random valid candidates, no two of which train the same network in the same way.
+    """Random valid candidates with different ids.
 
     Raises:
-        UserError: they are not found in 100 times as many draws.
+        UserError: 100 * `count` random candidates contain fewer than `count` different ones.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     for _ in range(100 * count):
         candidate = space.sample(rng)
-        found[candidate.id] = candidate
-        if len(found) == count:
-            return list(found.values())
-    raise UserError(f"--candidates: the space has only about {len(found)} of them, not {count}")
+        candidates[candidate.id] = candidate
+        if len(candidates) == count:
+            return list(candidates.values())
+    raise UserError(f"--candidates: the space has only about {len(candidates)} of them, not {count}")
 
 
 def shortened(recipe: TrainingSettings, epochs: int) -> TrainingSettings:
-    """The recipe in so many epochs, with the same share of them for the warm-up, and the same learning rate."""
+    """The recipe with `epochs` epochs, the same share of them for the warm-up, and the same learning rate."""
     return replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
 
 
-def trained(candidate: Candidate, data: Dataset, epochs: int, seed: int, device: str) -> Outcome:
+def train(candidate: Candidate, data: Dataset, epochs: int, seed: int, device: str) -> Outcome:
+    """Train a candidate with a shortened recipe."""
     recipe = shortened(candidate.training, epochs)
-    run = Trainer(candidate.architecture, recipe, data.train, None, seed, device)
+    trainer = Trainer(candidate.architecture, recipe, data.train, None, seed, device)
     try:
-        while not run.finished:
-            run.run_epoch()
+        while not trainer.finished:
+            trainer.run_epoch()
     except TrainingDivergedError:
         return Outcome(candidate, math.inf, diverged=True)
-    loss = run.history[-1].loss
+    loss = trainer.history[-1].loss
     return Outcome(candidate, loss, diverged=loss > math.log(data.num_classes) + _MARGIN)
 
 
 def measure(options: argparse.Namespace) -> list[Outcome]:
-    """Train the candidates one after the other; prints each outcome when it is there.
+    """Train the candidates one after the other, and print each outcome.
 
     Raises:
-        UserError: a config or data that cannot be used.
+        UserError: the config or the data cannot be used.
     """
     config = SearchConfig.load(options.config).override(path=options.data)
     candidates = distinct_candidates(config.search_space(), options.candidates, options.seed)
@@ -90,20 +91,22 @@ def measure(options: argparse.Namespace) -> list[Outcome]:
     print(f"{len(data.train):,} images of {data.image_size} x {data.image_size} pixels, {options.epochs} epochs")
     outcomes = []
     for number, candidate in enumerate(candidates):
-        outcomes.append(trained(candidate, data, options.epochs, options.seed + number, options.device))
+        outcomes.append(train(candidate, data, options.epochs, options.seed + number, options.device))
         print(f"[{number + 1}/{len(candidates)}] {outcomes[-1]}", flush=True)
     return outcomes
 
 
 def parsed_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""))
     parser.add_argument("config", type=Path, help="a search's YAML file")
     parser.add_argument("--candidates", type=int, default=200)
     parser.add_argument("--data", help="as data.path; default: the config's")
     parser.add_argument("--images", type=int, default=512, help="training images, before the validation split")
     parser.add_argument("--image-size", type=int, help="pixels per side; default: the data set's")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="of the candidates; the first one trains with it, too")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the choice of candidates, and of the first training"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     if min(options.candidates, options.epochs) < 1:

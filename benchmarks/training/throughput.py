@@ -1,8 +1,8 @@
-"""How fast mgnas trains, measured against the plain recipe (plain_recipe.py): ratios within one run of one machine.
+"""How fast mgnas trains, compared with the plain recipe (plain_recipe.py) in one process on one machine.
 
-Both sides train the same network from the same weights, with the same batch and the same work per step: fetch images,
-augment, normalise, forward, backward, clip, optimizer step. They take turns; a repetition is one epoch of --steps
-steps of either. The plain recipe loads with as many processes as are fastest for it.
+Both recipes train the same network from the same weights, with the same batches and the same work per step: fetch
+images, augment, normalise, forward, backward, clip, optimizer step. They take turns: in a repetition each trains an
+epoch of --steps steps. The plain recipe uses the number of loader processes that is fastest for it.
 
     python benchmarks/training/throughput.py [--cases mgiad-g8 digits-mgic] [--device cuda] [--output throughput]
     python benchmarks/training/throughput.py --accuracy            do both recipes learn as much in as many epochs?
@@ -20,8 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import CASES, DIGITS, Case, case_for, measure_all, parser, precision_name, random_images, steps_for, training
-from plain_recipe import PlainRun, plain_network
+from cases import (
+    CASES,
+    DIGITS,
+    Case,
+    case_for,
+    make_parser,
+    make_trainer,
+    measure_all,
+    precision_name,
+    random_images,
+    steps_for,
+)
+from plain_recipe import PlainTrainer, plain_network
 from torch.nn import functional as F
 
 from mgnas.models import count_weights
@@ -33,10 +44,10 @@ _TOLERANCE = 1e-4
 
 
 def check_equal_loss(ours: torch.nn.Module, plain: torch.nn.Module, case: Case, device: str) -> float:
-    """Largest difference between both networks' losses on the same images; nothing of the networks is changed.
+    """The difference between both networks' losses on the same images. The networks are not changed.
 
     Raises:
-        AssertionError: it is above 1e-4.
+        AssertionError: the difference is 1e-4 or more.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(32, case.architecture.in_channels, case.size, case.size, generator=generator)
@@ -51,36 +62,36 @@ def check_equal_loss(ours: torch.nn.Module, plain: torch.nn.Module, case: Case, 
     return difference
 
 
-def timed(run: Trainer | PlainRun) -> float:
-    """Seconds of one epoch; both runs end it by reading the loss, which waits for the device."""
+def timed(trainer: Trainer | PlainTrainer) -> float:
+    """Seconds of one epoch. Both trainers read the loss at its end, which waits for the device."""
     start = time.perf_counter()
-    run.run_epoch()
+    trainer.run_epoch()
     return time.perf_counter() - start
 
 
-def fastest_plain(case: Case, start: torch.nn.Module, train: ImageDataset, options: argparse.Namespace) -> PlainRun:
-    """The plain run, warmed up, with the number of loader processes that trains fastest (best of two epochs)."""
-    found = []
+def fastest_plain(case: Case, start: torch.nn.Module, train: ImageDataset, options: argparse.Namespace) -> PlainTrainer:
+    """The plain trainer, warmed up, with the fastest number of loader processes (best of two epochs)."""
+    candidates = []
     for workers in options.loader_workers:
-        run = PlainRun(copy.deepcopy(start), case.settings, train, options.device, workers)
-        timed(run)
-        found.append((min(timed(run), timed(run)), workers, run))
-    return min(found, key=lambda entry: entry[:2])[2]
+        trainer = PlainTrainer(copy.deepcopy(start), case.settings, train, options.device, workers)
+        timed(trainer)
+        candidates.append((min(timed(trainer), timed(trainer)), workers, trainer))
+    return min(candidates, key=lambda candidate: candidate[:2])[2]
 
 
 def measure_throughput(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Images per second of both recipes in one case, and mgnas's speed over the plain one's."""
+    """Images per second of both recipes in one case, and the ratio of mgnas's speed to the plain one's."""
     case = case_for(name, options)
     train = random_images(case, case.settings.batch_size * steps_for(case, options))
-    ours = training(case, options)
-    start = plain_network(ours.model, case.architecture)
+    ours = make_trainer(case, options)
+    start = plain_network(ours.model)
     difference = check_equal_loss(ours.model, start, case, options.device)
     timed(ours)
     plain = fastest_plain(case, start, train, options)
-    seconds = {plain: [], ours: []}
+    seconds: dict[Trainer | PlainTrainer, list[float]] = {plain: [], ours: []}
     for repetition in range(options.repetitions):
-        for run in (plain, ours) if repetition % 2 == 0 else (ours, plain):
-            seconds[run].append(timed(run))
+        for trainer in (plain, ours) if repetition % 2 == 0 else (ours, plain):
+            seconds[trainer].append(timed(trainer))
     ratios = [slow / fast for slow, fast in zip(seconds[plain], seconds[ours], strict=True)]
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return {
@@ -100,37 +111,40 @@ def measure_throughput(name: str, options: argparse.Namespace) -> dict[str, Any]
 
 
 def measure_accuracy(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Accuracy on the digits' test images after equal epochs of both recipes from equal weights, over some seeds.
+    """Test accuracy on digits after the same number of epochs of both recipes from the same weights, for some seeds.
 
-    The networks of the CIFAR-10 cases learn the digits too, at their full width: the question is the recipe's.
+    The networks of the CIFAR-10 cases learn digits too, because the recipes are compared, not the networks.
     """
     data = load_dataset(DataSettings(name="digits"))
+    assert data.test is not None  # digits have test images
     train = data.train + data.validation
     case = Case(replace(CASES[name].architecture, in_channels=1), DIGITS, 8)
     settings = replace(case.settings, epochs=options.epochs, learning_rate=0.1)
-    found = {"plain": [], "mgnas": []}
+    accuracies: dict[str, list[float]] = {"plain": [], "mgnas": []}
+    precisions = set()
     for seed in range(options.seeds):
         how = (seed, options.device, options.precision, options.execution)
         ours = Trainer(case.architecture, settings, train, None, *how)
-        start = plain_network(ours.model, case.architecture)
+        precisions.add(precision_name(ours))
+        start = plain_network(ours.model)
         check_equal_loss(ours.model, start, case, options.device)
-        plain = PlainRun(start, settings, train, options.device, 0, seed)
-        for recipe, run in (("plain", plain), ("mgnas", ours)):
+        plain = PlainTrainer(start, settings, train, options.device, 0, seed)
+        for recipe, trainer in (("plain", plain), ("mgnas", ours)):
             for _ in range(settings.epochs):
-                run.run_epoch()
-            found[recipe].append(100 * run.evaluate(data.test))
-    differences = [after - before for before, after in zip(found["plain"], found["mgnas"], strict=True)]
-    result = {"case": name, "mgnas computes in": precision_name(ours), "epochs": settings.epochs}
+                trainer.run_epoch()
+            accuracies[recipe].append(100 * trainer.evaluate(data.test))
+    differences = [after - before for before, after in zip(accuracies["plain"], accuracies["mgnas"], strict=True)]
+    result = {"case": name, "mgnas computes in": ", ".join(precisions), "epochs": settings.epochs}
     result |= {"seeds": options.seeds, "test images": len(data.test)}
-    for title, values in (*found.items(), ("difference", differences)):
+    for title, values in (*accuracies.items(), ("difference", differences)):
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
         result |= {f"{title} %": round(statistics.mean(values), 2), f"{title} sd": round(spread, 2)}
     return result
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--loader-workers", type=int, nargs="+", help="default 0 2, on a GPU also 8")
+    options = make_parser(__doc__)
+    options.add_argument("--loader-workers", type=int, nargs="+", help="processes to try; default 0 2, on a GPU also 8")
     options.add_argument("--accuracy", action="store_true", help="accuracies on digits instead of speed")
     options.add_argument("--epochs", type=int, default=20, help="of --accuracy")
     options.add_argument("--seeds", type=int, default=5, help="of --accuracy")

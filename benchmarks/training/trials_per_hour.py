@@ -1,10 +1,10 @@
-"""How many trials at a time, with how many threads each, give the most trials per hour on a machine or on one GPU.
+"""Trials per hour on a machine or one GPU, by the number of trials at the same time and their threads.
 
-    python benchmarks/training/trials_per_hour.py                                     a CPU's cores, shared in all ways
-    python benchmarks/training/trials_per_hour.py --device cuda --at-once 1 2 4 8    trials packed onto one GPU
+    python benchmarks/training/trials_per_hour.py                                     a CPU's cores, shared by 1, 2, ..
+    trials python benchmarks/training/trials_per_hour.py --device cuda --at-once 1 2 4 8    trials packed onto one GPU
 
-Every trial is a process of its own, as in a search: build, warm up, wait for the others, train. Start-up is not
-counted.
+Every trial is a process of its own, as in a search. It builds its network, warms up, waits for the others and trains.
+Start-up is not counted.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from functools import partial
 from typing import Any
 
 import torch
-from cases import case_for, measure_all, parser, steps_for, training
+from cases import case_for, make_parser, make_trainer, measure_all, steps_for
 from torch import multiprocessing
 
 
 def _trial(name: str, options: argparse.Namespace, threads: int, barrier: Any, seconds: Any) -> None:
-    """One process of `measure_trials`: build, warm up, wait for the others, train."""
+    """One process of `measure_trials`."""
     torch.set_num_threads(threads)
     case = case_for(name, options)
-    run = training(case, options)
-    run.run_epoch()
+    trainer = make_trainer(case, options)
+    trainer.run_epoch()
     for _ in range(options.repetitions):
         barrier.wait()
         start = time.perf_counter()
         for _ in range(options.epochs):
-            run.run_epoch()
+            trainer.run_epoch()
         seconds.put(time.perf_counter() - start)
 
 
 def measure_trials(name: str, trials: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Trials per hour if `trials` of them train at the same time and share the threads, and the GPU if there is one."""
+    """Trials per hour if `trials` trials train at the same time, and share the threads and the GPU if there is one."""
     context = multiprocessing.get_context("spawn")
     barrier, seconds = context.Barrier(trials), context.SimpleQueue()
     threads, case = max(options.threads // trials, 1), case_for(name, options)
@@ -60,9 +60,11 @@ def measure_trials(name: str, trials: int, options: argparse.Namespace) -> dict[
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--at-once", type=int, nargs="+", help="trials; default on a CPU all divisors of the threads")
-    options.add_argument("--epochs", type=int, default=10, help="of a trial")
+    options = make_parser(__doc__)
+    options.add_argument(
+        "--at-once", type=int, nargs="+", help="trials at the same time; default on a CPU: all divisors of the threads"
+    )
+    options.add_argument("--epochs", type=int, default=10, help="epochs of a trial")
     options = options.parse_args()
     divisors = [count for count in range(1, options.threads + 1) if options.threads % count == 0]
     counts = options.at_once or ([1, 2, 4, 8] if options.device == "cuda" else divisors)

@@ -34,7 +34,7 @@ def export(model: Path, kind: Format, int8: bool, output: Path | None, tolerance
     the class names. It is run and compared with the PyTorch network; if any logit differs by more than the tolerance,
     nothing is written. The folder's model_card.md tells how to use it.
     """
-    from mgnas.reports.deploy.export_command import export_and_verify
+    from mgnas.reports.deploy.verified_export import export_and_verify
 
     path = path and str(Path(path).absolute())
     export_and_verify(model, kind, output=output, int8=int8, tolerance=tolerance, data_path=path, say=click.echo)

@@ -56,7 +56,8 @@ def weights(preset: str | None, config: Path | None, image_size: int | None, dra
 
 def _draw(architecture: ArchitectureConfig, size: int, file: Path) -> None:
     from mgnas.files import write_text
-    from mgnas.reports.figures.architecture import draw_architecture, to_svg
+    from mgnas.reports.figures.architecture import draw_architecture
+    from mgnas.reports.figures.svg import to_svg
 
     if file.suffix != ".svg":
         raise UserError(f"--draw {file}: expected a file that ends in .svg")

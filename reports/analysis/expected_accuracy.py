@@ -1,8 +1,8 @@
-"""What a trial's accuracy would be if it were trained again: the best of many noisy results is partly luck.
+"""What accuracy another training of a trial's network would reach: the best of many noisy results is partly luck.
 
-A Gaussian process of the error (that of the search) learns from all complete trials how much two trainings of the same
-network differ, and what networks like this one reach. Its posterior mean at a trial's network is the accuracy to expect
-of another training; what the trial has above that is the winner's curse.
+The search's Gaussian process of the error is fitted to all complete trials. It learns how much two trainings of the
+same network differ, and what similar networks reach. Its posterior mean at a trial's network is the accuracy to expect
+of another training. What the trial has above that is the winner's curse.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from ...search.samplers.features import LEAST_TRAININGS, architecture_features
 from ...search.samplers.gaussian_process import AccuracyModel
 from ...search.samplers.gp_hyperparameters import ModelFitError
 from ...search.samplers.outcome_transforms import LogErrorTransform
-from ...search.trial_record import TrialRecord
-from .pareto import complete
+from ...search.trial_record import CompletedTrial
 
 
 @dataclass(frozen=True)
@@ -28,42 +27,42 @@ class Expected:
 
     Args:
         accuracy: median, as a fraction.
-        noise: standard deviation between trainings there.
-        curse: what the trial's own accuracy has above `accuracy`; below 0: it was unlucky.
+        noise: standard deviation between trainings of this network, as a fraction.
+        winners_curse: the trial's own accuracy minus `accuracy`; negative if the trial was unlucky.
     """
 
     accuracy: float
     noise: float
-    curse: float
+    winners_curse: float
 
     def in_words(self) -> str:
-        luck = f"{100 * abs(self.curse):.2f} points of the trial's own are {'good' if self.curse > 0 else 'bad'} luck"
-        return f"{100 * self.accuracy:.2f} % +- {100 * self.noise:.2f} expected of another training; {luck}"
+        luck = "good" if self.winners_curse > 0 else "bad"
+        points = f"{100 * abs(self.winners_curse):.2f} points of the trial's own are {luck} luck"
+        return f"{100 * self.accuracy:.2f} % +- {100 * self.noise:.2f} expected of another training; {points}"
 
 
-def expected_accuracies(records: Sequence[TrialRecord]) -> dict[int, Expected]:
-    """Trial number -> what to expect, for all complete trials.
+def expected_accuracies(trials: Sequence[CompletedTrial]) -> dict[int, Expected]:
+    """Trial number -> what to expect of another training.
 
     Raises:
-        UserError: fewer than 8 complete trials, or the model cannot be fitted.
+        UserError: fewer than 8 trials, or the model cannot be fitted.
     """
-    finished = complete(records)
-    if len(finished) < LEAST_TRAININGS:
-        has = f"at least {LEAST_TRAININGS} complete trials; this run has {len(finished)}"
+    if len(trials) < LEAST_TRAININGS:
+        has = f"at least {LEAST_TRAININGS} complete trials; this run has {len(trials)}"
         raise UserError(f"--prefer expected: how noisy accuracies are is learned from {has}")
-    # Networks that failed to learn are told apart from noise by the logarithm of the error.
-    scale, model = LogErrorTransform(), AccuracyModel()
-    x = np.stack([architecture_features(record.candidate.architecture) for record in finished])
-    accuracy = np.array([record.accuracy for record in finished])
+    # On the scale of log errors a network that failed to learn is no outlier, which would pass for noise.
+    scale = LogErrorTransform()
+    x = np.stack([architecture_features(trial.architecture) for trial in trials])
+    accuracy = np.array([trial.accuracy for trial in trials])
     try:
-        model.fit(x, scale.transform(accuracy), np.zeros(len(x)))
-        mean, _ = model.predict(x)
+        posterior = AccuracyModel().fit(x, scale.transform(accuracy), np.zeros(len(x)))
+        mean, _ = posterior.predict(x)
     except ModelFitError as error:
         raise UserError(f"--prefer expected: the accuracies cannot be modelled ({error})") from None
     medians = np.clip(scale.untransform(mean), 0, 1)
     # To first order: dz = dy / (1 + offset - y).
-    noise = model.noise * (1 + scale.offset - medians)
+    stds = posterior.noise * (1 + scale.offset - medians)
     return {
-        record.number: Expected(float(median), float(sd), float(record.accuracy - median))
-        for record, median, sd in zip(finished, medians, noise, strict=True)
+        trial.number: Expected(float(median), float(std), float(trial.accuracy - median))
+        for trial, median, std in zip(trials, medians, stds, strict=True)
     }

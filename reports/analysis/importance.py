@@ -1,10 +1,10 @@
 """What matters at equal weights.
 
 Bigger networks are better, so the raw importance of every setting is mostly its effect on the weights. Here the trend
-of accuracy with weights is taken off first: z = -log(error) is fitted by a quadratic in log weights, and what is left
-of an accuracy is how much better the network is than others of its weights. Permutation importance of a random forest
-on held-out trials (Breiman 2001; forest, shuffles and folds are scikit-learn's) says how much each setting explains of
-it.
+of accuracy with weights is taken off first: z = -log(error) is fitted by a quadratic in log weights. The residual of a
+trial says how much better its network is than others of its weights. Permutation importance of a random forest on
+held-out trials (Breiman 2001; forest, shuffles and folds are scikit-learn's) then says how much of the residuals each
+setting explains.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from ...search.samplers.outcome_transforms import LogErrorTransform
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial
 from ...space.parameter import Parameter
-from .pareto import complete
 
-LEAST_TRIALS = 20
-"""Complete trials below which nothing is said."""
+MIN_TRIALS = 20
+"""Complete trials that importance is learned from, at least."""
 
 _TREES, _FOLDS, _REPEATS = 100, 5, 5
 
@@ -34,133 +34,133 @@ class Importance:
     Args:
         names: of the searched settings, most important first.
         values: loss of R^2 on held-out trials when a setting's values are shuffled, one for each name.
-        errors: their standard deviations over shuffles.
-        explained: R^2 on held-out trials with all settings in place; near 0 or below, nothing of this means anything.
-        trials: complete trials that it was learned from.
+        stds: their standard deviations over shuffles.
+        explained: R^2 on held-out trials with all settings in place; near 0 or below, `values` mean nothing.
+        n_trials: complete trials that it was learned from.
     """
 
     names: list[str]
     values: list[float]
-    errors: list[float]
+    stds: list[float]
     explained: float
-    trials: int
+    n_trials: int
 
 
-def residuals(records: Sequence[TrialRecord]) -> np.ndarray:
-    """How much better each complete trial is than its weights let expect, in points (per cent) of accuracy: n.
+def residuals(trials: Sequence[CompletedTrial]) -> np.ndarray:
+    """How much better each trial is than the trend of accuracy with weights, in points (per cent) of accuracy: n.
 
-    The trend is a quadratic in log weights on the scale of -log(error), which outliers bend little.
+    The trend is a quadratic in log weights on the scale of -log(error), where outliers bend it little.
     """
-    finished = complete(records)
     scale = LogErrorTransform()
-    accuracy = np.array([record.accuracy for record in finished])
-    weights = np.log10([record.weights for record in finished])
+    accuracy = np.array([trial.accuracy for trial in trials])
+    weights = np.log10([trial.weights for trial in trials])
     z = scale.transform(accuracy)
     degree = min(2, len(np.unique(weights)) - 1)
-    expected = np.polyval(np.polyfit(weights - weights.mean(), z, degree), weights - weights.mean())
-    return 100 * (accuracy - scale.untransform(expected))
+    trend = np.polyval(np.polyfit(weights - weights.mean(), z, degree), weights - weights.mean())
+    return 100 * (accuracy - scale.untransform(trend))
 
 
-def importance(records: Sequence[TrialRecord], parameters: Sequence[Parameter]) -> Importance | None:
-    """The importance of each searched setting at equal weights; None of fewer than 20 complete trials.
+def importance(trials: Sequence[CompletedTrial], parameters: Sequence[Parameter]) -> Importance | None:
+    """The importance of each searched setting at equal weights; None for fewer than 20 trials.
 
-    A setting that has no effect on a trial's network (group size on an MgNet) counts as a value of its own there.
+    If a setting has no effect on a trial's network (group size on an MgNet), that counts as a value of its own.
     """
-    finished = complete(records)
-    if len(finished) < LEAST_TRIALS:
+    if len(trials) < MIN_TRIALS:
         return None
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import KFold
 
-    x = np.column_stack([encoded(finished, parameter) for parameter in parameters])
-    y = residuals(finished)
+    x = np.column_stack([encoded(trials, parameter) for parameter in parameters])
+    y = residuals(trials)
     total = max(float(((y - y.mean()) ** 2).sum()), 1e-12)
-    # Squared errors are added up over the folds: R^2 of a fold of five trials would be little but noise.
-    left, lost = 0.0, np.zeros((len(parameters), _REPEATS))
+    # Squared errors are added up over the folds, because the R^2 of a fold of few trials is mostly noise.
+    error, increase = 0.0, np.zeros((len(parameters), _REPEATS))
     for train, held_out in KFold(_FOLDS, shuffle=True, random_state=0).split(x):
         forest = RandomForestRegressor(_TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
         forest.fit(x[train], y[train])
-        left += float(((forest.predict(x[held_out]) - y[held_out]) ** 2).sum())
-        shuffled = permutation_importance(
+        error += float(((forest.predict(x[held_out]) - y[held_out]) ** 2).sum())
+        # scikit-learn's annotation also allows a dict of results, which only several scorings give.
+        shuffled: Any = permutation_importance(
             forest, x[held_out], y[held_out], scoring="neg_mean_squared_error", n_repeats=_REPEATS, random_state=0
         )
-        lost += shuffled.importances * len(held_out)
-    lost /= total
+        increase += shuffled.importances * len(held_out)
+    lost = increase / total
     order = np.argsort(-lost.mean(axis=1), kind="stable")
     return Importance(
         [parameters[i].name for i in order],
         [float(lost[i].mean()) for i in order],
         [float(lost[i].std()) for i in order],
-        1 - left / total,
-        len(finished),
+        1 - error / total,
+        len(trials),
     )
 
 
-def encoded(records: Sequence[TrialRecord], parameter: Parameter) -> np.ndarray:
-    """A setting's values as numbers, n: places among its choices, or the numbers themselves; -1 without effect."""
-    return np.array([_code(record, parameter) for record in records], dtype=float)
+def encoded(trials: Sequence[CompletedTrial], parameter: Parameter) -> np.ndarray:
+    """A setting's values as numbers, n: indices of choices, numbers of a range; -1 if the setting has no effect."""
+    return np.array([_code(trial, parameter) for trial in trials], dtype=float)
 
 
-def _code(record: TrialRecord, parameter: Parameter) -> float:
-    label = record.candidate.params[parameter.name]
-    if not matters(record, parameter.name):
+def _code(trial: CompletedTrial, parameter: Parameter) -> float:
+    label = trial.candidate.params[parameter.name]
+    if not matters(trial, parameter.name):
         return -1.0
     if parameter.decoded:
         return float(list(parameter.decoded).index(label))
-    return math.log(label) if parameter.distribution.log else float(label)
+    return math.log(label) if is_logarithmic(parameter) else float(label)
 
 
-def matters(record: TrialRecord, name: str) -> bool:
+def is_logarithmic(parameter: Parameter) -> bool:
+    """Whether the setting is a range on a log scale."""
+    distribution = parameter.distribution
+    return isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log
+
+
+def matters(trial: CompletedTrial, name: str) -> bool:
     """Whether the setting of that name has an effect on this trial."""
-    return name in record.candidate.searched_training_settings or record.candidate.architecture.has_effect(name)
+    return name in trial.candidate.searched_training_settings or trial.architecture.has_effect(name)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The mean of what is left at equal weights, for one value of a setting.
+    """The residuals of the trials that have one value of a setting, in points of accuracy.
 
     Args:
         label: the value.
-        mean, error: and its standard error; points of accuracy. The error is None of a single trial.
-        trials: with that value.
+        mean: of the residuals.
+        error: standard error of the mean; None for a single trial.
+        n_trials: with that value.
     """
 
     label: Any
     mean: float
     error: float | None
-    trials: int
+    n_trials: int
 
 
-def effects(records: Sequence[TrialRecord], parameter: Parameter, bins: int = 5) -> list[Effect]:
+def effects(trials: Sequence[CompletedTrial], parameter: Parameter, bins: int = 5) -> list[Effect]:
     """One-dimensional effects of a setting, over the trials in which it matters, in the order of its values.
 
     Args:
-        records: trials.
-        parameter: the setting; a continuous one is cut into `bins` parts with equally many trials.
-        bins: of a continuous setting.
+        trials: of the search.
+        parameter: the setting.
+        bins: parts, with equally many trials, that a continuous setting is cut into.
     """
-    finished = complete(records)
-    left = residuals(finished) if finished else np.empty(0)
+    values = residuals(trials) if trials else np.empty(0)
     pairs = [
-        (record.candidate.params[parameter.name], value)
-        for record, value in zip(finished, left, strict=True)
-        if matters(record, parameter.name)
+        (trial.candidate.params[parameter.name], float(value))
+        for trial, value in zip(trials, values, strict=True)
+        if matters(trial, parameter.name)
     ]
     if parameter.grid is None:
         return _binned(pairs, bins)
-    found = []
-    for label in parameter.grid:
-        values = np.array([value for other, value in pairs if other == label])
-        if len(values):
-            found.append(_effect(label, values))
-    return found
+    groups = [(label, np.array([value for other, value in pairs if other == label])) for label in parameter.grid]
+    return [_effect(label, group) for label, group in groups if len(group)]
 
 
 def _binned(pairs: list[tuple[float, float]], bins: int) -> list[Effect]:
-    ordered = sorted(pairs)
-    parts = [part for part in np.array_split(np.array(ordered).reshape(-1, 2), bins) if len(part)]
-    return [_effect(float(f"{np.median(part[:, 0]):.3g}"), part[:, 1]) for part in parts]
+    parts = np.array_split(np.array(sorted(pairs)).reshape(-1, 2), bins)
+    return [_effect(float(f"{np.median(part[:, 0]):.3g}"), part[:, 1]) for part in parts if len(part)]
 
 
 def _effect(label: Any, values: np.ndarray) -> Effect:

@@ -8,54 +8,51 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 
-from ...search.trial_record import TrialRecord, TrialState
+from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 
 
-def complete(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that have a final accuracy; half-trained and failed ones enter no front."""
-    return [record for record in records if record.state is TrialState.COMPLETE]
-
-
-def objectives(records: Sequence[TrialRecord]) -> np.ndarray:
-    """(log10 weights, 1 - accuracy) of complete trials, both to be minimised: n x 2."""
-    pairs = [(math.log10(record.weights), 1 - record.accuracy) for record in records]
+def objectives(trials: Sequence[CompletedTrial]) -> np.ndarray:
+    """(log10 weights, 1 - accuracy), both to be minimised: n x 2."""
+    pairs = [(math.log10(trial.weights), 1 - trial.accuracy) for trial in trials]
     return np.array(pairs, dtype=float).reshape(-1, 2)
 
 
-def pareto_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials that no other beats in accuracy and weights, by ascending weights.
+def pareto_front(records: Sequence[TrialRecord]) -> list[CompletedTrial]:
+    """The front of a run's complete trials, by ascending weights; half-trained and failed ones enter no front."""
+    return nondominated(completed_trials(records))
+
+
+def nondominated(trials: Sequence[CompletedTrial]) -> list[CompletedTrial]:
+    """The trials that no other beats in accuracy and weights, by ascending weights.
 
     Of trials with equal accuracy and equal weights the first is kept.
     """
-    finished = complete(records)
-    if not finished:
+    if not trials:
         return []
-    kept = moocore.is_nondominated(objectives(finished))
-    front = [record for record, on_front in zip(finished, kept, strict=True) if on_front]
-    return sorted(front, key=lambda record: record.weights)
+    kept = moocore.is_nondominated(objectives(trials))
+    front = [trial for trial, on_front in zip(trials, kept, strict=True) if on_front]
+    return sorted(front, key=lambda trial: trial.weights)
 
 
 def reference_weights(records: Sequence[TrialRecord], max_weights: int | None) -> int:
-    """The weights of the reference point: the search's budget, else the heaviest trial."""
+    """The weights of the reference point: the search's budget, or the heaviest trial's if there is no budget."""
     return max_weights or max((record.weights for record in records), default=1)
 
 
-def hypervolume(records: Sequence[TrialRecord], weights: int) -> float:
-    """Area that the front dominates, in accuracy x decades of weights.
+def hypervolume(trials: Sequence[CompletedTrial], weights: int) -> float:
+    """Area that the trials dominate, in accuracy x decades of weights; 0 without trials.
 
     Args:
-        records: trials; those without a final accuracy count nothing.
+        trials: on a front or not.
         weights: of the reference point, whose accuracy is 0.
     """
-    finished = complete(records)
-    return float(moocore.hypervolume(objectives(finished), ref=(math.log10(weights), 1.0))) if finished else 0.0
+    return float(moocore.hypervolume(objectives(trials), ref=(math.log10(weights), 1.0))) if trials else 0.0
 
 
-def hypervolume_over_trials(records: Sequence[TrialRecord], weights: int) -> list[float]:
-    """The hypervolume after each complete trial, in the order in which they finished."""
-    finished = sorted(complete(records), key=lambda record: (record.finished or 0, record.number))
+def hypervolume_over_trials(trials: Sequence[CompletedTrial], weights: int) -> list[float]:
+    """The hypervolume after each trial, in the order in which they finished."""
     values, front = [], []
-    for record in finished:
-        front = pareto_front([*front, record])
+    for trial in sorted(trials, key=lambda trial: (trial.finished or 0, trial.number)):
+        front = nondominated([*front, trial])
         values.append(hypervolume(front, weights))
     return values

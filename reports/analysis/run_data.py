@@ -10,15 +10,15 @@ from mgnas.errors import UserError
 
 from ...search.config import SearchConfig
 from ...search.storage.run_directory import RunDirectory
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ...space.search_space import SearchSpace
 from ..deploy.latency import LatencyMeter
 from ..deploy.retraining import Retrained, load_retrained
 from .expected_accuracy import Expected, expected_accuracies
-from .pareto import complete, pareto_front
+from .pareto import pareto_front
 
 LATENCY_SECONDS = 8.0
-"""Time that a report may take to measure latencies that are not known yet; the next one measures the rest."""
+"""Time that a report spends on measuring new latencies; the next report measures the rest."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class RunData:
         elapsed: seconds of searching.
         retrained: trial number -> what full trainings gave.
         expected: trial number -> what another training is expected to give; empty if too few trials are complete.
-        latencies: trial number -> batch -> milliseconds, of networks of the front.
-        machine: that latencies were measured on.
+        latencies: trial number -> batch -> milliseconds, for networks of the front.
+        machine: on which latencies were measured.
     """
 
     name: str
@@ -50,11 +50,13 @@ class RunData:
     machine: str
 
     @property
-    def finished(self) -> list[TrialRecord]:
-        return complete(self.records)
+    def finished(self) -> list[CompletedTrial]:
+        """Its complete trials."""
+        return completed_trials(self.records)
 
     @property
-    def front(self) -> list[TrialRecord]:
+    def front(self) -> list[CompletedTrial]:
+        """By ascending weights."""
         return pareto_front(self.records)
 
     @property
@@ -63,7 +65,7 @@ class RunData:
 
 
 def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -> RunData:
-    """Everything that is known of a run; latencies of its front are measured if they are not known.
+    """Everything that is known of a run; new latencies of its front are measured.
 
     Args:
         run: finished or not.
@@ -75,8 +77,8 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
     records = run.load()
     meter = LatencyMeter(run.path / "latency.json")
     try:
-        expected = expected_accuracies(records)
-    except UserError:  # Too few trials: the report says so in its place.
+        expected = expected_accuracies(completed_trials(records))
+    except UserError:  # Too few trials: the page says in its place how lucky the best results may be.
         expected = {}
     return RunData(
         run.path.resolve().name,
@@ -93,6 +95,6 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
 
 
 def distinct_names(runs: Sequence[RunData]) -> list[str]:
-    """The runs' names; with their parent folders where two are called the same."""
+    """The runs' names; runs of the same name get that of the parent folder in front."""
     names = [run.name for run in runs]
     return ["/".join(run.path.resolve().parts[-2:]) if names.count(run.name) > 1 else run.name for run in runs]

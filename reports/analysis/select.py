@@ -1,18 +1,18 @@
-"""Choosing one network: what keeps the constraints, which of these is preferred, and what its neighbours would cost."""
+"""Choosing one network: which keep the constraints, which of them is preferred, and what its neighbours would cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mgnas.errors import UserError
 
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ..deploy.latency import LatencyMeter
 from .expected_accuracy import Expected, expected_accuracies
-from .pareto import complete, pareto_front
+from .pareto import nondominated
 
 Preference = Literal["knee", "accuracy", "weights", "expected"]
 
@@ -44,25 +44,25 @@ class Choice:
 
     Args:
         record: the trial.
-        front: of all trials that keep the constraints, by ascending weights; the chosen one among them.
+        front: of all trials that keep the constraints, by ascending weights; the chosen one is among them.
         why: in words.
-        expected: what another training is expected to give, by trial number; empty unless that was asked for.
+        expected: trial number -> what another training is expected to give; empty unless that was preferred.
     """
 
-    record: TrialRecord
-    front: list[TrialRecord]
+    record: CompletedTrial
+    front: list[CompletedTrial]
     why: str
     expected: dict[int, Expected]
 
-    def neighbours(self) -> list[tuple[TrialRecord, str]]:
+    def neighbours(self) -> list[tuple[CompletedTrial, str]]:
         """The next lighter and the next heavier network of the front, and what they would cost or give."""
-        place = self.front.index(self.record)
-        around = [self.front[i] for i in (place - 1, place + 1) if 0 <= i < len(self.front)]
-        return [(other, exchange(self.record, other)) for other in around]
+        index = self.front.index(self.record)
+        neighbours = [self.front[i] for i in (index - 1, index + 1) if 0 <= i < len(self.front)]
+        return [(other, exchange(self.record, other)) for other in neighbours]
 
 
-def exchange(chosen: TrialRecord, other: TrialRecord) -> str:
-    """What taking the other network instead would change: `-1,200 weights (-31 %), -0.35 points of accuracy`."""
+def exchange(chosen: CompletedTrial, other: CompletedTrial) -> str:
+    """What the other network would change: `-1,200 weights (-31 %), -0.35 points of accuracy`."""
     weights, points = other.weights - chosen.weights, 100 * (other.accuracy - chosen.accuracy)
     share = 100 * weights / chosen.weights
     return f"{weights:+,} weights ({share:+.0f} %), {points:+.2f} points of accuracy"
@@ -76,121 +76,150 @@ def select(
 ) -> Choice:
     """The complete trial that keeps the constraints and is preferred.
 
-    Without limits other than weights and accuracy that is one of the run's front; MACs, latencies and sizes may rule
-    out parts of it, and what they leave has a front of its own.
+    If only weights and accuracy are limited, it is one of the run's front. Limits of MACs, latencies and sizes may rule
+    out parts of that front; the trials that they leave have a front of their own.
 
     Args:
         records: all trials of a run.
         constraints: what to keep.
         prefer: `accuracy`: the most accurate. `weights`: the lightest. `knee`: where more weights stop paying, the
             point farthest above the line between the ends of the run's front (accuracy against log weights).
-            `expected`: the one of which another training is expected to be best; the others take each trial's accuracy
-            for its word.
+            `expected`: the one whose network is expected to be best if trained again. The first three believe the
+            accuracy that each trial reached.
         meter: measures latencies and sizes.
 
     Raises:
         UserError: no trial is complete, or none keeps the constraints.
     """
-    front = pareto_front(records)
+    trials = completed_trials(records)
+    front = nondominated(trials)
     if not front:
         raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
     meter = meter or LatencyMeter()
-    allowed = _affordable(complete(records), front, constraints)
-    expected = expected_accuracies(records) if prefer == "expected" else {}
-
-    def score(record: TrialRecord) -> tuple[float, float]:
-        if prefer == "expected":
-            return expected[record.number].accuracy, -record.weights
-        if prefer == "weights":
-            return -record.weights, record.accuracy
-        return (record.accuracy if prefer == "accuracy" else height_above_chord(record, front)), -record.weights
-
-    chosen = _first_that_keeps(sorted(allowed, key=score, reverse=True), constraints, meter)
+    allowed = _affordable(trials, front, constraints)
+    expected = expected_accuracies(trials) if prefer == "expected" else {}
+    chosen = _first_that_keeps(by_preference(allowed, front, prefer, expected), constraints, meter)
     kept = _front_around(chosen, allowed, constraints, meter)
     return Choice(chosen, kept, _why(chosen, front, prefer, len(allowed), expected), expected)
 
 
-def _affordable(finished: list[TrialRecord], front: list[TrialRecord], constraints: Constraints) -> list[TrialRecord]:
-    """The trials that keep what is known without measuring.
+def by_preference(
+    trials: Sequence[CompletedTrial],
+    front: Sequence[CompletedTrial],
+    prefer: Preference,
+    expected: Mapping[int, Expected],
+) -> list[CompletedTrial]:
+    """The trials, the preferred one first.
+
+    Args:
+        trials: some or all of a run.
+        front: of the whole run, by ascending weights.
+        prefer: as for `select`.
+        expected: of these trials by number; only read if `prefer` is `expected`.
+    """
+
+    def score(trial: CompletedTrial) -> tuple[float, float]:
+        if prefer == "weights":
+            return -trial.weights, trial.accuracy
+        if prefer == "accuracy":
+            return trial.accuracy, -trial.weights
+        if prefer == "expected":
+            return expected[trial.number].accuracy, -trial.weights
+        return height_above_chord(trial, front), -trial.weights
+
+    return sorted(trials, key=score, reverse=True)
+
+
+def _affordable(
+    trials: Sequence[CompletedTrial], front: Sequence[CompletedTrial], constraints: Constraints
+) -> list[CompletedTrial]:
+    """The trials that keep the limits of weights, MACs and accuracy, which need no measurement.
 
     Raises:
-        UserError: none does; it names the limit and the best that there is.
+        UserError: none does; it names the limit and the best value that there is.
     """
-    light = [r for r in finished if constraints.max_weights is None or r.weights <= constraints.max_weights]
+    light = [t for t in trials if constraints.max_weights is None or t.weights <= constraints.max_weights]
     if not light:
         smallest = f"the smallest of the {len(front)} on the front has {front[0].weights:,}"
         raise UserError(f"--max-weights: no network has at most {constraints.max_weights:,} weights; {smallest}")
-    cheap = [r for r in light if constraints.max_macs is None or r.candidate.macs <= constraints.max_macs]
+    cheap = [t for t in light if constraints.max_macs is None or t.macs <= constraints.max_macs]
     if not cheap:
-        least = min(record.candidate.macs for record in light)
-        raise UserError(f"--max-macs: no network has at most {constraints.max_macs:,} MACs; the least is {least:,}")
-    good = [r for r in cheap if constraints.min_accuracy is None or r.accuracy >= constraints.min_accuracy]
+        fewest = min(trial.macs for trial in light)
+        raise UserError(f"--max-macs: no network has at most {constraints.max_macs:,} MACs; the least is {fewest:,}")
+    good = [t for t in cheap if constraints.min_accuracy is None or t.accuracy >= constraints.min_accuracy]
     if not good:
         limits = {"weights": constraints.max_weights, "MACs": constraints.max_macs}
         given = " and ".join(f"{limit:,} {name}" for name, limit in limits.items() if limit is not None)
-        best = f"the best{f' within {given}' if given else ''} has {max(record.accuracy for record in cheap):.4f}"
+        best = f"the best{f' within {given}' if given else ''} has {max(trial.accuracy for trial in cheap):.4f}"
         raise UserError(f"--min-accuracy: no network reaches {constraints.min_accuracy:g}; {best}")
     return good
 
 
-def _measures(constraints: Constraints) -> list[tuple[str, float, str, Callable[[LatencyMeter, TrialRecord], float]]]:
-    """Option, limit, unit and measurement of every constraint that only a measurement can check; cheap ones first."""
+@dataclass(frozen=True)
+class _MeasuredLimit:
+    """A constraint that only a measurement can check."""
+
+    option: str
+    limit: float
+    unit: str
+    measure: Callable[[LatencyMeter, CompletedTrial], float]
+
+
+def _measured_limits(constraints: Constraints) -> list[_MeasuredLimit]:
+    """Those that are given, in ascending order of what the measurement costs."""
     return [
-        (option, limit, unit, measure)
+        _MeasuredLimit(option, limit, unit, measure)
         for option, limit, unit, measure in (
-            ("--max-size", constraints.max_size, "bytes", lambda m, r: m.size(r.candidate)),
-            ("--max-latency", constraints.max_latency, "ms", lambda m, r: m.latencies(r.candidate)[1]),
-            ("--max-latency-32", constraints.max_latency_32, "ms", lambda m, r: m.latencies(r.candidate)[32]),
+            ("--max-size", constraints.max_size, "bytes", lambda m, t: m.size(t.candidate)),
+            ("--max-latency", constraints.max_latency, "ms", lambda m, t: m.latencies(t.candidate)[1]),
+            ("--max-latency-32", constraints.max_latency_32, "ms", lambda m, t: m.latencies(t.candidate)[32]),
         )
         if limit is not None
     ]
 
 
-def _first_that_keeps(ordered: list[TrialRecord], constraints: Constraints, meter: LatencyMeter) -> TrialRecord:
-    """The first trial that keeps what must be measured; no more are measured than needed.
+def _first_that_keeps(
+    ordered: Sequence[CompletedTrial], constraints: Constraints, meter: LatencyMeter
+) -> CompletedTrial:
+    """The first trial that keeps the measured limits; trials after it are not measured.
 
     Raises:
         UserError: none does.
     """
-    least: dict[str, float] = {}
-    for record in ordered:
-        for option, limit, _, measure in _measures(constraints):
-            amount = measure(meter, record)
-            least[option] = min(amount, least.get(option, math.inf))
-            if amount > limit:
+    limits = _measured_limits(constraints)
+    smallest = {limit.option: math.inf for limit in limits}
+    for trial in ordered:
+        for limit in limits:
+            amount = limit.measure(meter, trial)
+            smallest[limit.option] = min(amount, smallest[limit.option])
+            if amount > limit.limit:
                 break
         else:
-            return record
-    # What keeps one limit is checked against the next, so the first that nothing keeps is the one that rules all out.
-    option, limit, unit = next(
-        (option, limit, unit) for option, limit, unit, _ in _measures(constraints) if least[option] > limit
-    )
-    found = f"the least of those that keep the other limits is {least[option]:,.4g}"
-    raise UserError(f"{option}: no network keeps {limit:,g} {unit}; {found}")
+            return trial
+    # Only trials that keep a limit are checked against the next one, so the first that none keeps rules out all.
+    limit = next(limit for limit in limits if smallest[limit.option] > limit.limit)
+    best = f"the least of those that keep the other limits is {smallest[limit.option]:,.4g}"
+    raise UserError(f"{limit.option}: no network keeps {limit.limit:,g} {limit.unit}; {best}")
 
 
 def _front_around(
-    chosen: TrialRecord, allowed: list[TrialRecord], constraints: Constraints, meter: LatencyMeter
-) -> list[TrialRecord]:
-    """The front of what keeps all constraints, with the chosen trial in it.
+    chosen: CompletedTrial, allowed: Sequence[CompletedTrial], constraints: Constraints, meter: LatencyMeter
+) -> list[CompletedTrial]:
+    """The front of the trials that keep all constraints, with the chosen trial in it.
 
-    Only trials that would be on the front are measured: whoever breaks a limit makes room for the next.
+    Only trials that would be on the front are measured. Each one that breaks a limit makes room for others.
     """
-    left = list(allowed)
+    limits, remaining = _measured_limits(constraints), list(allowed)
     while True:
-        front = pareto_front(left)
-        broken = [
-            record
-            for record in front
-            if any(measure(meter, record) > limit for _, limit, _, measure in _measures(constraints))
-        ]
+        front = nondominated(remaining)
+        broken = {trial.number for trial in front if any(limit.measure(meter, trial) > limit.limit for limit in limits)}
         if not broken:
             break
-        left = [record for record in left if record not in broken]
-    return sorted(front if chosen in front else [*front, chosen], key=lambda record: record.weights)
+        remaining = [trial for trial in remaining if trial.number not in broken]
+    return sorted(front if chosen in front else [*front, chosen], key=lambda trial: trial.weights)
 
 
-def height_above_chord(record: TrialRecord, front: Sequence[TrialRecord]) -> float:
+def height_above_chord(trial: CompletedTrial, front: Sequence[CompletedTrial]) -> float:
     """How far a trial lies above the line between the front's ends, both axes scaled to 0..1.
 
     Axes are log weights and accuracy; `front` is sorted by weights. Zero for a front of one point.
@@ -198,13 +227,17 @@ def height_above_chord(record: TrialRecord, front: Sequence[TrialRecord]) -> flo
     first, last = front[0], front[-1]
     if first.weights == last.weights:
         return 0.0
-    along = math.log(record.weights / first.weights) / math.log(last.weights / first.weights)
-    up = (record.accuracy - first.accuracy) / (last.accuracy - first.accuracy)
+    along = math.log(trial.weights / first.weights) / math.log(last.weights / first.weights)
+    up = (trial.accuracy - first.accuracy) / (last.accuracy - first.accuracy)
     return up - along
 
 
 def _why(
-    chosen: TrialRecord, front: list[TrialRecord], prefer: Preference, count: int, expected: dict[int, Expected]
+    chosen: CompletedTrial,
+    front: Sequence[CompletedTrial],
+    prefer: Preference,
+    count: int,
+    expected: Mapping[int, Expected],
 ) -> str:
     among = f"of the {count} trials that keep the limits" if count > 1 else "the only one that keeps the limits"
     if prefer == "expected":

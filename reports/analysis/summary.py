@@ -10,7 +10,7 @@ from ...search.data.dataset import DataSettings, load_dataset
 from ...search.trial_record import TrialRecord, TrialState
 from .run_data import RunData
 
-# Published training images of the sets that have a name, so that a report never downloads one.
+# Training images of the data sets that have a name, so that a report never downloads one.
 _TRAINING_IMAGES = {
     "digits": 1_437,
     "cifar10": 50_000,
@@ -26,26 +26,22 @@ class ComputeCost:
 
     Args:
         epochs: trained in all trials.
-        wasted_epochs: of these, in trials that failed or rest unfinished.
-        training_hours: training time summed over all trials.
-        device_hours: that times the CPU cores, or GPUs, of a trial.
+        wasted_epochs: of these, in trials that failed or are paused.
+        device_hours: training time summed over all trials, times the CPU cores, or GPUs, of a trial.
         device: what `device_hours` counts.
-        images_per_second: through training, evaluation included, per trial; None if nothing was timed, or the number of
-            images is not known.
-        wall_hours: of searching.
+        images_per_second: that a trial trains on, evaluation included in the time; None if nothing was timed, or the
+            number of images is not known.
     """
 
     epochs: int
     wasted_epochs: int
-    training_hours: float
     device_hours: float
     device: str
     images_per_second: float | None
-    wall_hours: float
 
 
 def compute_cost(run: RunData) -> ComputeCost:
-    """What the search took: time and the figures that energy follows from."""
+    """What the search took: time, and what its energy can be estimated from."""
     resources = run.config.resources
     epochs = sum(len(record.curve) for record in run.records)
     unfinished = [r for r in run.records if r.state in (TrialState.FAILED, TrialState.PAUSED)]
@@ -56,16 +52,14 @@ def compute_cost(run: RunData) -> ComputeCost:
     return ComputeCost(
         epochs,
         sum(len(record.curve) for record in unfinished),
-        seconds / 3600,
         seconds / 3600 * (resources.gpus_per_trial if on_gpu else resources.cpus_per_trial),
         "GPU" if on_gpu else "CPU core",
         timed * images / seconds if images and seconds > 0 else None,
-        run.elapsed / 3600,
     )
 
 
 def training_images(data: DataSettings) -> int | None:
-    """Images of one epoch of a trial; None if they cannot be counted here."""
+    """Images of one epoch of a trial; None if the data set cannot be read here."""
     if data.name in _TRAINING_IMAGES:
         total = _TRAINING_IMAGES[data.name]
         kept = total if data.train_images is None else min(data.train_images, total)
@@ -83,17 +77,10 @@ def states_in_words(records: list[TrialRecord]) -> str:
     return ", ".join([f"{len(records)} trials", f"{counts[TrialState.COMPLETE]} complete", *reversed(shown)])
 
 
-def stopped(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Trials that were paused at some time, whatever became of them later."""
+def ever_paused(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Trials that were paused at least once, now or before."""
     return [record for record in records if record.decisions]
 
 
 def failed(records: list[TrialRecord]) -> list[TrialRecord]:
     return [record for record in records if record.state is TrialState.FAILED]
-
-
-def clock(seconds: float) -> str:
-    """75 -> `1:15 min`, 3700 -> `1:01:40 h`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d} h" if hours else f"{minutes}:{rest:02d} min"

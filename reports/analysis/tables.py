@@ -8,51 +8,51 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial
 from ..deploy.retraining import Retrained
 
 COLUMNS = ("weights", "accuracy", "macs", "trial", "network", "id", "seeds", "retrained_accuracy", "retrained_sd")
 
 
-def front_rows(front: Sequence[TrialRecord], retrained: Mapping[int, Retrained] = {}) -> list[dict[str, Any]]:
+def front_rows(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] = {}) -> list[dict[str, Any]]:
     """One row per network of the front, by ascending weights; accuracies as fractions, MACs per image.
 
     Args:
         front: its trials.
-        retrained: trial number -> full trainings; their columns are empty where there are none.
+        retrained: trial number -> full trainings; the columns of a trial without any are empty.
     """
-    return [_row(record, retrained.get(record.number)) for record in front]
+    return [_row(trial, retrained.get(trial.number)) for trial in front]
 
 
-def _row(record: TrialRecord, retrained: Retrained | None) -> dict[str, Any]:
-    spread = retrained and retrained.spread
+def _row(trial: CompletedTrial, retrained: Retrained | None) -> dict[str, Any]:
+    std = retrained.std if retrained else None
     return {
-        "weights": record.weights,
-        "accuracy": round(record.accuracy, 6),
-        "macs": record.candidate.macs,
-        "trial": record.number,
-        "network": record.candidate.architecture.describe(),
-        "id": record.candidate.id,
-        "seeds": retrained and len(retrained.accuracies),
-        "retrained_accuracy": retrained and round(retrained.mean, 6),
-        "retrained_sd": None if spread is None else round(spread, 6),
+        "weights": trial.weights,
+        "accuracy": round(trial.accuracy, 6),
+        "macs": trial.macs,
+        "trial": trial.number,
+        "network": trial.architecture.describe(),
+        "id": trial.candidate.id,
+        "seeds": len(retrained.accuracies) if retrained else None,
+        "retrained_accuracy": round(retrained.mean, 6) if retrained else None,
+        "retrained_sd": None if std is None else round(std, 6),
     }
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Comma-separated, with a header."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list[str](COLUMNS), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def as_json(front: Sequence[TrialRecord], retrained: Mapping[int, Retrained] = {}) -> str:
+def as_json(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] = {}) -> str:
     """The rows with each network's full config and learning curve."""
     rows = front_rows(front, retrained)
-    for row, record in zip(rows, front, strict=True):
-        row |= record.candidate.to_dict() | {"curve": record.curve, "seconds": round(record.seconds, 3)}
+    for row, trial in zip(rows, front, strict=True):
+        row |= trial.candidate.to_dict() | {"curve": trial.curve, "seconds": round(trial.seconds, 3)}
     return json.dumps(rows, indent=2) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""A trained network as a user has it: raw images in, classes out; and its file.
+"""A trained network as a user has it: raw images in, classes out. And the files that it is kept in:
 
-model.pt             architecture, normalisation, class names and weights; read with `weights_only=True`
-model.safetensors    the same, as `mgnas export --to safetensors` writes it
+    model.pt             architecture, normalisation, class names and weights; read with `weights_only=True`
+    model.safetensors    the same, as `mgnas export --to safetensors` writes it
 
 Neither format can run code when it is read. Importing this module imports neither Ray nor Optuna.
 """
@@ -28,7 +28,7 @@ from ...search.training.trainer import UNREADABLE, Trainer
 
 MODEL_FILE = "model.pt"
 METADATA = "mgnas"
-"""Key of a safetensors file's metadata: all but the weights, as JSON."""
+"""Key in a safetensors file's metadata; its value is everything but the weights, as JSON."""
 
 _BATCH = 256
 
@@ -42,6 +42,9 @@ class Classifier(nn.Module):
         class_names: one for each class; default: the classes' numbers.
         image_size: pixels per side of the images it was trained on; None: not known.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def predict(self, images: Tensor | np.ndarray) -> Tensor:
-        """Classify images, some hundred at a time, on the device that the network is on.
+        """Classify images, 256 at a time, on the device that the network is on.
 
         Args:
             images: uint8, n x channels x h x w, a tensor or an array.
@@ -79,16 +82,16 @@ class Classifier(nn.Module):
         images = torch.as_tensor(images)
         channels = self.config.in_channels
         if images.dtype is not torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
-            found = f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
-            raise UserError(f"predict: expected uint8 images of shape n x {channels} x h x w, got {found}")
+            given = f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
+            raise UserError(f"predict: expected uint8 images of shape n x {channels} x h x w, got {given}")
         self.eval()
-        # NOTE: split gives one empty part of an empty tensor, which a network cannot average over.
+        # NOTE: split makes one empty part of an empty tensor, and a network cannot average over an empty part.
         parts = images.split(_BATCH) if len(images) else ()
-        found = [self(part.to(self.mean.device)).argmax(dim=1).cpu() for part in parts]
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+        classes = [self(part.to(self.mean.device)).argmax(dim=1).cpu() for part in parts]
+        return torch.cat(classes) if classes else torch.empty(0, dtype=torch.int64)
 
     def metadata(self) -> dict[str, Any]:
-        """All but the weights, as plain values; `from_metadata` reads it back."""
+        """Everything but the weights, as plain values; `from_metadata` reads it back."""
         return {
             "architecture": self.config.to_dict(),
             "normalisation": {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()},
@@ -107,11 +110,11 @@ class Classifier(nn.Module):
 def save_model(
     run: Trainer, folder: str | os.PathLike, class_names: Sequence[str] = (), image_size: int | None = None
 ) -> Path:
-    """Write the run's network into `folder`/model.pt, atomically.
+    """Write the network of a training into `folder`/model.pt, atomically.
 
     Args:
         run: the training.
-        folder: is there.
+        folder: must exist.
         class_names: one for each class; default: the classes' numbers.
         image_size: pixels per side of its images.
 
@@ -138,8 +141,8 @@ def load_model(path: str | os.PathLike) -> Classifier:
     """
     file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.is_file():
-        wanted = file if file.suffix else file / MODEL_FILE
-        raise UserError(f"{wanted}: no such model; `mgnas train` writes one")
+        expected = file if file.suffix else file / MODEL_FILE
+        raise UserError(f"{expected}: no such model; `mgnas train` writes one")
     try:
         model = _from_safetensors(file) if file.suffix == ".safetensors" else _from_checkpoint(file)
     except UNREADABLE:

@@ -1,9 +1,9 @@
 """Trained networks for use without mgnas: ONNX, a torch.export program, safetensors.
 
-Every export takes raw uint8 images, n x channels x h x w for any n, and gives n x classes logits; it is run on real
-images and compared with the PyTorch network before it gets its name. ONNX and torch.export hold the computation, with
-the normalisation in front and batch norms folded where that is exact (folding.py). safetensors holds the weights as
-they are, for `mgnas.load`.
+An export takes raw uint8 images, n x channels x h x w for any n, and gives logits, n x classes. Before it gets its
+name it is run on real images and compared with the PyTorch network. ONNX and torch.export hold the computation, with
+the normalisation in front and batch norms folded where that is exact (folding.py). safetensors holds the unchanged
+weights, for `mgnas.load`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -33,7 +33,7 @@ from .folding import fold_batch_norms
 Format = Literal["onnx", "torch-export", "safetensors"]
 FILES: dict[str, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
 TOLERANCE = 1e-4
-"""Largest difference of a logit that passes for rounding in another order, not for another computation."""
+"""Largest difference of a logit that counts as rounding; a larger one means another computation."""
 
 _BATCH = 64
 
@@ -68,7 +68,7 @@ def export_model(
     Args:
         model: the trained network.
         kind: what to write.
-        file: where to; replaced if it exists.
+        file: where to write; replaced if it exists.
         images: real ones to compare on, uint8 n x channels x h x w.
         tolerance: largest difference of a logit.
 
@@ -80,13 +80,16 @@ def export_model(
         folded = _WRITERS[kind](model, temporary, images)
         difference = largest_difference(model, _RUNNERS[kind](temporary), images)
         if not difference <= tolerance:
-            found = f"the exported network's logits differ by up to {difference:.2g} on {len(images)} images"
-            raise UserError(f"{file}: not written: {found}, more than --tolerance {tolerance:g}")
+            measured = f"the exported network's logits differ by up to {difference:.2g} on {len(images)} images"
+            raise UserError(f"{file}: not written: {measured}, more than --tolerance {tolerance:g}")
     return Export(file.name, file.stat().st_size, difference, len(images), folded)
 
 
 def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
-    """Over all logits of these images, one of them alone and the others in batches; infinite if one is not finite."""
+    """The largest difference of a logit over these images; infinite if a logit is not finite.
+
+    The first image is run alone and the others in batches, so that both a single image and several are covered.
+    """
     largest = 0.0
     cuts = [0, *range(1, len(images), _BATCH), len(images)]
     for start, end in pairwise(cuts):
@@ -100,7 +103,7 @@ def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarra
 
 @contextmanager
 def _new_file(file: Path) -> Iterator[Path]:
-    """A temporary file beside `file`, which takes its name if all goes well.
+    """A temporary file beside `file`, which replaces `file` unless an error is raised.
 
     Raises:
         UserError: it cannot be written.
@@ -121,7 +124,7 @@ def _new_file(file: Path) -> Iterator[Path]:
 
 
 def _metadata(model: Classifier) -> dict[str, str]:
-    """What every format carries along: the class names by themselves, and all that `mgnas.load` needs."""
+    """What every format carries besides the weights: for its users in plain words, and for `mgnas.load` as JSON."""
     return {
         "class_names": json.dumps(list(model.class_names), ensure_ascii=False),
         "input": "images: uint8, batch x channels x height x width, raw pixels 0 to 255",
@@ -130,14 +133,14 @@ def _metadata(model: Classifier) -> dict[str, str]:
     }
 
 
-def needs(package: str) -> UserError:
+def needs(error: ImportError) -> UserError:
     """The error for a package of the extra `export` that is not installed."""
-    return UserError(f"export: needs {package}; pip install 'mgnas[export]'")
+    return UserError(f"export: needs {error.name}; pip install 'mgnas[export]'")
 
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Without the exporters' progress and their advice to their own developers."""
+    """Context in which the exporters neither report progress nor advise their own developers."""
     names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._export")
     before = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():
@@ -156,7 +159,7 @@ def _deployable(model: Classifier, images: np.ndarray) -> tuple[nn.Module, torch
     network, folded = fold_batch_norms(model.network)
     deployable = Classifier(model.config, model.mean.flatten().tolist(), model.std.flatten().tolist())
     deployable.network = network
-    # NOTE: torch.export takes sizes of 0 and 1 for constants, so the example has two images.
+    # NOTE: torch.export treats a size of 0 or 1 as a constant, so the example has two images.
     example = torch.from_numpy(np.resize(images, (2, *images.shape[1:])))
     return deployable.eval(), example, folded
 
@@ -164,9 +167,9 @@ def _deployable(model: Classifier, images: np.ndarray) -> tuple[nn.Module, torch
 def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> int:
     try:
         import onnx
-        import onnxscript  # noqa: F401 - torch.onnx needs it, and would say so less clearly
+        import onnxscript  # noqa: F401 - torch.onnx needs it; its own message would be less clear
     except ImportError as error:
-        raise needs(error.name) from None
+        raise needs(error) from None
     network, example, folded = _deployable(model, images)
     with quiet_exporter():
         program = torch.onnx.export(
@@ -178,8 +181,9 @@ def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> int:
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
+    assert program is not None  # It is None only with dynamo=False.
     proto = program.model_proto
-    # The exporter's notes on where each node comes from: paths of this machine, and most of a small network's file.
+    # The exporter notes the source of each node: paths of this machine, which make up most of a small network's file.
     for part in (proto.graph, *proto.functions):
         for node in part.node:
             del node.metadata_props[:]
@@ -207,7 +211,7 @@ def _write_safetensors(model: Classifier, file: Path, images: np.ndarray) -> int
 
 
 def as_safetensors(model: Classifier) -> bytes:
-    """The weights and what `mgnas.load` needs beside them.
+    """A safetensors file's bytes: the weights, and as metadata what `mgnas.load` needs besides them.
 
     Raises:
         UserError: safetensors is not installed.
@@ -215,7 +219,7 @@ def as_safetensors(model: Classifier) -> bytes:
     try:
         from safetensors.torch import save
     except ImportError as error:
-        raise needs(error.name) from None
+        raise needs(error) from None
     return save({name: value.contiguous() for name, value in model.state_dict().items()}, _metadata(model))
 
 
@@ -228,11 +232,11 @@ def onnx_runner(file: Path) -> Callable[[np.ndarray], np.ndarray]:
     try:
         import onnxruntime
     except ImportError as error:
-        raise needs(error.name) from None
+        raise needs(error) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(["logits"], {"images": images})[0]
+    return lambda images: np.asarray(session.run(["logits"], {"images": images})[0])
 
 
 def _run_torch_export(file: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -257,7 +261,7 @@ _RUNNERS: dict[str, Callable] = {
 }
 
 
-def accuracy(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: Sequence[int]) -> float:
+def accuracy(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
     """Share of these images whose largest logit is their label's."""
-    found = [run(np.ascontiguousarray(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)]
-    return float((np.concatenate(found).argmax(axis=1) == np.asarray(labels)).mean())
+    logits = [run(np.ascontiguousarray(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)]
+    return float((np.concatenate(logits).argmax(axis=1) == labels).mean())

@@ -21,7 +21,7 @@ from ...search.data.dataset import DataSettings, ImageDataset, load_dataset
 from ...search.training.execution import Execution
 from ...search.training.precision import Precision
 from ...search.training.trainer import DamagedCheckpointError, EpochResult, Trainer, TrainingDivergedError
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .classifier import MODEL_FILE, save_model
 from .model_card import RESULT_FILE, write_card
@@ -50,8 +50,7 @@ class FinalTraining:
         """Read the YAML file that `mgnas select` wrote, or one written by hand with the same keys.
 
         Raises:
-            UserError: no such file, not YAML, an unknown or missing key, a wrong value, a network that does not
-                fit the data.
+            UserError: no such file, not YAML, an unknown or missing key, or a wrong value.
         """
         file, content = str(path), read_yaml(path)
         for key in content:
@@ -88,11 +87,13 @@ def train_fully(
     precision: Precision = "auto",
     execution: Execution = "eager",
 ) -> dict[str, Any]:
-    """Train, measure on the test images once, and save the model; continues where an earlier call was interrupted.
+    """Train, measure on the test images once, and save the model; an interrupted training is continued.
+
+    If there are test images, the validation images are trained on, too.
 
     Args:
-        task: what to train. Validation images are trained on too.
-        folder: where to keep checkpoint, model and result.
+        task: what to train.
+        folder: for checkpoint, model and result.
         device: `cpu` or `cuda`.
         on_epoch: called after each epoch.
         precision: the type to compute convolutions in.
@@ -102,14 +103,15 @@ def train_fully(
         what `result.json` holds.
 
     Raises:
-        UserError: the folder holds another training or cannot be written, the data cannot be used, the loss diverged.
+        UserError: the folder holds another training or cannot be written, the data cannot be used or do not fit the
+            network, or the loss diverged.
     """
     dataset = load_dataset(task.data)
     architecture = task.architecture
     if (architecture.num_classes, architecture.in_channels) != (dataset.num_classes, dataset.in_channels):
         fits = f"num_classes: {dataset.num_classes}, in_channels: {dataset.in_channels}"
         raise UserError(f"architecture: does not fit the data, which need {fits}")
-    # Without test images the validation images are the only unseen ones, and must stay so.
+    # Without test images the validation images are the only unseen ones, so they are not trained on.
     train = dataset.train if dataset.test is None else dataset.train + dataset.validation
     _claim(folder, task)
     checkpoint = folder / _CHECKPOINT
@@ -142,7 +144,7 @@ def train_fully(
 def _continued(
     task: FinalTraining, train: ImageDataset, checkpoint: Path, device: str, precision: Precision, execution: Execution
 ) -> Trainer:
-    """The training as its checkpoint has it; from the beginning if there is none, or none that can be used."""
+    """The training from its checkpoint on; from the beginning if there is no checkpoint, or a damaged one."""
 
     def fresh() -> Trainer:
         return Trainer(task.architecture, task.training, train, None, task.seed, device, precision, execution)
@@ -158,7 +160,11 @@ def _continued(
 
 
 def _claim(folder: Path, task: FinalTraining) -> None:
-    """Make the folder this task's; an interrupted training of the same task is continued, others are kept."""
+    """Make the folder this task's. Nothing is overwritten: a folder of another task is refused.
+
+    Raises:
+        UserError: the folder holds a trained model or another task's training, or cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,16 +177,16 @@ def _claim(folder: Path, task: FinalTraining) -> None:
         raise UserError(f"{folder}: holds another, unfinished training; choose another folder with --output")
 
 
-def selection(record: TrialRecord, run: str, data: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+def selection(trial: CompletedTrial, run: str, data: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     """What `mgnas train` takes: the chosen network with its data, recipe and origin.
 
     Args:
-        record: the chosen trial.
-        run: path of the run it comes from.
+        trial: the chosen one.
+        run: path of the run that it comes from.
         data: the data settings.
-        training: the recipe of the full training; settings that were searched come from the trial.
+        training: the recipe of the full training; the trial's own values replace those of searched settings.
     """
-    candidate = record.candidate
+    candidate = trial.candidate
     searched = {name: getattr(candidate.training, name) for name in candidate.searched_training_settings}
     return {
         "architecture": candidate.architecture.to_dict(),
@@ -188,8 +194,8 @@ def selection(record: TrialRecord, run: str, data: dict[str, Any], training: dic
         "data": data,
         "origin": {
             "run": run,
-            "trial": record.number,
-            "validation_accuracy": round(record.accuracy, 6),
+            "trial": trial.number,
+            "validation_accuracy": round(trial.accuracy, 6),
             "weights": candidate.weights,
             "macs": candidate.macs,
         },

@@ -1,4 +1,4 @@
-"""How long a network takes here, and how large its file is: what no formula says."""
+"""What only a measurement tells of a network: how long it takes on this machine, and how large its file is."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import torch
 from mgnas.errors import UserError
 from mgnas.files import write_text
 
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial
 from ...space.candidate import Candidate
 from .classifier import Classifier
 from .export import as_safetensors
 
 BATCHES = (1, 32)
-"""Images at a time that latencies are measured with."""
+"""Numbers of images for which latencies are measured."""
 
-_LEAST_RUNS, _MOST_RUNS, _SECONDS = 3, 50, 0.15
+_MIN_RUNS, _MAX_RUNS, _SECONDS = 3, 50, 0.15
 
 
 def machine() -> str:
-    """What a latency belongs to: processor, version."""
+    """On what latencies are measured here: processor, version."""
     name = platform.processor() or platform.machine()
     return f"one thread of {name}, PyTorch {torch.__version__}, float32"
 
@@ -35,8 +35,8 @@ def machine() -> str:
 def measure_latency(model: Classifier, image_size: int, batch: int) -> float:
     """Median milliseconds for `batch` images on one CPU thread, from uint8 images to logits.
 
-    One thread, because small networks gain nothing from more, and on a busy machine threads that wait for each other
-    say more about the others than about the network.
+    Small networks gain nothing from more threads. And on a busy machine, threads wait for each other, so the time would
+    tell more about the other processes than about the network.
     """
     images = torch.randint(0, 256, (batch, model.config.in_channels, image_size, image_size), dtype=torch.uint8)
     times: list[float] = []
@@ -44,7 +44,7 @@ def measure_latency(model: Classifier, image_size: int, batch: int) -> float:
     torch.set_num_threads(1)
     with torch.inference_mode():
         model.eval()(images)
-        while len(times) < _LEAST_RUNS or (sum(times) < _SECONDS and len(times) < _MOST_RUNS):
+        while len(times) < _MIN_RUNS or (sum(times) < _SECONDS and len(times) < _MAX_RUNS):
             start = time.perf_counter()
             model(images)
             times.append(time.perf_counter() - start)
@@ -53,10 +53,13 @@ def measure_latency(model: Classifier, image_size: int, batch: int) -> float:
 
 
 class LatencyMeter:
-    """Measures networks, with random weights, and remembers what it found.
+    """Measures networks with random weights, and remembers the results.
 
     Args:
-        file: where to remember latencies; those of another machine or version are measured anew. None: nowhere.
+        file: that keeps latencies; those of another machine or version are measured anew. None: they are not kept.
+
+    Raises:
+        UserError: the file is damaged.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -66,25 +69,23 @@ class LatencyMeter:
 
     def latencies(self, candidate: Candidate) -> dict[int, float]:
         """Batch -> milliseconds."""
-        key = f"{candidate.architecture.id} {candidate.image_size}"
+        key = _key(candidate)
         if key not in self._latencies:
             model = _untrained(candidate)
             self._latencies[key] = [round(measure_latency(model, candidate.image_size, b), 4) for b in BATCHES]
             self._remember()
         return dict(zip(BATCHES, self._latencies[key], strict=True))
 
-    def measured(self, records: Sequence[TrialRecord], seconds: float) -> dict[int, dict[int, float]]:
-        """Trial number -> latencies, of as many of these trials as can be measured in so many seconds.
+    def measured(self, trials: Sequence[CompletedTrial], seconds: float) -> dict[int, dict[int, float]]:
+        """Trial number -> latencies, of the trials that are remembered or can be measured within `seconds`.
 
-        The first, the last, and then those in the middle of the largest gaps come first.
+        The first and the last trial come first, then always the one in the middle of the largest gap.
         """
-        end, found = time.monotonic() + seconds, {}
-        for place in _spread_out(len(records)):
-            candidate = records[place].candidate
-            known = f"{candidate.architecture.id} {candidate.image_size}" in self._latencies
-            if known or time.monotonic() < end:
-                found[records[place].number] = self.latencies(candidate)
-        return found
+        end, latencies = time.monotonic() + seconds, {}
+        for trial in (trials[index] for index in _spread_out(len(trials))):
+            if _key(trial.candidate) in self._latencies or time.monotonic() < end:
+                latencies[trial.number] = self.latencies(trial.candidate)
+        return latencies
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the exported network (safetensors, float32)."""
@@ -97,16 +98,20 @@ class LatencyMeter:
             return {}
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
-            there, latencies = content["machine"], dict(content["milliseconds"])
+            measured_on, latencies = content["machine"], dict(content["milliseconds"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{self._file}: is damaged; delete it (it only spares measuring again)") from None
-        return latencies if there == self.machine else {}
+            raise UserError(f"{self._file}: is damaged; delete it, and latencies are measured again") from None
+        return latencies if measured_on == self.machine else {}
 
     def _remember(self) -> None:
         if self._file is None:
             return
         content = {"machine": self.machine, "batches": BATCHES, "milliseconds": self._latencies}
         write_text(self._file, json.dumps(content, indent=1) + "\n")
+
+
+def _key(candidate: Candidate) -> str:
+    return f"{candidate.architecture.id} {candidate.image_size}"
 
 
 def _untrained(candidate: Candidate) -> Classifier:
@@ -116,10 +121,9 @@ def _untrained(candidate: Candidate) -> Classifier:
 
 
 def _spread_out(count: int) -> list[int]:
-    """0 .. count - 1, every new one in the middle of the largest gap that the earlier ones leave."""
+    """The numbers 0 .. count - 1: the ends first, then always the middle of the largest gap between earlier ones."""
     order = list(dict.fromkeys([0, count - 1])) if count else []
     while len(order) < count:
-        placed = sorted(order)
-        gap, low = max((high - low, -low) for low, high in pairwise(placed))
+        gap, low = max((high - low, -low) for low, high in pairwise(sorted(order)))
         order.append(-low + gap // 2)
     return order

@@ -15,10 +15,11 @@ from mgnas.files import write_text
 from ...models.config import ArchitectureConfig
 
 RESULT_FILE, EXPORTS_FILE, CARD_FILE = "result.json", "exports.json", "model_card.md"
+_SEEDS_FILE = "spread.json"
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """What `mgnas train` found out about the network in this folder.
+    """What `mgnas train` measured of the network in this folder.
 
     Raises:
         UserError: there is no such file, or it is damaged.
@@ -27,7 +28,11 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_exports(folder: Path) -> dict[str, Any]:
-    """Kind of export -> what is known of it; empty if nothing was exported."""
+    """Kind of export -> what was measured of it; empty if nothing was exported.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     file = folder / EXPORTS_FILE
     return _read_json(file, "delete it and export again") if file.exists() else {}
 
@@ -45,34 +50,40 @@ def _read_json(file: Path, remedy: str) -> dict[str, Any]:
 
 
 def note_export(folder: Path, kind: str, facts: Mapping[str, Any]) -> None:
-    """Remember what an export showed, and bring the card up to date."""
+    """Remember what was measured of an export, and bring the card up to date."""
     exports = read_exports(folder) | {kind: dict(facts)}
     write_text(folder / EXPORTS_FILE, json.dumps(exports, indent=2) + "\n")
     write_card(folder)
 
 
-def write_card(folder: Path, others: Mapping[str, Any] | None = None) -> Path:
+def write_card(folder: Path, seeds: Mapping[str, Any] | None = None) -> Path:
     """Write `model_card.md`.
 
     Args:
         folder: of a trained network.
-        others: mean, spread and number of trainings of the same network with other seeds; default: what the folder's
-            `spread.json` says, which `mgnas retrain` writes.
+        seeds: what trainings of the same network with several seeds gave: `seeds` (their number), `mean` and `spread`
+            (standard deviation) of their accuracies. It is kept in the folder's `spread.json`, which is the default.
     """
     result, exports = read_result(folder), read_exports(folder)
-    if others is not None:
-        write_text(folder / "spread.json", json.dumps(dict(others)) + "\n")
-    elif (folder / "spread.json").exists():
-        others = _read_json(folder / "spread.json", "delete it")
+    if seeds is not None:
+        write_text(folder / _SEEDS_FILE, json.dumps(dict(seeds)) + "\n")
+    elif (folder / _SEEDS_FILE).exists():
+        seeds = _read_json(folder / _SEEDS_FILE, "delete it")
     path = folder / CARD_FILE
-    write_text(path, render_card(result, exports, others, folder.name))
+    write_text(path, render_card(result, exports, seeds, folder.name))
     return path
 
 
 def render_card(
-    result: Mapping[str, Any], exports: Mapping[str, Any], others: Mapping[str, Any] | None, name: str
+    result: Mapping[str, Any], exports: Mapping[str, Any], seeds: Mapping[str, Any] | None, name: str
 ) -> str:
-    """The card's text."""
+    """The card's text.
+
+    Args:
+        result, exports: as `read_result` and `read_exports` give them.
+        seeds: as for `write_card`; None: there is one training only.
+        name: of the folder, for the example.
+    """
     architecture = ArchitectureConfig.from_dict(result["architecture"])
     part = "test" if "test_accuracy" in result else "validation"
     accuracy, images = result[f"{part}_accuracy"], result[f"{part}_images"]
@@ -88,10 +99,10 @@ def render_card(
         f"| multiply-accumulates per image | {result['macs']:,} |",
         f"| {part} accuracy | {100 * accuracy:.2f} % on {images:,} images, measured once |",
     ]
-    if others:
+    if seeds:
         lines.append(
-            f"| {part} accuracy over {others['seeds']} seeds | {100 * others['mean']:.2f} % "
-            f"+- {100 * others['spread']:.2f} (standard deviation) |"
+            f"| {part} accuracy over {seeds['seeds']} seeds | {100 * seeds['mean']:.2f} % "
+            f"+- {100 * seeds['spread']:.2f} (standard deviation) |"
         )
     lines += [
         f"| trained on | {result['training_images']:,} images of {data['name']}, seed {result['seed']} |",
@@ -148,8 +159,8 @@ def _exports(exports: Mapping[str, Any], channels: int) -> list[str]:
     for kind, facts in exports.items():
         if kind == "int8":
             continue
-        found = f"largest difference of a logit {facts['difference']:.1e} on {facts['images']:,} images"
-        lines.append(f"| {facts['file']} | {facts['size']:,} | {found} |")
+        measured = f"largest difference of a logit {facts['difference']:.1e} on {facts['images']:,} images"
+        lines.append(f"| {facts['file']} | {facts['size']:,} | {measured} |")
     if "onnx" in exports:
         lines += [
             "",

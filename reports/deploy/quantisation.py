@@ -1,4 +1,4 @@
-"""int8 by onnxruntime's static quantisation, measured: it is kept only if the accuracy holds up."""
+"""int8 by onnxruntime's static quantisation. The network is kept only if it loses little accuracy on unseen images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ...search.data.images import ImageDataset
+from ..text import short_count
 from .export import accuracy, needs, onnx_runner
 
 INT8_FILE = "model.int8.onnx"
-LARGEST_LOSS = 0.01
-"""Of accuracy, as a fraction, that int8 may cost."""
+MAX_LOSS = 0.01
+"""Accuracy that int8 may cost, as a fraction."""
 
 _CALIBRATION_IMAGES, _BATCH = 512, 64
 
@@ -28,7 +29,7 @@ class Quantised:
     Args:
         size, float_size: of the int8 file and of the float one, in bytes.
         accuracy, float_accuracy: as fractions, on the same images.
-        images: how many those were.
+        images: how many images that were.
         kept: whether the file was kept.
     """
 
@@ -44,8 +45,6 @@ class Quantised:
 
     def in_words(self) -> str:
         """What happened, in one sentence."""
-        from ..text import short_count
-
         sizes = f"{short_count(self.size)} bytes instead of {short_count(self.float_size)}"
         accuracies = (
             f"{100 * self.accuracy:.2f} % instead of {100 * self.float_accuracy:.2f} % on {self.images:,} images"
@@ -61,8 +60,8 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
 
     Args:
         file: the float network.
-        output: where to keep the int8 network.
-        calibration: training images, which say what range each activation has.
+        output: file for the int8 network.
+        calibration: training images, on which the range of each activation is measured.
         unseen: images to measure accuracy on.
 
     Raises:
@@ -72,13 +71,14 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise needs(error.name) from None
+        raise needs(error) from None
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._batches = _batches(calibration)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
+        def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            # onnxruntime annotates only the dict, but asks until it gets None.
             images = next(self._batches, None)
             return None if images is None else {"images": images}
 
@@ -98,8 +98,8 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
                 weight_type=QuantType.QInt8,
             )
             images = unseen.images
-            int8, exact = (accuracy(onnx_runner(each), images, unseen.labels) for each in (candidate, file))
-            size, kept = candidate.stat().st_size, exact - int8 <= LARGEST_LOSS
+            int8, exact = (accuracy(onnx_runner(f), images, unseen.labels) for f in (candidate, file))
+            size, kept = candidate.stat().st_size, exact - int8 <= MAX_LOSS
             if kept:
                 candidate.replace(output)
     finally:
@@ -108,7 +108,7 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
 
 
 def _batches(images: ImageDataset) -> Iterator[np.ndarray]:
-    """Images spread over the whole set, some at a time."""
+    """At most 512 images, evenly spaced over the set, 64 at a time: uint8, n x channels x h x w."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), _CALIBRATION_IMAGES)).round().astype(int)
     for start in range(0, len(chosen), _BATCH):
         yield images.gather(chosen[start : start + _BATCH])

@@ -1,10 +1,10 @@
-"""Chosen networks of a run trained fully, each with several seeds, through Ray.
+"""Chosen networks of a run are trained fully through Ray, each with several seeds.
 
     RUN/retrained/<network id>/seed-0/      what `mgnas train` writes; a checkpoint while it is not finished
-    RUN/retrained/<network id>/choice.json  the trial it comes from, and the accuracy that the search saw
+    RUN/retrained/<network id>/choice.json  the trial that it comes from, and the accuracy that the search saw
 
-A training that is finished is never repeated, so giving the same command again continues what was interrupted; the test
-images are looked at once per training, at its end. On a cluster the run directory must be one that all machines share.
+A finished training is never repeated, so the same command given again continues what was interrupted. The test images
+are looked at once per training, at its end. On a cluster all machines must share the run directory.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 from mgnas.files import write_text
 from mgnas.settings import build
 
 from ...search.data.dataset import DataSettings
 from ...search.storage.run_directory import RunDirectory
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .final_training import FinalTraining, selection, train_fully
 from .model_card import RESULT_FILE, read_result, write_card
@@ -34,12 +34,12 @@ _CHOICE = "choice.json"
 
 @dataclass(frozen=True)
 class Retrained:
-    """What the full trainings of one trial's network gave.
+    """The results of one trial's network that was trained fully.
 
     Args:
         trial: its number.
         estimate: the validation accuracy that the search saw.
-        part: `test`, or `validation` where there are no test images.
+        part: the images that `accuracies` were measured on: `test`, or `validation` if there are no test images.
         accuracies: one for each seed.
         folder: of the trainings.
     """
@@ -55,20 +55,20 @@ class Retrained:
         return statistics.fmean(self.accuracies)
 
     @property
-    def spread(self) -> float | None:
-        """Standard deviation between seeds (of a sample, n - 1); None of a single one."""
+    def std(self) -> float | None:
+        """Standard deviation between seeds (of a sample, n - 1); None for a single seed."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def shift(self) -> float:
-        """The mean less the search's estimate."""
+        """The mean minus the search's estimate."""
         return self.mean - self.estimate
 
     def in_words(self) -> str:
-        spread = "" if self.spread is None else f" +- {100 * self.spread:.2f}"
+        std = "" if self.std is None else f" +- {100 * self.std:.2f}"
         seeds = f"{len(self.accuracies)} seed{'s' * (len(self.accuracies) > 1)}"
         shift = f"{100 * self.shift:+.2f} points against the search's {100 * self.estimate:.2f} %"
-        return f"{self.part} accuracy {100 * self.mean:.2f} %{spread} over {seeds}, {shift}"
+        return f"{self.part} accuracy {100 * self.mean:.2f} %{std} over {seeds}, {shift}"
 
 
 @dataclass(frozen=True)
@@ -76,23 +76,23 @@ class Outcome:
     """One training that has ended.
 
     Args:
-        record: of the trial.
+        record: the trial whose network was trained.
         seed: of the training.
         accuracy: on the unseen images; None if it failed.
         reason: why it failed; empty if it did not.
-        known: it was finished before.
+        finished_before: by an earlier call.
     """
 
-    record: TrialRecord
+    record: CompletedTrial
     seed: int
     accuracy: float | None
     reason: str = ""
-    known: bool = False
+    finished_before: bool = False
 
 
 def retrain(
     run: RunDirectory,
-    records: Sequence[TrialRecord],
+    trials: Sequence[CompletedTrial],
     seeds: int,
     *,
     epochs: int | None = None,
@@ -102,50 +102,53 @@ def retrain(
     """Train these trials' networks fully; continue where an earlier call was interrupted.
 
     Args:
-        run: where they come from; its `final_training` says how, its `resources` on what.
-        records: complete trials.
-        seeds: 0 .. seeds - 1 for each.
-        epochs: instead of those of `final_training`.
-        address: a Ray cluster; default: Ray is started on this machine.
-        on_end: told of each training that ends.
+        run: the search that the trials belong to. Its `final_training` is the recipe, its `resources` are used.
+        trials: whose networks to train.
+        seeds: trainings of each network, with the seeds 0 .. seeds - 1.
+        epochs: of each training; default: those of `final_training`.
+        address: of a Ray cluster; default: Ray is started on this machine.
+        on_end: called with each training that ends.
 
     Returns:
-        what is known of all networks of this run that were retrained, in the order of their trials.
+        the results of all networks of this run that were ever retrained, in the order of their trials.
 
     Raises:
-        UserError: a folder that holds another training, no cluster, or not one training that succeeded.
+        UserError: a folder holds another training, there is no cluster, or every training failed.
     """
     waiting, last = [], None
-    for record in records:
-        folder = _folder(run, record)
+    for trial in trials:
+        folder = (run.path / FOLDER / trial.candidate.id).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        choice = {"trial": record.number, "validation_accuracy": record.accuracy}
+        choice = {"trial": trial.number, "validation_accuracy": trial.accuracy}
         write_text(folder / _CHOICE, json.dumps(choice) + "\n")
         for seed in range(seeds):
-            task = _task(run, record, seed, epochs)
-            if (folder / f"seed-{seed}" / RESULT_FILE).exists():
-                _check_same(task, folder / f"seed-{seed}")
-                on_end(Outcome(record, seed, _accuracy(read_result(folder / f"seed-{seed}")), known=True))
+            task, own = _task(run, trial, seed, epochs), folder / f"seed-{seed}"
+            if (own / RESULT_FILE).exists():
+                _check_same(task, own)
+                on_end(Outcome(trial, seed, _accuracy(read_result(own)), finished_before=True))
             else:
-                waiting.append((record, task, folder / f"seed-{seed}"))
+                waiting.append((trial, task, own))
     for outcome in _run_all(run, waiting, address) if waiting else ():
         last = outcome
         on_end(outcome)
-    found = load_retrained(run)
-    if last is not None and not any(retrained.trial in {r.number for r in records} for retrained in found):
+    results = load_retrained(run)
+    numbers = {trial.number for trial in trials}
+    if last is not None and not any(retrained.trial in numbers for retrained in results):
         raise UserError(f"retrain: every training failed; the last one: {last.reason}")
-    for retrained in found:
+    for retrained in results:
         _write_cards(retrained)
-    return found
+    return results
 
 
 def load_retrained(run: RunDirectory) -> list[Retrained]:
-    """All networks of a run that were retrained, in the order of their trials; unfinished trainings do not count.
+    """The results of all networks of a run that were retrained, in the order of their trials.
+
+    Unfinished trainings do not count.
 
     Raises:
         UserError: a damaged file.
     """
-    found = []
+    retrained = []
     for choice in sorted((run.path / FOLDER).glob(f"*/{_CHOICE}")):
         results = [read_result(file.parent) for file in sorted(choice.parent.glob(f"seed-*/{RESULT_FILE}"))]
         if not results:
@@ -156,27 +159,27 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{choice}: is damaged; delete it and retrain the network again") from None
         part = "test" if "test_accuracy" in results[0] else "validation"
-        found.append(Retrained(trial, estimate, part, tuple(map(_accuracy, results)), choice.parent))
-    return sorted(found, key=lambda retrained: retrained.trial)
+        retrained.append(Retrained(trial, estimate, part, tuple(map(_accuracy, results)), choice.parent))
+    return sorted(retrained, key=lambda network: network.trial)
 
 
-def _folder(run: RunDirectory, record: TrialRecord) -> Path:
-    return (run.path / FOLDER / record.candidate.id).absolute()
-
-
-def _task(run: RunDirectory, record: TrialRecord, seed: int, epochs: int | None) -> FinalTraining:
+def _task(run: RunDirectory, trial: CompletedTrial, seed: int, epochs: int | None) -> FinalTraining:
     config = run.config
-    plain = selection(record, str(run.path), asdict(config.data), asdict(config.final_training))
+    plain = selection(trial, str(run.path), asdict(config.data), asdict(config.final_training))
     recipe = plain["training"] if epochs is None else plain["training"] | {"epochs": epochs}
     training = build(TrainingSettings, recipe, "final_training", config.file)
-    return FinalTraining(record.candidate.architecture, training, build(DataSettings, plain["data"], "data"), seed)
+    return FinalTraining(trial.architecture, training, build(DataSettings, plain["data"], "data"), seed)
 
 
 def _check_same(task: FinalTraining, folder: Path) -> None:
-    """A finished training is taken for this one only if it was trained in the same way."""
+    """Refuse a finished training that is not this task's.
+
+    Raises:
+        UserError: it names the section that differs.
+    """
     result = read_result(folder)
-    for key, wanted in json.loads(json.dumps(task.to_dict())).items():
-        if result.get(key) != wanted:
+    for key, section in json.loads(json.dumps(task.to_dict())).items():
+        if result.get(key) != section:
             raise UserError(f"{folder}: was trained with another {key} section; move it away to train it anew")
 
 
@@ -184,63 +187,45 @@ def _accuracy(result: dict[str, Any]) -> float:
     return float(result.get("test_accuracy", result.get("validation_accuracy", math.nan)))
 
 
-def _train(task: FinalTraining, folder: str, resources: dict[str, Any]) -> tuple[float | None, str]:
-    """What a worker does: the accuracy, or the reason why there is none."""
+def _train(task: FinalTraining, folder: str, settings: dict[str, Any]) -> tuple[float | None, str]:
+    """Train in a worker; returns the accuracy, or None and the reason why there is none."""
     import torch
 
-    torch.set_num_threads(resources["threads"])
+    torch.set_num_threads(settings["threads"])
     try:
-        device = "cuda" if resources["gpu"] else "cpu"
-        how = {name: resources[name] for name in ("precision", "execution")}
+        device = "cuda" if settings["gpu"] else "cpu"
+        how = {name: settings[name] for name in ("precision", "execution")}
         return _accuracy(train_fully(task, Path(folder), device, **how)), ""
     except UserError as error:
         return None, str(error)
-    except Exception as error:  # One training's failure must not end the others; its reason is told.
-        return None, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason known'])[0]}"[:300]
+    except Exception as error:  # One training's failure must not end the others; its reason becomes part of the result.
+        return None, f"{type(error).__name__}: {first_line(str(error))}"
 
 
-def _run_all(run: RunDirectory, waiting: list[tuple[TrialRecord, FinalTraining, Path]], address: str | None):
-    """Run the trainings as Ray has room for them; yields an Outcome as each ends."""
-    from ...search.tuner.cluster import Cluster
+def _run_all(
+    run: RunDirectory, waiting: list[tuple[CompletedTrial, FinalTraining, Path]], address: str | None
+) -> Iterator[Outcome]:
+    """Run the trainings, as many at a time as the cluster has room for; yields each outcome when it is there."""
+    from ...search.tuner.task_pool import run_tasks
 
-    # isort: split
-    import ray
-
-    wanted = run.config.resources
-    together = min(wanted.workers or len(waiting), len(waiting))
-    resources = {
-        "threads": wanted.cpus_per_trial,
-        "gpu": wanted.gpus_per_trial > 0,
-        "precision": wanted.precision,
-        "execution": wanted.execution,
+    resources = run.config.resources
+    settings = {
+        "threads": resources.cpus_per_trial,
+        "gpu": resources.gpus_per_trial > 0,
+        "precision": resources.precision,
+        "execution": resources.execution,
     }
-    with Cluster(replace(wanted, workers=together), address) as cluster:
-        # A worker process that dies is started once more, and continues from its checkpoint.
-        remote = ray.remote(_train).options(
-            num_cpus=wanted.cpus_per_trial,
-            num_gpus=wanted.gpus_per_trial,
-            resources=wanted.custom_per_trial,
-            max_retries=1,
-        )
-        running: dict[Any, tuple[TrialRecord, int]] = {}
-        queue = list(waiting)
-        while queue or running:
-            while queue and len(running) < cluster.limit():
-                record, task, folder = queue.pop(0)
-                running[remote.remote(task, str(folder), resources)] = (record, task.seed)
-            ended, _ = ray.wait(list(running), num_returns=1)
-            record, seed = running.pop(ended[0])
-            try:
-                accuracy, reason = ray.get(ended[0])
-            except ray.exceptions.RayError as error:
-                accuracy, reason = None, f"the worker died: {str(error).strip().splitlines()[0]}"[:300]
-            yield Outcome(record, seed, accuracy, reason)
+    arguments = [(task, str(folder), settings) for _, task, folder in waiting]
+    for index, result, problem in run_tasks(_train, arguments, resources, address):
+        trial, task, _ = waiting[index]
+        accuracy, reason = result or (None, problem)
+        yield Outcome(trial, task.seed, accuracy, reason)
 
 
 def _write_cards(retrained: Retrained) -> None:
-    """Every training's model card tells what the other seeds gave."""
-    if retrained.spread is None:
+    """Every training's model card tells what all seeds gave."""
+    if retrained.std is None:
         return
-    spread = {"seeds": len(retrained.accuracies), "mean": retrained.mean, "spread": retrained.spread}
+    seeds = {"seeds": len(retrained.accuracies), "mean": retrained.mean, "spread": retrained.std}
     for file in retrained.folder.glob(f"seed-*/{RESULT_FILE}"):
-        write_card(file.parent, spread)
+        write_card(file.parent, seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import moocore
 import numpy as np
@@ -11,36 +12,37 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ...models.cost import count_weights
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial
 from ...space.published import PublishedModel
 from ..analysis.pareto import objectives
 from ..analysis.run_data import RunData
-from .style import FAINT, PUBLISHED, QUIET, SERIES, log_weights, make_figure, series, short_count
+from ..text import short_count
+from .style import FAINT, PUBLISHED, QUIET, SERIES, log_weights, make_figure, series
 
-_MANY = 300
-"""From so many dominated trials on they are drawn as one picture of pixels, which is smaller than as many circles."""
+_RASTERIZED = 300
+"""More dominated trials than this are drawn as one picture of pixels, which takes less room than their circles."""
 
 
 def front_figure(runs: Sequence[RunData], published: Sequence[PublishedModel] = (), title: str = "") -> Figure:
     """Accuracy against weights: each run's front as a staircase, dominated trials faint, published models labelled.
 
-    Networks that were trained fully have a second mark at their mean, with one standard deviation up and down. Outliers
-    far below the front are left out of the frame; the figure says how many.
+    A network that was trained fully has a second mark at its mean, with one standard deviation up and down. Outliers
+    far below the front lie outside the frame; the figure says how many.
     """
 
     def draw(axes: Axes) -> None:
         edge = max(
-            [record.weights for run in runs for record in run.finished]
+            [trial.weights for run in runs for trial in run.finished]
             + [count_weights(model.config) for model in published],
             default=1,
         )
         for index, run in enumerate(runs):
             _draw_run(axes, run, index, edge, len(runs) > 1)
         for model in published:
-            place = (count_weights(model.config), 100 * model.accuracy)
-            axes.scatter(*place, s=70, marker="D", color=PUBLISHED, edgecolors="white", linewidths=0.9, zorder=4)
+            point = (count_weights(model.config), 100 * model.accuracy)
+            axes.scatter(*point, s=70, marker="D", color=PUBLISHED, edgecolors="white", linewidths=0.9, zorder=4)
         _label_published(axes, published)
-        low, high = _accuracy_range(runs, published)
+        low, high = accuracy_range(runs, published)
         axes.set_ylim(low, high)
         log_weights(axes, "weights (trainable parameters, log scale)")
         axes.set_ylabel("accuracy (%)" if published else "validation accuracy (%)")
@@ -49,9 +51,9 @@ def front_figure(runs: Sequence[RunData], published: Sequence[PublishedModel] = 
         if published:
             axes.scatter([], [], s=60, marker="D", color=PUBLISHED, label="published (test accuracy, fully trained)")
         if any(run.front for run in runs):
-            # Above and left of the front nothing can lie but published models with their labels.
+            # Upper left of the front there can be nothing but published models with their labels.
             axes.legend(loc="lower right" if published or len(runs) > 1 else "upper left", fontsize=9)
-        hidden = sum(bool(100 * record.accuracy < low) for run in runs for record in run.finished)
+        hidden = sum(bool(100 * trial.accuracy < low) for run in runs for trial in run.finished)
         if hidden:
             note = f"{hidden} trial{'s' * (hidden > 1)} below {low:.0f} %"
             axes.annotate(note, (0.01, 0.015), xycoords="axes fraction", fontsize=8.5, color=QUIET)
@@ -62,12 +64,12 @@ def front_figure(runs: Sequence[RunData], published: Sequence[PublishedModel] = 
 
 def _draw_run(axes: Axes, run: RunData, index: int, edge: float, named: bool) -> None:
     look, front = series(index), run.front
-    numbers = {record.number for record in front}
-    dominated = [record for record in run.finished if record.number not in numbers]
+    numbers = {trial.number for trial in front}
+    dominated = [trial for trial in run.finished if trial.number not in numbers]
     if dominated:
         axes.scatter(
-            [record.weights for record in dominated],
-            [100 * record.accuracy for record in dominated],
+            [trial.weights for trial in dominated],
+            [100 * trial.accuracy for trial in dominated],
             s=22,
             marker=look["marker"],
             color=look["color"] if named else FAINT,
@@ -75,12 +77,12 @@ def _draw_run(axes: Axes, run: RunData, index: int, edge: float, named: bool) ->
             linewidths=0,
             label=None if named else f"dominated trials ({len(dominated)})",
             zorder=2,
-            rasterized=len(dominated) > _MANY,
+            rasterized=len(dominated) > _RASTERIZED,
         )
     if not front:
         return
-    weights = [record.weights for record in front]
-    accuracies = [100 * record.accuracy for record in front]
+    weights = [trial.weights for trial in front]
+    accuracies = [100 * trial.accuracy for trial in front]
     line = {key: look[key] for key in ("color", "linestyle")}
     axes.step([*weights, edge * 1.25], [*accuracies, accuracies[-1]], where="post", lw=1.6, zorder=3, **line)
     axes.plot(
@@ -99,34 +101,33 @@ def _draw_run(axes: Axes, run: RunData, index: int, edge: float, named: bool) ->
 
 
 def _draw_retrained(axes: Axes, run: RunData, colour: str) -> None:
-    records = {record.number: record for record in run.records}
-    known = [(records[number], found) for number, found in run.retrained.items() if number in records]
-    for place, (record, found) in enumerate(known):
-        spread = None if found.spread is None else 100 * found.spread
-        label = f"trained fully, {found.part} accuracy, mean and sd of {len(found.accuracies)}" if place == 0 else None
+    weights = {record.number: record.weights for record in run.records}
+    retrained = [network for number, network in run.retrained.items() if number in weights]
+    for index, network in enumerate(retrained):
+        label = f"trained fully, {network.part} accuracy, mean and sd of {len(network.accuracies)}"
         axes.errorbar(
-            [record.weights],
-            [100 * found.mean],
-            yerr=spread,
+            [weights[network.trial]],
+            [100 * network.mean],
+            yerr=None if network.std is None else 100 * network.std,
             fmt="_",
             ms=13,
             mew=2,
             capsize=4,
             color=colour,
-            label=label,
+            label=label if index == 0 else None,
             zorder=5,
         )
 
 
 def _label_published(axes: Axes, published: Sequence[PublishedModel]) -> None:
-    """Names above the markers, alternately below where two lie close."""
+    """Names in turn above and below the markers, by ascending weights, so that neighbours do not cover each other."""
     ordered = sorted(published, key=lambda model: count_weights(model.config))
     for index, model in enumerate(ordered):
-        place = (count_weights(model.config), 100 * model.accuracy)
+        point = (count_weights(model.config), 100 * model.accuracy)
         above = index % 2 == 0
         axes.annotate(
             f"{model.label}\n{100 * model.accuracy:.2f} %, {model.weights}",
-            place,
+            point,
             textcoords="offset points",
             xytext=(0, 8 if above else -8),
             ha="center",
@@ -136,23 +137,23 @@ def _label_published(axes: Axes, published: Sequence[PublishedModel]) -> None:
         )
 
 
-def _accuracy_range(runs: Sequence[RunData], published: Sequence[PublishedModel]) -> tuple[float, float]:
-    """Limits of the accuracy axis: the fronts, the published models, and all but far outliers."""
-    values = np.array([100 * record.accuracy for run in runs for record in run.finished])
+def accuracy_range(runs: Sequence[RunData], published: Sequence[PublishedModel]) -> tuple[float, float]:
+    """Limits of the accuracy axis in per cent: around the fronts, the published models, and all but far outliers.
+
+    Far outliers lie more than three interquartile ranges below the lower quartile.
+    """
+    values = np.array([100 * trial.accuracy for run in runs for trial in run.finished])
     if not len(values):
         return 0.0, 100.0
-    anchors = [100 * record.accuracy for run in runs for record in run.front]
+    anchors = [100 * trial.accuracy for run in runs for trial in run.front]
     anchors += [100 * model.accuracy for model in published]
-    anchors += [100 * (found.mean + side * (found.spread or 0)) for found in _retrained(runs) for side in (-1, 1)]
-    spread = max(np.quantile(values, 0.75) - np.quantile(values, 0.25), 0.5)
-    low = min(max(values.min(), np.quantile(values, 0.25) - 3 * spread), *anchors)
+    retrained = [network for run in runs for network in run.retrained.values()]
+    anchors += [100 * (network.mean + side * (network.std or 0)) for network in retrained for side in (-1, 1)]
+    lower, upper = (float(np.quantile(values, part)) for part in (0.25, 0.75))
+    low = min(max(float(values.min()), lower - 3 * max(upper - lower, 0.5)), *anchors)
     high = max(anchors)
     margin = max(0.08 * (high - low), 0.3) * (2 if published else 1)
     return max(low - margin, 0.0), min(high + margin, 100.0 + margin / 2)
-
-
-def _retrained(runs: Sequence[RunData]):
-    return [found for run in runs for found in run.retrained.values()]
 
 
 def attainment_figure(runs: Sequence[RunData]) -> Figure:
@@ -162,7 +163,7 @@ def attainment_figure(runs: Sequence[RunData]) -> Figure:
     """
     sets = [objectives(run.front) for run in runs if run.front]
     points = np.concatenate(sets)
-    numbers = np.repeat(np.arange(len(sets)), [len(each) for each in sets])
+    numbers = np.repeat(np.arange(len(sets)), [len(front) for front in sets])
     surfaces = moocore.eaf(points, numbers, percentiles=[25, 50, 75])
 
     def surface(percentile: int) -> tuple[np.ndarray, np.ndarray]:
@@ -177,8 +178,8 @@ def attainment_figure(runs: Sequence[RunData]) -> Figure:
 
         def on_grid(percentile: int) -> np.ndarray:
             weights, accuracy = steps[percentile]
-            place = np.searchsorted(weights, grid, side="right")
-            return np.where(place > 0, np.concatenate([[0.0], accuracy])[place], np.nan)
+            indices = np.searchsorted(weights, grid, side="right")
+            return np.where(indices > 0, np.concatenate([[0.0], accuracy])[indices], np.nan)
 
         reached, sure = on_grid(25), on_grid(75)
         low = np.nanmin(points[:, 1])
@@ -209,14 +210,14 @@ def latency_figure(runs: Sequence[RunData]) -> Figure:
 
     def draw(axes: Axes) -> None:
         for index, run in enumerate(runs):
-            records = {record.number: record for record in run.records}
-            known = [(records[number].candidate.macs, times) for number, times in run.latencies.items()]
+            macs = {record.number: record.candidate.macs for record in run.records}
+            measured = [(macs[number], times) for number, times in run.latencies.items()]
             for batch, filled in ((1, True), (32, False)):
                 look = series(index)
                 images = "1 image at a time" if batch == 1 else f"{batch} images at a time"
                 axes.plot(
-                    [macs for macs, _ in known],
-                    [times[batch] / batch for _, times in known],
+                    [count for count, _ in measured],
+                    [times[batch] / batch for _, times in measured],
                     linestyle="",
                     marker=look["marker"],
                     ms=7,
@@ -237,10 +238,13 @@ def latency_figure(runs: Sequence[RunData]) -> Figure:
     return make_figure(draw, 8.4, 4.0)
 
 
-def spearman(records: Sequence[TrialRecord], latencies: dict[int, dict[int, float]], batch: int) -> float | None:
-    """Rank correlation of MACs and measured latency; None of fewer than 3 networks."""
+def spearman(trials: Sequence[CompletedTrial], latencies: dict[int, dict[int, float]], batch: int) -> float | None:
+    """Rank correlation of MACs and measured latency; None for fewer than 3 networks."""
     from scipy.stats import spearmanr
 
-    macs = [record.candidate.macs for record in records if record.number in latencies]
-    times = [latencies[record.number][batch] for record in records if record.number in latencies]
-    return float(spearmanr(macs, times).statistic) if len(macs) > 2 else None
+    measured = [trial for trial in trials if trial.number in latencies]
+    if len(measured) < 3:
+        return None
+    times = [latencies[trial.number][batch] for trial in measured]
+    result: Any = spearmanr([trial.macs for trial in measured], times)  # scipy does not annotate what it returns.
+    return float(result.statistic)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ...search.trial_record import TrialRecord
+from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ..analysis.pareto import hypervolume_over_trials
 from ..analysis.run_data import RunData
-from .style import FAINT, SERIES, make_figure, percent_axis, ramp, series, short_count
+from ..text import short_count
+from .style import FAINT, SERIES, make_figure, percent_axis, ramp, series
 
-_MANY = 300
+_RASTERIZED = 300
+"""More curves than this are drawn as one picture of pixels, which takes less room than their lines."""
 
 
 def growth(run: RunData, weights: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -28,22 +30,22 @@ def growth(run: RunData, weights: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
         weights: of the reference point.
 
     Returns:
-        epochs trained so far by all trials that have ended, hours of searching, hypervolume: n each.
+        epochs trained until then by all trials that have ended, hours of searching, hypervolume: n each.
     """
     ended = sorted(
         (record for record in run.records if record.finished is not None), key=lambda r: (r.finished, r.number)
     )
     epochs = np.cumsum([len(record.curve) for record in ended])
-    is_complete = np.array([record.accuracy is not None for record in ended], dtype=bool)
+    is_complete = np.array([record.completed is not None for record in ended], dtype=bool)
     hours = np.array([record.finished for record in ended]) / 3600
-    values = np.array(hypervolume_over_trials(run.records, weights))
+    values = np.array(hypervolume_over_trials(completed_trials(ended), weights))
     return epochs[is_complete], hours[is_complete], values
 
 
 def hypervolume_figure(runs: Sequence[RunData], weights: int) -> Figure:
     """Dominated area over epochs and over time: how fast the searches advanced, and whether they still do.
 
-    With three runs or more, also the band between the quartiles and the median.
+    For three runs or more, the figure also has their median and a band between their quartiles.
 
     Args:
         runs: on the same data set.
@@ -85,24 +87,24 @@ def curves_figure(run: RunData) -> Figure:
 
     def draw(axes: Axes) -> None:
         front = run.front
-        numbers = {record.number for record in front}
+        numbers = {trial.number for trial in front}
         others = [record for record in run.records if record.curve and record.number not in numbers]
         lines = [np.column_stack([_epochs(record), _error_percent(record)]) for record in others]
-        faint = {"color": FAINT, "alpha": 0.35, "lw": 0.9, "rasterized": len(others) > _MANY}
+        faint = {"color": FAINT, "alpha": 0.35, "lw": 0.9, "rasterized": len(others) > _RASTERIZED}
         axes.add_collection(LineCollection(lines, **faint))
         axes.autoscale_view()
         if front:
             norm = LogNorm(front[0].weights * 0.999, front[-1].weights * 1.001)
             colours = ramp()
-            for record in front:
-                axes.plot(_epochs(record), _error_percent(record), color=colours(norm(record.weights)), lw=1.8)
-            bar = axes.figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=axes, pad=0.01)
+            for trial in front:
+                axes.plot(_epochs(trial), _error_percent(trial), color=colours(norm(trial.weights)), lw=1.8)
+            bar = axes.figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.01)
             bar.set_label("weights of the front's networks")
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
         if not lines and not front:
-            axes.set_ylim(1, 100)  # An empty axis ends at 0, which a log scale has no place for.
+            axes.set_ylim(1, 100)  # Empty axes start at 0, which a log scale cannot show.
         axes.set_yscale("log")
         percent_axis(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -114,10 +116,10 @@ def curves_figure(run: RunData) -> Figure:
     return make_figure(draw, 8.4, 4.2)
 
 
-def _epochs(record: TrialRecord) -> range:
-    return range(1, len(record.curve) + 1)
+def _epochs(trial: TrialRecord | CompletedTrial) -> range:
+    return range(1, len(trial.curve) + 1)
 
 
-def _error_percent(record: TrialRecord) -> list[float]:
-    """100 - accuracy; a faultless epoch is drawn at 0.05 %, which a log axis can show."""
-    return [max(100 * (1 - value), 0.05) for value in record.curve]
+def _error_percent(trial: TrialRecord | CompletedTrial) -> list[float]:
+    """100 - accuracy; an epoch without errors is drawn at 0.05 %, because a log axis cannot show 0."""
+    return [max(100 * (1 - value), 0.05) for value in trial.curve]

@@ -1,7 +1,7 @@
-"""What replayed searches have found: hypervolume by the truth, and the bound that an oracle sets.
+"""Scores of replayed searches on a table: the hypervolume that they found, and the bound that an oracle sets.
 
-A replayed search sees single trainings; it is judged by the mean accuracy over seeds of what it has completed, in
-(accuracy, log10 weights), as a share of what all architectures of the table dominate together.
+A replayed search sees single trainings. Its score counts, for each architecture that it completed, the mean accuracy
+over seeds. It is the hypervolume in (accuracy, log10 weights), as a share of that of all architectures of the table.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ _MARGIN = 0.1
 def reference(table: TabularBenchmark) -> tuple[float, float]:
     """(log10 weights, accuracy) that hypervolumes are measured from.
 
-    The nadir of the table's true front, moved out by a tenth of the front's extent on either axis (the usual choice:
-    Ishibuchi et al., How to Specify a Reference Point in Hypervolume Calculation, 2018). From the worst network of the
-    table instead, which may have failed to learn, the first decent network would dominate most of the volume.
+    It is the nadir of the front of mean accuracies, moved out by a tenth of the front's extent on either axis (the
+    usual choice: Ishibuchi et al., How to Specify a Reference Point in Hypervolume Calculation, 2018). The worst
+    network of the table would be no good reference: it may have failed to learn, and measured from there the first
+    decent network would dominate most of the volume.
 
     Raises:
         UserError: the front is a single network, so that there is no trade-off to find.
     """
-    truth = table.mean_accuracies()
-    costs = np.array([[math.log10(rows[0].weights), -truth[key]] for key, rows in table.by_id.items()])
-    front = costs[moocore.is_nondominated(costs)]
+    accuracies = table.mean_accuracies()
+    points = np.array([[math.log10(rows[0].weights), -accuracies[key]] for key, rows in table.by_id.items()])
+    front = points[moocore.is_nondominated(points)]
     if len(front) < 2:
         raise UserError(f"{table.name}: one network dominates all others; there is no front to search for")
     weights, accuracy = front.max(axis=0) + _MARGIN * np.ptp(front, axis=0)
@@ -44,11 +45,11 @@ def reference(table: TabularBenchmark) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Trace:
-    """The share of the hypervolume as it grew; 0 before the first entry, constant between two.
+    """How the share of the hypervolume grew: a step function of the epochs, which starts at 0.
 
     Args:
-        epochs: at which it rose, n, ascending.
-        shares: from there on, n, ascending.
+        epochs: at which it rose: n, ascending.
+        shares: its values from these epochs on: n, ascending.
         total: epochs of the whole search.
     """
 
@@ -62,20 +63,20 @@ class Trace:
 
     def epochs_until(self, share: float) -> int | None:
         """Epochs until that share; None if it was not reached."""
-        place = int(np.searchsorted(self.shares, share - _ROUNDING))
-        return int(self.epochs[place]) if place < len(self.epochs) else None
+        index = int(np.searchsorted(self.shares, share - _ROUNDING))
+        return int(self.epochs[index]) if index < len(self.epochs) else None
 
     def at(self, epochs: np.ndarray) -> np.ndarray:
-        """The shares after so many epochs, same shape."""
+        """The shares after these numbers of epochs, in the same shape."""
         return np.concatenate([[0.0], self.shares])[np.searchsorted(self.epochs, epochs, side="right")]
 
 
 class HypervolumeScorer:
-    """Scores replays on one table by its truth.
+    """Scores replays on one table by its mean accuracies over seeds.
 
     Args:
         table: the table.
-        measured_from: (log10 weights, accuracy) of the reference point; None: that of `reference`.
+        measured_from: the reference point (log10 weights, accuracy); default: that of `reference`.
 
     Raises:
         UserError: no architecture of the table dominates the reference point, so that there is nothing to find.
@@ -95,11 +96,11 @@ class HypervolumeScorer:
 
     @property
     def surrogate(self) -> bool:
-        """Whether the table is a model's, not one of trained networks alone."""
+        """Whether a model predicted some of the table's accuracies."""
         return bool(self.table.meta.get("surrogate"))
 
     def trace(self, replay: Replay) -> Trace:
-        """How the hypervolume of what a replay completed grew."""
+        """How the hypervolume of the trials that a replay completed grew."""
         front, epochs, shares = _Front(self.reference), [], [0.0]
         for completion in replay.completions:
             if front.add(self.points[completion.architecture]):
@@ -110,15 +111,15 @@ class HypervolumeScorer:
         return Trace(np.array(epochs, dtype=int), np.array(shares[1:]), replay.epochs)
 
     def oracle(self) -> Trace:
-        """The bound: the best that k completed trainings can reach, for k = 1, 2, ...; no search can be faster.
+        """The best share that k completed trainings can reach, for k = 1, 2, ...; no search can be faster.
 
-        With the front sorted by weights, p_1 < ... < p_n with accuracies y_1 < ... < y_n, the best hypervolume of k of
-        its points whose lightest is i is exactly
+        The front sorted by weights has log10 weights p_1 < ... < p_n and accuracies y_1 < ... < y_n; (P, Y) is the
+        reference point. The best hypervolume of k points of the front, of which the i-th is the lightest, is exactly
 
-            H(1, i) = (P - p_i) (y_i - Y),    H(k, i) = max over j > i of (p_j - p_i) (y_i - Y) + H(k - 1, j)
+            H(1, i) = (P - p_i) (y_i - Y),    H(k, i) = max over j > i of (p_j - p_i) (y_i - Y) + H(k - 1, j).
 
-        for the reference (P, Y): dynamic programming in O(k n^2). Points off the front cannot do better than those that
-        dominate them. A training counts as many epochs as the table's shortest.
+        Dynamic programming computes it in O(k n^2). A point off the front cannot do better than one that dominates it.
+        Every training counts the epochs of the table's shortest training.
         """
         log_weights, accuracy = (np.array(values) for values in zip(*self.front, strict=True))
         heights = accuracy - self.reference[1]
@@ -135,13 +136,16 @@ class HypervolumeScorer:
 
 
 def until_share(share: float, table: TabularBenchmark) -> Callable[[str], bool]:
-    """Takes ids of completed architectures; says when they dominate that share of the table's hypervolume."""
-    judge = HypervolumeScorer(table)
-    front = _Front(judge.reference)
+    """A function that is called with the id of each completed architecture.
+
+    It returns whether all of them together dominate that share of the table's hypervolume.
+    """
+    scorer = HypervolumeScorer(table)
+    front = _Front(scorer.reference)
 
     def enough(architecture: str) -> bool:
-        front.add(judge.points[architecture])
-        return front.hypervolume() >= (share - _ROUNDING) * judge.hypervolume
+        front.add(scorer.points[architecture])
+        return front.hypervolume() >= (share - _ROUNDING) * scorer.hypervolume
 
     return enough
 
@@ -154,13 +158,13 @@ class _Front:
         self._reference = reference
 
     def add(self, point: tuple[float, float]) -> bool:
-        """Take the point in unless another one is as good; whether it was taken in."""
+        """Add the point unless another one is as good; returns whether it was added."""
         log_weights, accuracy = point
-        place = bisect.bisect_right(self.points, (log_weights, math.inf))
-        if place and self.points[place - 1][1] >= accuracy:
+        index = bisect.bisect_right(self.points, (log_weights, math.inf))
+        if index and self.points[index - 1][1] >= accuracy:
             return False
-        first = place - 1 if place and self.points[place - 1][0] == log_weights else place
-        last = place
+        first = index - 1 if index and self.points[index - 1][0] == log_weights else index
+        last = index
         while last < len(self.points) and self.points[last][1] <= accuracy:
             last += 1
         self.points[first:last] = [point]
@@ -171,12 +175,15 @@ class _Front:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile, interpolated linearly; next to an infinite value they are infinite."""
+    """Lower quartile, median and upper quartile, interpolated linearly.
+
+    A quartile between a finite and an infinite value is infinite.
+    """
     ordered = sorted(values)
 
     def at(part: float) -> float:
-        place = part * (len(ordered) - 1)
-        low, rest = int(place), place - int(place)
+        position = part * (len(ordered) - 1)
+        low, rest = int(position), position - int(position)
         if rest == 0:
             return ordered[low]
         above = ordered[low + 1]

@@ -1,7 +1,7 @@
-"""Data sets, with a validation split held out from the training images.
+"""Data sets, with a validation split that is held out from the training images.
 
-Trials see training and validation images only; the test images are for `mgnas train`. Pixels stay in the cache's
-files (data_cache.py); a split is a choice of places in them (images.py).
+Trials see training and validation images only. The test images are for `mgnas train`. Pixels stay in the files of the
+cache (cache.py), and a split is an array of indices into them (images.py).
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from .split import stratified
 
 @settings
 class DataSettings:
-    """Which images to learn from."""
+    """The `data` section of a search file: which images to learn from."""
 
     name: Literal["digits", "cifar10", "cifar100", "fashion_mnist", "tinyimagenet", "npz", "folder"]
-    """digits: scikit-learn's, no download. npz, folder: the user's own images. The others are downloaded."""
+    """digits comes with scikit-learn. npz and folder are the user's own images. The others are downloaded."""
     path: str | None = None
-    """npz: the file. folder: the folder. The downloaded sets: an .npz file instead of a download, or the folder to keep
-    the download in, default ~/.cache/mgnas/downloads; for tinyimagenet also the official zip or its unpacked folder."""
+    """npz, folder: the file or folder of the images. Downloaded sets: the folder for downloads, by default
+    ~/.cache/mgnas/downloads, or an .npz file that replaces them. tinyimagenet: also the official zip or its unpacked
+    folder."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images that is held out, the same of every class."""
+    """Share of the training images of every class that is held out for validation."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Chooses the held-out images. All trials of a search share it."""
+    """Seed of the random choice of validation images. All trials of a search use the same images."""
     train_images: Annotated[int, Field(ge=1)] | None = None
-    """Use only so many training images (before the split), the same share of every class."""
+    """Number of training images to use, before the split, with the same share of every class; null: all."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Pixels per side. folder: the shorter side is resized, the centre cut out; required if sizes differ or are not
-    square. The others: images are averaged down; it must divide their size."""
+    """Pixels per side. folder: the shorter side is resized and the centre is cut out; required if sizes differ or
+    images are not square. The others: square blocks of pixels are averaged, so it must divide the images' size."""
 
     def __post_init__(self) -> None:
         if self.name == "npz" and self.path is None:
@@ -52,9 +53,9 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three parts of a data set; `test` is None if there are no test images.
+    """The three splits of a data set. `test` is None if there are no test images.
 
-    `class_names` holds each class's name by its label; the label as text where no name is known.
+    `class_names[label]` is the name of a class; if no name is known it is the label as text.
     """
 
     train: ImageDataset
@@ -76,10 +77,10 @@ class Dataset:
 
 
 def data_shape(data: DataSettings) -> tuple[int, int, int]:
-    """(classes, channels, image size): what the architectures must fit; downloads nothing.
+    """(classes, channels, image size) of a data set, which the architectures must fit. Nothing is downloaded.
 
     Raises:
-        UserError: a user's file or folder that cannot be used.
+        UserError: the user's file or folder cannot be used.
     """
     if data.name not in KNOWN_SHAPES:
         dataset = load_dataset(data)
@@ -92,10 +93,10 @@ def data_shape(data: DataSettings) -> tuple[int, int, int]:
 
 
 def cache_entry_of(data: DataSettings) -> str:
-    """The name of its entry in the cache; `load_dataset` puts it there.
+    """The name of the data set's cache entry, which `load_dataset` makes.
 
     Raises:
-        UserError: a file or folder that is not there.
+        UserError: the user's file or folder does not exist.
     """
     key, _ = find_source(data.name, data.path, data.image_size)
     return entry_name(key)
@@ -103,47 +104,47 @@ def cache_entry_of(data: DataSettings) -> str:
 
 @functools.lru_cache(maxsize=2)
 def load_dataset(data: DataSettings, entry_name: str | None = None) -> Dataset:
-    """Open a data set, converted now if this is its first use on this machine, and split it.
+    """Open a data set and split it. At its first use on this machine it is converted into the cache.
 
-    No pixel is read but to convert; a process that trains several trials does the rest once, too.
+    Pixels are read for the conversion only. A process keeps the result, so that further trials get it at once.
 
     Args:
         data: which images.
-        entry_name: take them from this entry of the cache, whatever `data.path` says.
+        entry_name: name of the cache entry to use instead of `data.path`.
 
     Raises:
-        UserError: a missing or malformed file, a failed download, a cache that cannot be written.
+        UserError: a file is missing or malformed, a download has failed, or the cache cannot be written.
     """
     if entry_name is None:
-        entry = open_cached(*find_source(data.name, data.path, data.image_size))
+        cached = open_cached(*find_source(data.name, data.path, data.image_size))
     else:
-        entry = open_entry(entry_name)
-    _check_classes(data, entry)
-    train, classes = entry.train, len(entry.class_names)
+        cached = open_entry(entry_name)
+    _check_classes(data, cached)
+    train, classes = cached.train, len(cached.class_names)
     if data.train_images is not None and data.train_images < len(train):
         if data.train_images < 2 * classes:
             raise UserError(
                 f"data.train_images: {data.train_images} leaves under 2 images for each of {classes} classes"
             )
-        train = train.take(stratified(train.labels, data.train_images, data.split_seed, least=2))
+        train = train.take(stratified(train.labels, data.train_images, data.split_seed, min_per_class=2))
     held_out_count = max(round(data.validation_fraction * len(train)), classes)
     if len(train) - held_out_count < classes:
         raise UserError(
             f"data.validation_fraction: {data.validation_fraction:g} leaves classes without training images"
         )
-    held_out = stratified(train.labels, held_out_count, data.split_seed, least=1, left=1)
-    kept = np.setdiff1d(np.arange(len(train)), held_out)
-    return Dataset(train.take(kept), train.take(held_out), entry.test, entry.class_names)
+    held_out = stratified(train.labels, held_out_count, data.split_seed, min_per_class=1, min_remaining=1)
+    remaining = np.setdiff1d(np.arange(len(train)), held_out)
+    return Dataset(train.take(remaining), train.take(held_out), cached.test, cached.class_names)
 
 
-def _check_classes(data: DataSettings, entry: CachedDataset) -> None:
-    counts = np.bincount(entry.train.labels, minlength=len(entry.class_names))
+def _check_classes(data: DataSettings, cached: CachedDataset) -> None:
+    counts = np.bincount(cached.train.labels, minlength=len(cached.class_names))
     if (counts >= 2).all():
         return
     where = data.path or data.name
     if data.name == "folder":
         raise UserError(
-            f"{where}: class {entry.class_names[counts.argmin()]} has 1 image to train on and validate; "
+            f"{where}: class {cached.class_names[counts.argmin()]} has 1 image to train on and validate; "
             "at least 2 are needed, one for each"
         )
     raise UserError(

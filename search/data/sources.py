@@ -1,7 +1,8 @@
-"""Where images come from: scikit-learn, torchvision, npz files; and which source a setting means."""
+"""The sources of images: scikit-learn, torchvision and npz files, and which of them the settings mean."""
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import tarfile
 import zlib
@@ -17,10 +18,10 @@ from filelock import FileLock
 from mgnas.errors import ConfigError, UserError, first_line
 
 from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write, state_of
-from .image_files import find_tiny_imagenet, read_folder, read_tiny_imagenet
+from .image_folder import read_folder
 from .split import stratified
+from .tiny_imagenet import find_tiny_imagenet, read_tiny_imagenet
 
-# Number of classes, image channels and image size of the data sets with a name of their own.
 KNOWN_SHAPES = {
     "digits": (10, 1, 8),
     "cifar10": (10, 3, 32),
@@ -28,6 +29,7 @@ KNOWN_SHAPES = {
     "fashion_mnist": (10, 1, 28),
     "tinyimagenet": (200, 3, 64),
 }
+"""Name of a data set -> (classes, channels, pixels per side)."""
 _NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 _UNREADABLE_NPZ = (
     OSError,
@@ -40,7 +42,7 @@ _UNREADABLE_NPZ = (
     BadZipFile,
     zlib.error,
 )
-# What torchvision raises on archives that are truncated or something else than their name says.
+# What torchvision raises for archives that are truncated or have the wrong content.
 _UNREADABLE_ARCHIVE = (
     ValueError,
     EOFError,
@@ -54,56 +56,60 @@ _UNREADABLE_ARCHIVE = (
 
 
 def find_source(name: str, path: str | None, image_size: int | None) -> tuple[dict[str, Any], Callable[[], RawDataset]]:
-    """The source that `data` names: its key in the cache, and the function that reads it.
+    """The source that the settings mean.
 
     Args:
         name: a data set's name, `npz` or `folder`.
-        path: a file or folder, if there is one.
-        image_size: what to make of the images.
+        path: the user's file or folder, if any.
+        image_size: pixels per side; None: the images keep their size.
+
+    Returns:
+        The key of the source in the cache, and the function that reads the images.
 
     Raises:
-        UserError: a file or folder that is not there.
+        UserError: the file or folder does not exist.
     """
-    place = None if path is None else Path(path).expanduser()
-    if place is not None and (name == "npz" or path.endswith(".npz")):
-        state = None if place.is_dir() else _state_of_file(place)
-        return _key("npz", place, state, image_size, holds=name), lambda: _reduced(_read_npz(place, name), image_size)
-    if name == "folder":
-        return _key(name, place, state_of(place), image_size), lambda: read_folder(place, image_size)
+    user_path = None if path is None else Path(path).expanduser()
+    if user_path is not None and (name == "npz" or user_path.name.endswith(".npz")):
+        state = None if user_path.is_dir() else _state_of_file(user_path)
+        key = _key("npz", user_path, state, image_size, holds=name)
+        return key, lambda: _reduced(_read_npz(user_path, name), image_size)
+    if user_path is not None and name == "folder":
+        return _key(name, user_path, state_of(user_path), image_size), lambda: read_folder(user_path, image_size)
     if name == "digits":
         return _key(name, None, None, image_size), lambda: _reduced(_read_digits(), image_size)
-    downloads = place or cache_directory() / "downloads"
-    if name == "tinyimagenet":
-        # A set that this program downloads is as it was published; one that the user names may change.
-        state = None
-        if place is not None:
-            place = _downloaded_tiny_imagenet(place)
-            state = state_of(place)
-        key = _key(name, place, state, image_size)
-        return key, lambda: _reduced(read_tiny_imagenet(place or _downloaded_tiny_imagenet(downloads)), image_size)
-    return _key(name, place, None, image_size), lambda: _reduced(_read_torchvision(name, downloads), image_size)
+    downloads = user_path or cache_directory() / "downloads"
+    if name != "tinyimagenet":
+        return _key(name, user_path, None, image_size), lambda: _reduced(_read_torchvision(name, downloads), image_size)
+    if user_path is None:
+        # The published archive does not change, so its key has no state. It is downloaded when it is read.
+        key = _key(name, None, None, image_size)
+        return key, lambda: _reduced(read_tiny_imagenet(_downloaded_tiny_imagenet(downloads)), image_size)
+    archive = _downloaded_tiny_imagenet(user_path)
+    key = _key(name, archive, state_of(archive), image_size)
+    return key, lambda: _reduced(read_tiny_imagenet(archive), image_size)
 
 
 def _key(source: str, path: Path | None, state: str | None, image_size: int | None, **more: str) -> dict[str, Any]:
-    place = None if path is None else str(path.resolve())
-    return {"source": source, "path": place, "state": state, "image_size": image_size, **more}
+    resolved = None if path is None else str(path.resolve())
+    return {"source": source, "path": resolved, "state": state, "image_size": image_size, **more}
 
 
-def check_reduction(size: int, wanted: int) -> None:
-    """Refuse an image size that does not divide the images' own.
+def check_reduction(size: int, image_size: int) -> None:
+    """Check that the wanted image size divides the images' own size.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not; the message lists the sizes that do.
     """
-    if size % wanted:
+    if size % image_size:
         divisors = ", ".join(str(d) for d in range(8, size + 1) if size % d == 0)
         raise ConfigError(
-            "data.image_size", f"{wanted} does not divide the images' {size} pixels; use one of {divisors}"
+            "data.image_size", f"{image_size} does not divide the images' {size} pixels; use one of {divisors}"
         )
 
 
-class _Reduced:
-    """Means over square blocks of pixels, made when asked for."""
+class _LazyReduced:
+    """Images with means over square blocks of pixels, computed when they are read (see LazyImages)."""
 
     def __init__(self, images: LazyImages, size: int) -> None:
         count, channels, full, _ = images.shape
@@ -111,31 +117,35 @@ class _Reduced:
         self._images, self._factor = images, full // size
         self.shape = (count, channels, size, size)
 
-    def __getitem__(self, places: slice) -> np.ndarray:
-        images, factor = self._images[places], self._factor
-        # Sums of every factor-th pixel: ten times faster than the mean over two axes of a reshaped array.
-        corners = [(row, column) for row in range(factor) for column in range(factor)]
-        total = sum(images[:, :, row::factor, column::factor].astype(np.uint32) for row, column in corners)
+    def __getitem__(self, indices: slice, /) -> np.ndarray:
+        images, factor = self._images[indices], self._factor
+        total = np.zeros((len(images), *self.shape[1:]), np.uint32)
+        # Adding every factor-th pixel is ten times faster than the mean over two axes of a reshaped array.
+        for row, column in itertools.product(range(factor), repeat=2):
+            total += images[:, :, row::factor, column::factor]
         return (total / factor**2).round().astype(np.uint8)
 
 
-def _reduced(contents: RawDataset, size: int | None) -> RawDataset:
+def _reduced(raw: RawDataset, size: int | None) -> RawDataset:
     if size is None:
-        return contents
-    parts = [part and RawSplit(_Reduced(part.images, size), part.labels) for part in (contents.train, contents.test)]
-    return RawDataset(*parts, contents.class_names)
+        return raw
+
+    def reduced(split: RawSplit) -> RawSplit:
+        return RawSplit(_LazyReduced(split.images, size), split.labels)
+
+    return RawDataset(reduced(raw.train), None if raw.test is None else reduced(raw.test), raw.class_names)
 
 
 def _read_digits() -> RawDataset:
-    """scikit-learn's 1,797 digits of 8 x 8 pixels; a fixed fifth of them serves as test set, as none is published."""
+    """scikit-learn's 1,797 digits of 8 x 8 pixels. There is no published test set, so a fixed fifth serves as one."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()  # scikit-learn declares several types.
     images = (digits.images * 255 / 16).round().astype(np.uint8)[:, None]
     test = np.sort(stratified(digits.target, 360, seed=0))
     rest = np.setdiff1d(np.arange(len(images)), test)
-    parts = [RawSplit(images[places], digits.target[places]) for places in (rest, test)]
-    return RawDataset(*parts, tuple(str(digit) for digit in range(10)))
+    train_split, test_split = (RawSplit(images[indices], digits.target[indices]) for indices in (rest, test))
+    return RawDataset(train_split, test_split, tuple(str(digit) for digit in range(10)))
 
 
 # ------------------------------------------------------------------------------------------------------------ downloads
@@ -146,32 +156,32 @@ def _read_torchvision(name: str, folder: Path) -> RawDataset:
 
     reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "fashion_mnist": datasets.FashionMNIST}[name]
     with _downloading(name, folder):
-        parts = [reader(str(folder), train=train, download=True) for train in (True, False)]
-    return RawDataset(*(_from_torchvision(part) for part in parts), tuple(parts[0].classes))
+        train, test = (reader(str(folder), train=train, download=True) for train in (True, False))
+    return RawDataset(_from_torchvision(train), _from_torchvision(test), tuple(train.classes))
 
 
-def _from_torchvision(part: Any) -> RawSplit:
-    images = np.asarray(part.data)
+def _from_torchvision(dataset: Any) -> RawSplit:
+    images = np.asarray(dataset.data)
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return RawSplit(images, np.asarray(part.targets, dtype=np.int64))
+    return RawSplit(images, np.asarray(dataset.targets, dtype=np.int64))
 
 
-def _downloaded_tiny_imagenet(place: Path) -> Path:
-    """The archive, or the folder it was unpacked into, at or in `place`; downloaded into it if neither is there."""
-    found = find_tiny_imagenet(place)
-    if found is not None:
-        return found
+def _downloaded_tiny_imagenet(path: Path) -> Path:
+    """The archive or its unpacked folder, at or in `path`. If there is neither, the archive is downloaded there."""
+    existing = find_tiny_imagenet(path)
+    if existing is not None:
+        return existing
     from torchvision.datasets.utils import download_url
 
     name = "tiny-imagenet-200.zip"
-    with _downloading("tinyimagenet", place):
-        download_url(f"http://cs231n.stanford.edu/{name}", str(place), name, "90528d7ca1a48142e341f4ef8d21d0de")
-    return place / name
+    with _downloading("tinyimagenet", path):
+        download_url(f"http://cs231n.stanford.edu/{name}", str(path), name, "90528d7ca1a48142e341f4ef8d21d0de")
+    return path / name
 
 
 @contextmanager
 def _downloading(name: str, folder: Path) -> Iterator[None]:
-    """One process at a time; and a failure is one line with a remedy."""
+    """A context in which one process at a time downloads. It turns a failure into a UserError with a remedy."""
     root = cache_directory()
     with cannot_write(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -197,7 +207,7 @@ def _state_of_file(path: Path) -> str:
 
 
 def _read_npz(path: Path, name: str) -> RawDataset:
-    """The user's arrays; `name` says which data set they should be."""
+    """The arrays in the user's file. `name` is the data set that they should be, or `npz` for any."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in (*_NPZ_KEYS, "classes") if key in file}
@@ -225,11 +235,11 @@ def _read_npz(path: Path, name: str) -> RawDataset:
     if (classes, channels, size) != KNOWN_SHAPES.get(name, (classes, channels, size)):
         holds = f"{classes} classes, {channels} channels, {size} pixels"
         raise UserError(f"{path}: is not {name}: it holds {holds}; use data: {{name: npz}} for other images")
-    return RawDataset(train, test, tuple(str(each) for each in names))
+    return RawDataset(train, test, tuple(map(str, names)))
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, where: str) -> RawSplit:
-    """n x h x w, n x h x w x c or n x c x h x w uint8 images, and n integer labels."""
+    """The images as uint8, n x c x h x w, with n int64 labels. They may come as n x h x w or n x h x w x c, too."""
     if images.dtype != np.uint8:
         raise UserError(f"{where}_images: holds {images.dtype}; expected uint8 (0 to 255)")
     if images.ndim == 3:

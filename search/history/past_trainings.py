@@ -1,4 +1,4 @@
-"""Finished trainings of an earlier search or a table: what a new search's prior and its curve model learn from."""
+"""Finished trainings of an earlier search or a table; the prior and the curve model of a new search learn from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mgnas.errors import UserError
 
 from ...models.config import ArchitectureConfig
 from ..samplers.features import LEAST_TRAININGS
-from ..trial_record import TrialState
+from ..trial_record import completed_trials
 from .table import SHIPPED, TabularBenchmark
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskEvaluations:
-    """Trained architectures.
+    """Trainings on one data set, n of them.
 
     Args:
         source: where they come from, for messages.
-        configs: one for each training.
-        curves: validation accuracy after each epoch, as fractions.
+        configs: the architectures, n; one that was trained several times stands there several times.
+        curves: validation accuracy after each epoch of each training, n, as fractions.
     """
 
     source: str
@@ -38,13 +38,13 @@ class TaskEvaluations:
 
     @classmethod
     def load(cls, source: str) -> TaskEvaluations:
-        """Read them.
+        """Read trainings.
 
         Args:
             source: the name of a shipped table, a table's file, or a run directory.
 
         Raises:
-            UserError: it is none of these, damaged, or has too few of them.
+            UserError: the source is none of these, is damaged, or has fewer than LEAST_TRAININGS finished trainings.
         """
         shipped = shipped_tables()
         path = shipped.get(source, Path(source))
@@ -56,10 +56,9 @@ class TaskEvaluations:
         from ..storage.run_directory import RunDirectory
 
         run = RunDirectory(path)
-        complete = [record for record in run.load() if record.state is TrialState.COMPLETE]
-        run.study.close()
-        configs = [record.candidate.architecture for record in complete]
-        return cls(source, configs, [record.curve for record in complete])._checked()
+        trials = completed_trials(run.load())
+        run.close()
+        return cls(source, [trial.architecture for trial in trials], [trial.curve for trial in trials])._checked()
 
     def _checked(self) -> TaskEvaluations:
         if len(self.configs) < LEAST_TRAININGS:
@@ -68,7 +67,7 @@ class TaskEvaluations:
         return self
 
     def prior(self) -> TransferPrior:
-        """The model that these trainings give a new search; it takes seconds to fit.
+        """The model that these trainings give a new search; fitting it takes seconds.
 
         Raises:
             UserError: nothing can be learned from them.

@@ -1,4 +1,4 @@
-"""Tables of trained architectures: every learning curve, kept to replay searches on and to give new ones a prior.
+"""Tables of trained architectures with their learning curves. Searches are replayed on them; they serve as priors, too.
 
 A table is one JSON file, compressed if its name ends in .gz:
 
@@ -38,7 +38,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 @settings
 class _Row:
-    """A row as it stands in the file, before its config is read."""
+    """A row of the file, before its config is read."""
 
     config: dict[str, Any]
     weights: Annotated[int, Field(ge=1)]
@@ -76,7 +76,7 @@ class TabularBenchmark:
 
     Args:
         meta: name, space, training, data and shape as in the file; hardware, versions and command for the reader.
-        rows: one for each training; an architecture trained with several seeds has as many.
+        rows: one for each training; an architecture trained with several seeds has several.
     """
 
     meta: Mapping[str, Any]
@@ -123,17 +123,17 @@ class TabularBenchmark:
     @cached_property
     def by_id(self) -> dict[str, list[TableRow]]:
         """Architecture id -> its trainings in the order of their seeds."""
-        found: dict[str, list[TableRow]] = defaultdict(list)
+        rows_by_id: dict[str, list[TableRow]] = defaultdict(list)
         for row in sorted(self.rows, key=lambda row: row.seed):
-            found[row.config.id].append(row)
-        return dict(found)
+            rows_by_id[row.config.id].append(row)
+        return dict(rows_by_id)
 
     def mean_accuracies(self) -> dict[str, float]:
-        """Architecture id -> its final accuracy, the mean over its seeds: what is known best."""
+        """Architecture id -> its final accuracy, the mean over its seeds; the best estimate that the table has."""
         return {key: sum(row.curve[-1] for row in rows) / len(rows) for key, rows in self.by_id.items()}
 
     def space(self) -> TableSpace:
-        """The search space that the table was drawn from, with the table's architectures alone as candidates.
+        """The search space that the table was drawn from, with only the table's architectures as candidates.
 
         Raises:
             UserError: meta does not say which space that is.
@@ -149,7 +149,7 @@ class TabularBenchmark:
         return SearchSpace(**self.space_arguments())
 
     def space_arguments(self) -> dict[str, Any]:
-        """What SearchSpace takes, as meta says it; errors as for `whole_space`."""
+        """The arguments of SearchSpace, read from meta; errors as for `whole_space`."""
         try:
             classes, channels, pixels = self.meta["shape"]
             mapping = self.meta["space"]
@@ -163,7 +163,7 @@ class TabularBenchmark:
 
 
 class TableSpace(SearchSpace):
-    """A search space of which only what a table holds is valid; candidates are made once and kept."""
+    """A search space in which only a table's architectures are valid; candidates are made once and kept."""
 
     def __init__(self, table: TabularBenchmark) -> None:
         self._ids = frozenset(table.by_id)
@@ -180,7 +180,7 @@ class TableSpace(SearchSpace):
         return made
 
     def enumerate(self) -> Iterator[Candidate]:
-        """As SearchSpace.enumerate; the second time without any work."""
+        """As SearchSpace.enumerate; the result is kept."""
         if self._all is None:
             self._all = list(super().enumerate())
         return iter(self._all)

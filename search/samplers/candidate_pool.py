@@ -1,7 +1,7 @@
 """The candidates that a model-based sampler looks at, kept as arrays from one ask to the next.
 
-A small space is looked at whole. Of a large one, some two thousand random candidates are kept, and at each ask a part
-of them, the least promising, makes way for new random ones and for neighbours of the front and of the most promising.
+A small space is looked at whole. Of a large one about two thousand random candidates are kept; at each ask the least
+promising part of them makes way for new random ones and for neighbours of the front and of the most promising.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mgnas.errors import ConfigError
 
 from ...space.candidate import Candidate
-from ...space.parameter import Parameter
+from ...space.parameter import Distribution, Parameter
 from ...space.search_space import SearchSpace
 from .features import architecture_features
 
 _SIZE = 2_000
 """Candidates kept of a large space; drawing them takes about a second."""
 _TRIES_PER_CANDIDATE = 2
-"""Random points tried for each, valid or not: bounds the time where most points are invalid."""
+"""Random points tried for each candidate, valid or not. Bounds the time if most points are invalid."""
 _RENEWED = 200
-"""Candidates replaced at each ask, some 0.05 s."""
+"""Candidates replaced at each ask; takes about 0.05 s."""
 _PARENTS = 20
-"""The most promising candidates, whose neighbours are looked at as well as the front's."""
-_ENUMERATED = 30_000
-"""Spaces of at most so many effective points are looked at whole; that takes some seconds once."""
-_WIDE = 1_000
-"""Integer ranges of more points than these are treated as continuous ones, rounded."""
+"""Most promising candidates whose neighbours are looked at, besides the front's."""
+_MAX_ENUMERATED = 30_000
+"""Spaces of at most this number of effective points are looked at whole, which takes some seconds once."""
+_MAX_INTEGERS = 1_000
+"""Integer ranges of more points are treated as continuous ones, rounded."""
 
 
 class Point(NamedTuple):
@@ -41,37 +41,42 @@ class Point(NamedTuple):
 
     Args:
         id: equal for equal candidates.
-        values: of the study's parameters.
+        params: values of the study's parameters.
         features: the model's input, d values about 0..1.
         log_cost: log10 of the cost (weights).
     """
 
     id: str
-    values: dict[str, Any]
+    params: dict[str, Any]
     features: np.ndarray
     log_cost: float
 
 
 def stacked(points: Sequence[Point]) -> np.ndarray:
-    """The features of one point or more, n x d."""
+    """The features of n points, n x d; n >= 1."""
     return np.stack([point.features for point in points])
 
 
+def costs(points: Sequence[Point]) -> np.ndarray:
+    """log10 of the cost of n points, n."""
+    return np.array([point.log_cost for point in points])
+
+
 class Pool(abc.ABC):
-    """Points to choose among. `refresh` fills the arrays; they are empty before.
+    """Points to choose among. `refresh` fills the arrays, which are empty before.
 
     Args:
         distributions: the study's parameters.
-        seed: of what is drawn.
+        seed: of the random draws.
 
     Attributes:
-        points: n of them, no two with equal ids; `features` (n x d) and `log_cost` (n) are theirs.
-        scores: what `rate` was last told of them, n; inf where nothing yet.
-        whole: whether these are all there are.
+        points: n points with distinct ids; `features` (n x d) and `log_cost` (n) are theirs.
+        scores: the last score that `rate` was given for each point, n; inf for a point without one.
+        whole: whether the pool holds every point of the space.
         largest_cost: log10 of the largest cost so far, or of the space's limit.
     """
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution], seed: int | None) -> None:
+    def __init__(self, distributions: Mapping[str, Distribution], seed: int | None) -> None:
         self.distributions = dict(distributions)
         self.rng = np.random.default_rng(seed)
         self.points: list[Point] = []
@@ -82,23 +87,25 @@ class Pool(abc.ABC):
         self.largest_cost = -math.inf
 
     @abc.abstractmethod
-    def locate(self, values: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
-        """The point behind parameter values (more than the pool's own do no harm); None if there is none.
+    def locate(self, params: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
+        """The point of these parameters; None if they are incomplete, invalid, or their id is one to skip.
 
-        Nor is there one, as soon as that is known, if its id is among those to skip.
+        Args:
+            params: values of the pool's parameters; further ones are ignored.
+            skip: ids that are not wanted, so that their features need not be computed.
         """
 
     @abc.abstractmethod
     def _all(self) -> Iterable[Point] | None:
-        """Every point once; None if they are too many."""
+        """Every point once; None if there are too many."""
 
     @abc.abstractmethod
     def _draw(self) -> dict[str, Any]:
-        """Values at random, valid or not."""
+        """Random parameters, valid or not."""
 
     @abc.abstractmethod
-    def _near(self, values: Mapping[str, Any], changes: int) -> dict[str, Any]:
-        """Values next to these in `changes` parameters, valid or not."""
+    def _near(self, params: Mapping[str, Any], changes: int) -> dict[str, Any]:
+        """These parameters with `changes` of them moved to a neighbouring value, valid or not."""
 
     @property
     def ids(self) -> list[str]:
@@ -109,41 +116,41 @@ class Pool(abc.ABC):
         return np.array([point.id not in ids for point in self.points], dtype=bool)
 
     def rate(self, rows: np.ndarray, scores: np.ndarray) -> None:
-        """Take note of how promising the points of these rows are."""
+        """Remember how promising the points of these rows are."""
         self.scores[rows] = scores
 
     def refresh(self, parents: Sequence[Mapping[str, Any]] = (), seen: Collection[str] = ()) -> None:
-        """Fill the pool at the first call; at the later ones, unless it holds all points, renew a part of it.
+        """Fill the pool at the first call. At later ones renew a part of it, unless it holds all points.
 
         Args:
-            parents: values whose neighbours are to be looked at (those of the front).
+            parents: parameters (those of the front) whose neighbours are to be looked at.
             seen: ids that need not be looked at any more.
         """
         if not self.points:
-            everything = self._all()
-            self.whole = everything is not None
-            tries = _TRIES_PER_CANDIDATE * _SIZE
-            found = self._new((self._draw() for _ in range(tries)), _SIZE, ()) if everything is None else everything
-            self._keep(np.arange(0), list(found))
+            all_points = self._all()
+            self.whole = all_points is not None
+            if all_points is None:
+                all_points = self._new((self._draw() for _ in range(_TRIES_PER_CANDIDATE * _SIZE)), _SIZE, ())
+            self._keep(np.arange(0), list(all_points))
         elif not self.whole:
             fresh = self._new(self._renewal(parents), _RENEWED, seen)
             order = np.lexsort((self.rng.random(len(self.points)), -self.scores, ~self.unseen(seen)))
             self._keep(np.sort(order[: max(_SIZE - len(fresh), 0)]), fresh)
 
     def look(self, seen: Collection[str], limit: int) -> np.ndarray:
-        """Rows of at most `limit` unseen points: all, or else half of them the most promising and half at random."""
+        """Rows of at most `limit` unseen points: all of them, or the most promising ones and as many random ones."""
         rows = np.flatnonzero(self.unseen(seen))
         if len(rows) <= limit:
             return rows
         ranked = rows[np.lexsort((self.rng.random(len(rows)), -self.scores[rows]))]
-        rest = self.rng.choice(ranked[limit // 2 :], limit - limit // 2, replace=False)
-        return np.sort(np.concatenate([ranked[: limit // 2], rest]))
+        others = self.rng.choice(ranked[limit // 2 :], limit - limit // 2, replace=False)
+        return np.sort(np.concatenate([ranked[: limit // 2], others]))
 
     def _renewal(self, parents: Sequence[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
-        """Values to renew the pool with: random ones and neighbours in turns."""
+        """Parameters to renew the pool with: neighbours and random ones in turn."""
         rated = np.flatnonzero(np.isfinite(self.scores))
         best = rated[np.argsort(-self.scores[rated], kind="stable")[:_PARENTS]]
-        parents = [*parents, *(self.points[row].values for row in best)]
+        parents = [*parents, *(self.points[row].params for row in best)]
         for turn in range(_RENEWED):
             if turn % 2 or not parents:
                 yield self._draw()
@@ -152,24 +159,24 @@ class Pool(abc.ABC):
                 yield self._near(parent, int(self.rng.integers(1, 4)))
 
     def _new(self, draws: Iterable[Mapping[str, Any]], limit: int, seen: Collection[str]) -> list[Point]:
-        """The points behind the draws that are valid, unseen and not in the pool yet; at most `limit`."""
-        known = {point.id for point in self.points}.union(seen)
-        found: list[Point] = []
-        for values in draws:
-            point = self.locate(values, known)
+        """The points of those draws that are valid, unseen and not in the pool yet; at most `limit`."""
+        known_ids = {point.id for point in self.points}.union(seen)
+        new: list[Point] = []
+        for params in draws:
+            point = self.locate(params, known_ids)
             if point is not None:
-                known.add(point.id)
-                found.append(point)
-                if len(found) == limit:
+                known_ids.add(point.id)
+                new.append(point)
+                if len(new) == limit:
                     break
-        return found
+        return new
 
     def _keep(self, rows: np.ndarray, fresh: list[Point]) -> None:
-        """Of the points keep those rows, and add the fresh ones."""
+        """Keep the points of those rows, drop the others, add the fresh ones."""
         self.points = [self.points[row] for row in rows] + fresh
         if self.points:
             self.features = stacked(self.points)
-        self.log_cost = np.array([point.log_cost for point in self.points])
+        self.log_cost = costs(self.points)
         self.largest_cost = float(self.log_cost.max(initial=self.largest_cost))
         self.scores = np.concatenate([self.scores[rows], np.full(len(fresh), np.inf)])
 
@@ -178,9 +185,9 @@ class CandidatePool(Pool):
     """Points are the candidates of a search space; their cost is their weights.
 
     Args:
-        space: decides what is valid and what is the same. A subclass whose `enumerate` is its own is believed to
-            know its candidates: they are all of the pool.
-        seed: of what is drawn.
+        space: decides what is valid and what is the same. The candidates of a subclass with an `enumerate` of its own
+            are looked at whole, however many they are.
+        seed: of the random draws.
     """
 
     def __init__(self, space: SearchSpace, seed: int | None = None) -> None:
@@ -188,26 +195,26 @@ class CandidatePool(Pool):
         self.space = space
         if space.limits.max_weights is not None:
             self.largest_cost = math.log10(space.limits.max_weights)
-        self._varied = {name: self.distributions[name] for name in space.searched_training_settings}
+        self._searched_settings = {name: self.distributions[name] for name in space.searched_training_settings}
 
-    def locate(self, values: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
-        if not self.distributions.keys() <= values.keys():
+    def locate(self, params: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
+        if not self.distributions.keys() <= params.keys():
             return None
         try:
-            candidate = self.space.candidate({name: values[name] for name in self.distributions})
+            candidate = self.space.candidate({name: params[name] for name in self.distributions})
         except ConfigError:
             return None
         return None if candidate.id in skip else self._point(candidate)
 
     def _point(self, candidate: Candidate) -> Point:
         features = architecture_features(candidate.architecture)
-        if self._varied:
-            features = np.concatenate([features, scaled(candidate.params, self._varied)])
+        if self._searched_settings:
+            features = np.concatenate([features, scaled(candidate.params, self._searched_settings)])
         return Point(candidate.id, candidate.params, features, math.log10(candidate.weights))
 
     def _all(self) -> Iterable[Point] | None:
-        points = self.space.effective_points()
-        affordable = points is not None and points <= _ENUMERATED
+        count = self.space.effective_points()
+        affordable = count is not None and count <= _MAX_ENUMERATED
         if affordable or type(self.space).enumerate is not SearchSpace.enumerate:
             return map(self._point, self.space.enumerate())
         return None
@@ -215,23 +222,23 @@ class CandidatePool(Pool):
     def _draw(self) -> dict[str, Any]:
         return self.space.random_values(self.rng)
 
-    def _near(self, values: Mapping[str, Any], changes: int) -> dict[str, Any]:
-        return self.space.mutate(values, changes, self.rng)
+    def _near(self, params: Mapping[str, Any], changes: int) -> dict[str, Any]:
+        return self.space.mutate(params, changes, self.rng)
 
 
 class DistributionPool(Pool):
-    """Points are combinations of the values of Optuna distributions, all valid.
+    """Points are combinations of values of Optuna distributions, all of them valid.
 
     Args:
         distributions: name -> distribution.
-        cost: values -> cost, greater than 0, known without evaluation.
-        encode: values -> features; default `scaled`.
-        seed: of what is drawn.
+        cost: parameters -> cost, greater than 0, known without evaluation.
+        encode: parameters -> features, d; default `scaled`.
+        seed: of the random draws.
     """
 
     def __init__(
         self,
-        distributions: Mapping[str, BaseDistribution],
+        distributions: Mapping[str, Distribution],
         cost: Callable[[dict[str, Any]], float],
         encode: Callable[[dict[str, Any]], np.ndarray] | None = None,
         seed: int | None = None,
@@ -241,67 +248,72 @@ class DistributionPool(Pool):
         self._encode = encode
         self._parameters = [_parameter(name, distribution) for name, distribution in distributions.items()]
 
-    def locate(self, values: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
+    def locate(self, params: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
         """As for every pool.
 
         Raises:
-            ValueError: a cost that is not greater than 0.
+            ValueError: a cost that is not greater than 0 and finite.
         """
-        if not self.distributions.keys() <= values.keys():
+        if not self.distributions.keys() <= params.keys():
             return None
-        own = {name: values[name] for name in self.distributions}
-        name = repr(list(own.values()))
-        if name in skip:
-            return None
-        cost = float(self._cost(own))
+        own = {name: params[name] for name in self.distributions}
+        point_id = repr(list(own.values()))
+        return None if point_id in skip else self._point(point_id, own)
+
+    def _point(self, point_id: str, params: dict[str, Any]) -> Point:
+        cost = float(self._cost(params))
         if not 0 < cost < math.inf:
-            raise ValueError(f"the cost must be greater than 0 and finite, got {cost} for {own}")
-        features = (
-            scaled(own, self.distributions) if self._encode is None else np.asarray(self._encode(own), dtype=float)
-        )
-        return Point(name, own, features, math.log10(cost))
+            raise ValueError(f"the cost must be greater than 0 and finite, got {cost} for {params}")
+        if self._encode is None:
+            features = scaled(params, self.distributions)
+        else:
+            features = np.asarray(self._encode(params), dtype=float)
+        return Point(point_id, params, features, math.log10(cost))
 
     def _all(self) -> Iterable[Point] | None:
         grids = [parameter.grid for parameter in self._parameters]
-        if any(grid is None for grid in grids) or math.prod(map(len, grids)) > _ENUMERATED:
+        finite = [grid for grid in grids if grid is not None]
+        if len(finite) < len(grids) or math.prod(map(len, finite)) > _MAX_ENUMERATED:
             return None
-        combinations = itertools.product(*grids)
-        return (self.locate(dict(zip(self.distributions, values, strict=True))) for values in combinations)
+        return (
+            self._point(repr(list(values)), dict(zip(self.distributions, values, strict=True)))
+            for values in itertools.product(*finite)
+        )
 
     def _draw(self) -> dict[str, Any]:
         return self._rounded({parameter.name: parameter.sample(self.rng) for parameter in self._parameters})
 
-    def _near(self, values: Mapping[str, Any], changes: int) -> dict[str, Any]:
-        moved = dict(values)
+    def _near(self, params: Mapping[str, Any], changes: int) -> dict[str, Any]:
+        moved = dict(params)
         for index in self.rng.permutation(len(self._parameters))[:changes]:
             parameter = self._parameters[index]
             moved[parameter.name] = parameter.neighbour(moved[parameter.name], self.rng)
         return self._rounded(moved)
 
-    def _rounded(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Back on the grid, for integer ranges that are treated as continuous."""
+    def _rounded(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters with integers that are treated as continuous moved back onto their grid."""
         for parameter in self._parameters:
             d = self.distributions[parameter.name]
-            if parameter.distribution is not d:
-                values[parameter.name] = d.low + d.step * round((values[parameter.name] - d.low) / d.step)
-        return values
+            if isinstance(d, IntDistribution) and parameter.distribution is not d:
+                params[parameter.name] = d.low + d.step * round((params[parameter.name] - d.low) / d.step)
+        return params
 
 
-def _parameter(name: str, distribution: BaseDistribution) -> Parameter:
-    """What knows how to draw from a distribution, and from around a value."""
-    if isinstance(distribution, IntDistribution) and (distribution.high - distribution.low) / distribution.step > _WIDE:
-        distribution = FloatDistribution(distribution.low, distribution.high, log=distribution.log)
-    return Parameter(name, distribution, {})
+def _parameter(name: str, d: Distribution) -> Parameter:
+    """What draws from a distribution, and from around a value."""
+    if isinstance(d, IntDistribution) and (d.high - d.low) / d.step > _MAX_INTEGERS:
+        d = FloatDistribution(d.low, d.high, log=d.log)
+    return Parameter(name, d, {})
 
 
-def scaled(values: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> np.ndarray:
-    """Values as numbers: ranges scaled to 0..1, on a log scale if that is theirs, and choices one-hot."""
+def scaled(params: Mapping[str, Any], distributions: Mapping[str, Distribution]) -> np.ndarray:
+    """Parameters as features: ranges scaled to 0..1, on a log scale if that is theirs; choices one-hot."""
     numbers: list[float] = []
     for name, d in distributions.items():
         if isinstance(d, CategoricalDistribution):
-            at = d.to_internal_repr(values[name])
-            numbers.extend(float(index == at) for index in range(len(d.choices)))
+            choice = d.to_internal_repr(params[name])
+            numbers.extend(float(index == choice) for index in range(len(d.choices)))
         else:
-            low, high, value = (math.log(v) if d.log else v for v in (d.low, d.high, values[name]))
+            low, high, value = (math.log(v) if d.log else v for v in (d.low, d.high, params[name]))
             numbers.append((value - low) / (high - low) if high > low else 0.0)
     return np.array(numbers)

@@ -1,4 +1,4 @@
-"""The samplers that a search can use: mgnas's own, and Optuna's; any Optuna sampler fits in."""
+"""The samplers that a search can name: mgnas's own, and Optuna's."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 def _ehvi(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
-    # Behind this name only: it brings torch, whose import takes seconds.
+    # NOTE: Imported only when it is asked for: it brings torch, whose import takes seconds.
     from .candidate_pool import CandidatePool
     from .ehvi import EHVISampler
     from .outcome_transforms import LogErrorTransform
 
-    return EHVISampler(None, pool=CandidatePool(space, seed), prior=prior, seed=seed, scale=LogErrorTransform())
+    if space is None:
+        raise ValueError("the sampler ehvi needs the search space")
+    return EHVISampler(pool=CandidatePool(space, seed), prior=prior, seed=seed, outcome_transform=LogErrorTransform())
 
 
 def _tpe(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
-    # The constant liar makes workers that ask at the same time get different answers.
+    # The constant liar gives workers that ask at the same time different answers.
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
@@ -53,7 +55,18 @@ SAMPLERS: dict[str, Callable[[int, SearchSpace | None, TransferPrior | None], Ba
 def make_sampler(
     name: str, seed: int, space: SearchSpace | None = None, prior: TransferPrior | None = None
 ) -> BaseSampler:
-    """The sampler of that name (a key of SAMPLERS); `ehvi` needs the space, and can make use of a prior."""
+    """Make a sampler.
+
+    Args:
+        name: a key of SAMPLERS.
+        seed: of its random choices.
+        space: what it samples; needed by `ehvi` only.
+        prior: knowledge of another data set; used by `ehvi` only.
+
+    Raises:
+        KeyError: an unknown name.
+        ValueError: `ehvi` without a space.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return SAMPLERS[name](seed, space, prior)

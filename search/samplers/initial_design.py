@@ -1,4 +1,4 @@
-"""A spread start: candidates of all costs, different from each other."""
+"""The initial design: candidates of all costs that differ from each other."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from .candidate_pool import Point, Pool, stacked
 from .study_snapshot import StudySnapshot
 
 _BAND = 0.02
-"""Share of the candidates, those nearest to a wanted cost, from which the start draws,"""
-_LEAST_BAND = 5
-"""and so many at least;"""
+"""Share of the candidates, those nearest to a wanted cost, that some are drawn from."""
+_MIN_BAND = 5
+"""The band has at least this number of candidates."""
 _DRAWN = 10
-"""and how many it draws, to take the one most different from all trials so far."""
+"""Number drawn from the band; the one most different from all trials so far is taken."""
 
 
 def initial_design(pool: Pool, snapshot: StudySnapshot, shift: float, rng: np.random.Generator) -> Point | None:
-    """The next unseen point of a spread design; None if there is none.
+    """The next unseen point of the design; None if there is none.
 
-    Quasi-random in cost (van der Corput's sequence), and of some random points about there the most different one from
-    all trials so far. The most different one of all would always be a corner of the space (Mitchell 1991,
-    best-candidate sampling).
+    The wanted costs are quasi-random (van der Corput's sequence). Of some random points near the wanted cost the one
+    most different from all trials so far is taken (Mitchell 1991, best-candidate sampling); the most different of all
+    points would always be a corner of the space.
 
     Args:
         pool: the points, seen and unseen.
@@ -36,9 +36,9 @@ def initial_design(pool: Pool, snapshot: StudySnapshot, shift: float, rng: np.ra
     if not len(rows):
         return None
     costs = pool.log_cost[rows]
-    where = (_van_der_corput(snapshot.started) + shift) % 1
-    distance = np.abs(costs - (costs.min() + where * (costs.max() - costs.min())))
-    band = rows[np.argsort(distance, kind="stable")[: max(round(_BAND * len(rows)), _LEAST_BAND)]]
+    wanted_share = (_van_der_corput(snapshot.started) + shift) % 1
+    distance = np.abs(costs - (costs.min() + wanted_share * (costs.max() - costs.min())))
+    band = rows[np.argsort(distance, kind="stable")[: max(round(_BAND * len(rows)), _MIN_BAND)]]
     drawn = rng.choice(band, min(_DRAWN, len(band)), replace=False)
     if not snapshot.points:
         return pool.points[drawn[0]]
@@ -47,5 +47,5 @@ def initial_design(pool: Pool, snapshot: StudySnapshot, shift: float, rng: np.ra
 
 
 def _van_der_corput(index: int) -> float:
-    """0, 1/2, 1/4, 3/4, 1/8, ...: the binary digits mirrored at the point."""
+    """0, 1/2, 1/4, 3/4, 1/8, ...: the binary digits of the index, mirrored at the binary point."""
     return int(f"{index:b}"[::-1], 2) / 2 ** index.bit_length()

@@ -1,14 +1,13 @@
-"""What the trials of an Optuna study say to a model-based sampler; each trial's point is worked out once."""
+"""What the trials of an Optuna study tell a model-based sampler; the point of each trial is worked out once."""
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
 
-from ..optuna_schema import PREDICTION
+from ..trial_record import GaussianPrediction
 from .candidate_pool import Point, Pool
 
 
@@ -17,30 +16,24 @@ class StudySnapshot:
     """The study at one ask.
 
     Args:
-        observed: points of complete trials and of running ones whose accuracy is predicted, n.
-        accuracy: theirs, n.
-        variance: of the prediction, n; 0 for complete trials.
-        pending: points of the other running trials.
-        trainings: id -> trials that are complete or running.
-        seen: ids of all trials, the failed ones among them.
-        started: trials with a point, whatever became of them.
+        observed: points of complete trials, and of unfinished ones whose accuracy is predicted, n.
+        accuracy: their final or predicted accuracies, n.
+        variance: of the predictions, n; 0 for complete trials.
+        pending: points of the other unfinished trials.
+        seen: ids of the points of all trials, of failed ones too.
+        started: number of trials with a point, of failed ones too.
     """
 
     observed: list[Point] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     variance: list[float] = field(default_factory=list)
     pending: list[Point] = field(default_factory=list)
-    trainings: collections.Counter[str] = field(default_factory=collections.Counter)
-    failed: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
     started: int = 0
 
     @property
-    def seen(self) -> set[str]:
-        return self.failed | self.trainings.keys()
-
-    @property
     def points(self) -> list[Point]:
-        """Of all trials that count: the observed ones, then the pending ones."""
+        """Points of all trials but the failed ones: the observed ones, then the pending ones."""
         return self.observed + self.pending
 
 
@@ -48,7 +41,7 @@ class StudyReader:
     """Reads the trials of one study.
 
     Args:
-        pool: knows the points behind parameters.
+        pool: knows the point of a trial's parameters.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -57,15 +50,18 @@ class StudyReader:
         self._announced: dict[int, Point] = {}
 
     def announce(self, number: int, point: Point) -> None:
-        """A trial is about to get these parameters; other threads may ask before it has them."""
+        """A trial is about to get the parameters of this point; other threads may ask before it has them."""
         self._announced[number] = point
 
-    def read(self, trials: Sequence[FrozenTrial], asking: int) -> StudySnapshot:
-        """What the trials say.
+    def read(
+        self, trials: Sequence[FrozenTrial], asking: int, predictions: Mapping[int, GaussianPrediction]
+    ) -> StudySnapshot:
+        """The study as these trials show it.
 
         Args:
             trials: all of the study.
-            asking: number of the trial for which a proposal is being made; it does not count.
+            asking: number of the trial that a proposal is wanted for; it does not count.
+            predictions: trial number -> final accuracy predicted of an unfinished trial; of others they are ignored.
         """
         snapshot = StudySnapshot()
         for trial in trials:
@@ -73,19 +69,18 @@ class StudyReader:
             if point is None:
                 continue
             snapshot.started += 1
+            snapshot.seen.add(point.id)
             if trial.state in (TrialState.FAIL, TrialState.PRUNED):
-                snapshot.failed.add(point.id)
                 continue
-            snapshot.trainings[point.id] += 1
-            prediction = trial.system_attrs.get(PREDICTION)
+            known = predictions.get(trial.number)
             if trial.state is TrialState.COMPLETE:
-                prediction = (trial.values[0], 0.0)
-            if prediction is None:
+                known = GaussianPrediction(trial.values[0], 0.0)
+            if known is None:
                 snapshot.pending.append(point)
                 continue
             snapshot.observed.append(point)
-            snapshot.accuracy.append(float(prediction[0]))
-            snapshot.variance.append(float(prediction[1]) ** 2)
+            snapshot.accuracy.append(known.mean)
+            snapshot.variance.append(known.std**2)
         return snapshot
 
     def _point(self, trial: FrozenTrial) -> Point | None:

@@ -1,4 +1,12 @@
-"""What other trainings say about an architecture: finished runs and tables as priors of a new search."""
+"""What trainings on another data set say about an architecture: a prior for the search on this one.
+
+Notation:
+    n    trainings on the other data set
+    m    architectures to predict
+    x    features, n or m x len(FEATURES)
+
+Accuracies are modelled on the scale of the logarithm of the error.
+"""
 
 from __future__ import annotations
 
@@ -14,71 +22,70 @@ from .gaussian_process import AccuracyModel, ModelFitError
 from .gp_hyperparameters import Hyperparameters
 from .outcome_transforms import LogErrorTransform
 
-_SCALE = LogErrorTransform()
+_LOG_ERROR = LogErrorTransform()
 
 
 class TransferPrior:
-    """The accuracy of architectures on other data, predicted from those that were trained there.
+    """Predicts the accuracy of architectures on another data set from those that were trained there.
 
-    Made by `from_accuracies`.
+    Usually made by `from_accuracies`.
 
     Args:
         x: features of the trained architectures, n x len(FEATURES); architectures may repeat.
         accuracies: their final accuracies, n, as fractions.
 
     Attributes:
-        trust: 0 to 1, how well it predicts its own architectures, each from the others.
+        trust: 0 to 1, how well it predicts each of its own architectures from the others: the correlation of these
+            predictions with the accuracies, or 0 if that is negative.
 
     Raises:
-        UserError: fewer than LEAST_TRAININGS, or nothing can be learned from them.
+        UserError: fewer than LEAST_TRAININGS trainings, or nothing can be learned from them.
     """
 
     def __init__(self, x: np.ndarray, accuracies: np.ndarray) -> None:
         if len(x) < LEAST_TRAININGS:
             raise UserError(f"a prior needs at least {LEAST_TRAININGS} finished trainings; this one has {len(x)}")
         self._x, self._accuracies = x, accuracies
-        self._model = AccuracyModel()
         try:
-            self._model.fit(x, _SCALE.transform(accuracies), np.zeros(len(x)))
+            self._posterior = AccuracyModel().fit(x, _LOG_ERROR.transform(accuracies), np.zeros(len(x)))
         except ModelFitError as error:
             raise UserError(f"nothing can be learned from this prior: {error}") from error
         self.trust = self._own_correlation()
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Of its model."""
-        return self._model.hyperparameters
+        """Those of its model."""
+        return self._posterior.hyperparameters
 
     def _own_correlation(self) -> float:
-        """How well it predicts its own architectures, each from the others: their correlation, 0 if it is negative."""
         _, architectures = np.unique(self._x, axis=0, return_inverse=True)
-        predicted = self._model.leave_one_group_out(architectures.reshape(-1))
-        observed = _SCALE.transform(self._accuracies)
+        predicted = self._posterior.leave_one_group_out(architectures.reshape(-1))
+        observed = _LOG_ERROR.transform(self._accuracies)
         if not (np.ptp(predicted) > 0 and np.ptp(observed) > 0):
             return 0.0
         return max(float(np.corrcoef(predicted, observed)[0, 1]), 0.0)
 
     @classmethod
     def from_accuracies(cls, configs: Sequence[ArchitectureConfig], accuracies: Sequence[float]) -> TransferPrior:
-        """From trained architectures, one accuracy for each; an architecture that was trained twice stands there twice.
+        """From trainings: architectures and final accuracies, n each; one entry for each training of an architecture.
 
         Raises:
-            UserError: too few.
+            UserError: as for TransferPrior.
         """
         if len(configs) != len(accuracies):
             raise ValueError(f"{len(configs)} configs, but {len(accuracies)} accuracies")
         return cls(_features(configs), np.asarray(accuracies, dtype=np.float64))
 
     def mean(self, configs: Sequence[ArchitectureConfig]) -> np.ndarray:
-        """Predicted accuracies on the prior's data, len(configs), as fractions."""
+        """Predicted accuracies on the other data set, m, as fractions."""
         return self.mean_of_features(_features(configs))
 
     def mean_of_features(self, x: np.ndarray) -> np.ndarray:
         """Predicted accuracies, m, of architectures with features x, m x len(FEATURES)."""
-        return _SCALE.untransform(self._model.mean(x))
+        return _LOG_ERROR.untransform(self._posterior.mean(x))
 
     def shuffled(self, seed: int) -> TransferPrior:
-        """A prior that is wrong: the same accuracies, but permuted among the architectures.
+        """A wrong prior: the same accuracies, permuted among the architectures.
 
         The trainings of one architecture stay together, so that it is as sure of itself as this one.
         """

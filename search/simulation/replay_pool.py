@@ -1,4 +1,4 @@
-"""Many replays at a time, of strategies by their name."""
+"""Replays of many searches at a time, in several processes."""
 
 from __future__ import annotations
 
@@ -28,46 +28,47 @@ if TYPE_CHECKING:
     from ..samplers.transfer_prior import TransferPrior
 
 StrategyFactory = Callable[[TabularBenchmark, SearchSpace, int], Search]
-"""(table, its space, seed) -> a new search of it; importable by its name, as it is sent to other processes."""
+"""(table, its space, seed) -> a new search of it; importable by its name, because it is sent to other processes."""
 
 
 def sampled(
     sampler: str, table: TabularBenchmark, space: SearchSpace, seed: int, *, stopping: str = "none", prior: str = "none"
 ) -> Strategy:
-    """A search as its config would describe it, which may train more than the table's architectures: all, to the end.
+    """A search as its config would describe it.
+
+    It is granted one trial more than the table has architectures, so that it trains all of them to their ends.
 
     Args:
         sampler, stopping, prior: as in a config's `search` section.
         table: to search in.
         space: its space.
-        seed: of the sampler.
+        seed: of the sampler and of the strategy.
     """
-    trainings, model = (None, None) if prior == "none" else _prior(prior)
-    rule = make_pausing_rule(stopping, space.training.epochs, trainings.curves if trainings else ())
-    trials = len(table.by_id) + 1
-    return Strategy(space, make_sampler(sampler, seed, space, model), trials, seed=seed, stopping=rule)
+    past, model = (None, None) if prior == "none" else _prior(prior)
+    rule = make_pausing_rule(stopping, space.training.epochs, past.curves if past else ())
+    n_trials = len(table.by_id) + 1
+    return Strategy(space, make_sampler(sampler, seed, space, model), n_trials, seed=seed, pausing_rule=rule)
 
 
 @lru_cache
 def _prior(source: str) -> tuple[TaskEvaluations, TransferPrior]:
     """Read and fitted once in a process, not for every replay."""
-    trainings = TaskEvaluations.load(source)
-    return trainings, trainings.prior()
+    past = TaskEvaluations.load(source)
+    return past, past.prior()
 
 
 STRATEGIES: dict[str, StrategyFactory] = {
     **{name: partial(sampled, name) for name in SAMPLERS},
     "ehvi+pausing": partial(sampled, "ehvi", stopping="pareto"),
-    "ehvi+mo-asha": partial(sampled, "ehvi", stopping="mo-asha"),
 }
-"""What can be replayed by name; benchmarks add their own."""
+"""The searches that `mgnas simulate` knows by name; benchmarks add their own."""
 
 
 def find_strategies(names: Sequence[str]) -> dict[str, StrategyFactory]:
     """The strategies of these names, in this order.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is none of one of the names.
     """
     for name in names:
         if name not in STRATEGIES:
@@ -76,13 +77,13 @@ def find_strategies(names: Sequence[str]) -> dict[str, StrategyFactory]:
 
 
 class ReplayPool:
-    """Processes of one thread each that replay searches; they import and read tables once, whatever they replay then.
+    """Processes of one thread each that replay searches; each imports and reads the tables once.
 
-    A context manager: on leaving it, what has not begun is dropped.
+    A context manager: on leaving it, replays that have not begun are dropped.
 
     Args:
         tables: to search in.
-        jobs: processes; results do not depend on their number.
+        jobs: number of processes; results do not depend on it.
 
     Raises:
         UserError: a table cannot be searched in.
@@ -90,7 +91,7 @@ class ReplayPool:
 
     def __init__(self, tables: Sequence[TabularBenchmark], jobs: int = 1) -> None:
         for table in tables:
-            table.space()  # What is wrong with a table is to be said here, not in a process' initialisation.
+            table.space()  # A wrong table must be refused here, not when a process is initialised.
         self._pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_prepare, initargs=(tables,))
 
     def __enter__(self) -> ReplayPool:
@@ -99,10 +100,10 @@ class ReplayPool:
     def __exit__(self, failure: type | None, *_) -> None:
         self._pool.shutdown(wait=failure is None, cancel_futures=True)
 
-    def submit(self, place: int, factory: StrategyFactory, seed: int, options: ReplayOptions) -> Future[Replay]:
-        """Replay one search, on the table in that place, in some process."""
-        with _single_threaded():  # Processes are started when the first work comes.
-            return self._pool.submit(_replay, place, factory, seed, options)
+    def submit(self, index: int, factory: StrategyFactory, seed: int, options: ReplayOptions) -> Future[Replay]:
+        """Replay one search, on the table with this index, in one of the processes."""
+        with _single_threaded():  # Processes start with the first submission.
+            return self._pool.submit(_replay, index, factory, seed, options)
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class ReplayOptions:
     """How a search is replayed.
 
     Args:
-        workers, until: of `simulate`.
-        enough: makes that of `simulate`, for a table; importable by its name. None: the search goes on to its end.
+        workers, until: as for `simulate`.
+        enough: table -> the `enough` of `simulate`; importable by its name. None: the search goes on to its end.
     """
 
     workers: int = 1
@@ -134,11 +135,11 @@ def replay_all(
         strategies: by name.
         seeds: of the searches of each strategy and table.
         options: of each replay.
-        jobs: processes.
+        jobs: number of processes.
         progress: called after each replay.
 
     Returns:
-        for each table: name -> the replays in the order of their seeds.
+        For each table: name -> the replays in the order of their seeds.
 
     Raises:
         UserError: a table cannot be searched in.
@@ -147,25 +148,24 @@ def replay_all(
     with ReplayPool(tables, jobs) as pool:
         futures = [
             {
-                name: [pool.submit(place, factory, seed, options) for seed in seeds]
+                name: [pool.submit(index, factory, seed, options) for seed in seeds]
                 for name, factory in strategies.items()
             }
-            for place in range(len(tables))
+            for index in range(len(tables))
         ]
-        found = []
-        for of_table in futures:
-            found.append({})
-            for name, waiting in of_table.items():
-                found[-1][name] = []
+        replays: list[dict[str, list[Replay]]] = []
+        for futures_of_table in futures:
+            replays.append({name: [] for name in futures_of_table})
+            for name, waiting in futures_of_table.items():
                 for future in waiting:
-                    found[-1][name].append(future.result())
+                    replays[-1][name].append(future.result())
                     progress()
-    return found
+    return replays
 
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Processes started inside compute with one thread; numerical libraries read this when they are loaded."""
+    """Processes started inside compute with one thread; numerical libraries read the setting when they are loaded."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -177,18 +177,18 @@ def _single_threaded() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-_searched: list[tuple[TabularBenchmark, SearchSpace]] = []
-"""In a process of the pool: the tables, with their spaces, which remember the candidates made."""
+_tables: list[tuple[TabularBenchmark, SearchSpace]] = []
+"""In a process of the pool: the tables with their spaces, which keep the candidates that they have made."""
 
 
 def _prepare(tables: Sequence[TabularBenchmark]) -> None:
-    # Ctrl-C ends a process of the pool without a word; the parent says what there is to say.
+    # Ctrl-C ends a process of the pool silently; the parent reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _searched.extend((table, table.space()) for table in tables)
+    _tables.extend((table, table.space()) for table in tables)
 
 
-def _replay(place: int, factory: StrategyFactory, seed: int, options: ReplayOptions) -> Replay:
-    table, space = _searched[place]
+def _replay(index: int, factory: StrategyFactory, seed: int, options: ReplayOptions) -> Replay:
+    table, space = _tables[index]
     enough = {} if options.enough is None else {"enough": options.enough(table)}
     return simulate(table, factory(table, space, seed), options.workers, seed, options.until, **enough)

@@ -1,8 +1,8 @@
 """Replays of searches on a table of trained architectures: the strategy of real searches on simulated workers.
 
-Nothing is trained. A worker that is handed a trial spends the time that the table's training took, and the strategy
-sees the table's curve, epoch by epoch, in the order in which parallel workers would have reported. Neither the
-strategy nor its sampler can tell a replay from a search.
+Nothing is trained. A worker that is handed a trial spends the time that the table's training took. The strategy sees
+the table's curves, epoch by epoch, in the order in which parallel workers would have reported. Neither the strategy nor
+its sampler can tell a replay from a search.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..trial_record import TrialRecord, TrialState
 
 
 class Search(Protocol):
-    """What can be replayed: a Strategy, or another tool behind the same three calls."""
+    """What can be replayed: a Strategy, or another tool with the same three methods."""
 
     def ask(self) -> TrialRecord | None: ...
 
@@ -55,9 +55,9 @@ class Replay:
         completions: in the order in which they happened.
         epochs: trained in all, those of unfinished trials included.
         seconds: simulated time from the start to the last epoch.
-        trials: that were started.
-        pauses: how often one was paused.
-        paused: trials that were paused at the end.
+        trials: number of trials that were started.
+        pauses: number of times that a trial was paused.
+        paused: number of trials that were paused at the end.
     """
 
     completions: tuple[Completion, ...]
@@ -78,16 +78,17 @@ def simulate(
 ) -> Replay:
     """Replay a search until it has nothing more to hand out.
 
-    A worker for which there is nothing asks again when the next trial has ended or paused.
+    A worker that gets nothing asks again when the next trial has ended or paused.
 
     Args:
-        table: the trainings. The strategy must hand out its architectures only (`Table.space`).
-        strategy: a new one; it is used up.
-        workers: trials at the same time.
-        seed: of the order in which the trainings of an architecture with several seeds are shown. A trial that
-            trains the same architecture again gets the next one, and the first again behind the last.
-        until: epochs in all after which the search is cut off.
-        enough: told the id of each architecture that has been trained to its end; the search ends when it says True.
+        table: the trainings. The strategy must hand out only its architectures (`TabularBenchmark.space`).
+        strategy: a new one; it cannot be used again.
+        workers: number of trials at the same time.
+        seed: of the order in which the trainings of an architecture with several seeds are shown. A further trial of an
+            architecture gets its next training; after the last one the first follows.
+        until: number of epochs, of all trials together, after which the search is cut off.
+        enough: called with the id of each architecture that has been trained to its end; the search ends when it
+            returns True.
     """
     return _Simulation(table, strategy, workers, seed, enough).run(until)
 
@@ -117,7 +118,7 @@ class _Simulation:
         return Replay(tuple(self.completions), self.epochs, self.now, len(self._rows), self.pauses, len(self._paused))
 
     def _hand_out(self) -> None:
-        """Give each free worker a trial, as long as there are any."""
+        """Give each free worker a trial, as long as the strategy has any."""
         while self.free and (record := self.strategy.ask()) is not None:
             self.free -= 1
             self._paused.discard(record.number)
@@ -155,6 +156,6 @@ def _epoch_seconds(row: TableRow) -> float:
 
 
 def _shuffled(table: TabularBenchmark, seed: int) -> dict[str, Iterator[TableRow]]:
-    """Architecture id -> its trainings in random order, over and over."""
+    """Architecture id -> its trainings in random order, in an endless cycle."""
     rng = np.random.default_rng(seed)
     return {key: itertools.cycle([rows[i] for i in rng.permutation(len(rows))]) for key, rows in table.by_id.items()}

@@ -1,6 +1,6 @@
-"""A model in the place of a table: every architecture of the space, most of them with predicted accuracies.
+"""A table of every architecture of a space, most of them with accuracies that a model predicts.
 
-For tests at scale. What it shows of a strategy is as good as the model: call it a surrogate wherever it is shown.
+For tests at scale. A result on it is only as good as the model: name it a surrogate wherever a result is shown.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from ..samplers.features import architecture_features
 from ..samplers.transfer_prior import TransferPrior
 
 _TRAININGS = 3
-"""Of each predicted architecture: a search sees one of them, the truth is their mean."""
+"""Trainings of each predicted architecture: a search sees one of them, the truth is their mean."""
 
 
 def surrogate_table(table: TabularBenchmark, seed: int = 0) -> TabularBenchmark:
     """The table, extended to its whole space by a Gaussian process fitted to it.
 
-    What was trained stays as it is. An architecture that was not gets three trainings: final accuracies are the model's
-    mean plus noise with the table's standard deviation between seeds (none if no architecture was trained twice); the
-    curve is that of the nearest trained architecture, by features, scaled to end there; so are the seconds.
+    Trainings of the table are kept. Every other architecture gets three trainings. Their final accuracies are the
+    model's mean plus noise with the table's standard deviation between seeds; without noise if no architecture was
+    trained twice. Curve and seconds are those of the nearest trained architecture, by features; the curve is scaled to
+    end at the final accuracy.
 
     Args:
         table: trained architectures.
@@ -42,14 +43,14 @@ def surrogate_table(table: TabularBenchmark, seed: int = 0) -> TabularBenchmark:
         configs = [row.config for row in table.rows]
         prior = TransferPrior.from_accuracies(configs, [row.curve[-1] for row in table.rows])
         means = prior.mean([candidate.architecture for candidate in missing])
-        known = [rows_of_one[0] for rows_of_one in table.by_id.values()]
-        features = np.array([architecture_features(row.config) for row in known])
+        trained = [rows_of_one[0] for rows_of_one in table.by_id.values()]
+        features = np.array([architecture_features(row.config) for row in trained])
         noise, rng = seed_noise(table), np.random.default_rng(seed)
         for candidate, mean in zip(missing, means, strict=True):
             distances = np.linalg.norm(features - architecture_features(candidate.architecture), axis=1)
-            like = known[int(np.argmin(distances))]
+            nearest = trained[int(np.argmin(distances))]
             for number in range(_TRAININGS):
-                rows.append(_predicted(candidate, like, float(mean + noise * rng.normal()), number))
+                rows.append(_predicted(candidate, nearest, float(mean + noise * rng.normal()), number))
     meta = dict(table.meta) | {"name": f"{table.name}-surrogate", "surrogate": True}
     return TabularBenchmark(meta, tuple(rows))
 
@@ -62,8 +63,9 @@ def seed_noise(table: TabularBenchmark) -> float:
     return float(np.sqrt(squares / freedom)) if freedom else 0.0
 
 
-def _predicted(candidate: Candidate, like: TableRow, final: float, seed: int) -> TableRow:
+def _predicted(candidate: Candidate, nearest: TableRow, final: float, seed: int) -> TableRow:
+    """A training of the candidate that ends at `final`."""
     final = min(max(final, 0.0), 1.0)
-    scale = final / like.curve[-1] if like.curve[-1] else 1.0
-    curve = (*(round(min(value * scale, 1.0), 6) for value in like.curve[:-1]), round(final, 6))
-    return TableRow(candidate.architecture, candidate.weights, seed, curve, like.seconds)
+    scale = final / nearest.curve[-1] if nearest.curve[-1] else 1.0
+    curve = (*(round(min(value * scale, 1.0), 6) for value in nearest.curve[:-1]), round(final, 6))
+    return TableRow(candidate.architecture, candidate.weights, seed, curve, nearest.seconds)

@@ -1,7 +1,7 @@
-"""Where a running trial keeps its progress: a file, and the one before it, on a disk or at any address of pyarrow.
+"""Checkpoints of running trials: the newest and the previous one, on a disk or at an address of pyarrow or fsspec.
 
-A checkpoint is written beside its place and moved there, so whoever is killed leaves a whole one; should it be damaged
-all the same (a disk, a machine that lost power), the one before is an epoch older.
+A checkpoint is written under another name and then renamed, so a process that is killed leaves a whole one. If it is
+damaged all the same (by the disk, or a power failure), the previous one is an epoch older.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 
 _TRIES = 3
 
 
 class CheckpointUnavailableError(RuntimeError):
-    """The place of a checkpoint cannot be written or read, which says nothing about the trial."""
+    """A checkpoint cannot be written, read or deleted; the trial is not at fault."""
 
 
 class Checkpoint:
-    """The progress of one trial.
+    """The checkpoint of one trial.
 
     Args:
-        address: its file, or protocol://..., as pyarrow or fsspec name it.
+        address: a file, or `protocol://...` in the form of pyarrow or fsspec.
     """
 
     def __init__(self, address: str) -> None:
@@ -37,61 +37,60 @@ class Checkpoint:
 
     @property
     def previous(self) -> str:
-        """Where the checkpoint before is kept."""
+        """File or address of the previous checkpoint."""
         return _previous(self.address)
 
     def save(self, content: bytes | memoryview) -> None:
-        """Keep this; what was the newest becomes the previous one.
+        """Store a new checkpoint; the newest so far becomes the previous one.
 
         Raises:
-            CheckpointUnavailableError: the place cannot be written, or its disk is full.
+            CheckpointUnavailableError: the storage cannot be written, or is full.
         """
         self._files.save(content)
 
     @contextlib.contextmanager
     def versions(self) -> Iterator[Iterator[Path]]:
-        """A context that gives the newest checkpoint and the one before, as far as they are there, as local files.
+        """A context with the newest and the previous checkpoint, if they exist, as local files in this order.
 
         Raises:
-            CheckpointUnavailableError: the place cannot be read.
+            CheckpointUnavailableError: the storage cannot be read; on entering, or when the next file is asked for.
         """
-        with self._files.versions() as found:
-            yield found
+        with self._files.versions() as paths:
+            yield paths
 
     def remove(self) -> None:
-        """Forget the trial's progress.
+        """Delete both checkpoints, if they exist.
 
         Raises:
-            CheckpointUnavailableError: the place cannot be reached.
+            CheckpointUnavailableError: the storage cannot be reached.
         """
         self._files.remove()
 
 
 def check_storage(address: str) -> None:
-    """Try to write and to delete a file in a folder or at an address where checkpoints are to be kept.
+    """Write and delete a file in the folder or at the address that is to hold checkpoints.
 
     Raises:
         UserError: that fails.
     """
-    name = f".mgnas-{os.getpid()}-{time.time_ns()}.pt"
-    trial = Checkpoint(f"{address.rstrip('/')}/{name}")
+    probe = Checkpoint(f"{address.rstrip('/')}/.mgnas-{os.getpid()}-{time.time_ns()}.pt")
     try:
         if "://" not in address:
             Path(address).mkdir(parents=True, exist_ok=True)
-        trial.save(b"mgnas")
-        trial.remove()
+        probe.save(b"mgnas")
+        probe.remove()
     except (CheckpointUnavailableError, OSError) as error:
-        raise UserError(f"resources.storage: {address} cannot be used ({_first_line(error)})") from None
+        raise UserError(f"resources.storage: {address} cannot be used ({_reason(error)})") from None
 
 
 class _LocalFiles:
-    """On a disk that this process sees."""
+    """Checkpoints on a disk."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.previous = path, Path(_previous(str(path)))
 
     def save(self, content: bytes | memoryview) -> None:
-        # Each process has its own temporary file: the worker of a killed driver may still be at its last epoch.
+        # Each process has its own temporary file: the worker of a killed search may still be at its last epoch.
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             with temporary.open("wb") as file:
@@ -102,7 +101,7 @@ class _LocalFiles:
                 self.path.replace(self.previous)
             temporary.replace(self.path)
         except OSError as error:
-            raise CheckpointUnavailableError(f"{self.path}: cannot be written ({_first_line(error)})") from error
+            raise CheckpointUnavailableError(f"{self.path}: cannot be written ({_reason(error)})") from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -110,21 +109,21 @@ class _LocalFiles:
     @contextlib.contextmanager
     def versions(self) -> Iterator[Iterator[Path]]:
         try:
-            found = [path for path in (self.path, self.previous) if path.exists()]
+            paths = [path for path in (self.path, self.previous) if path.exists()]
         except OSError as error:
-            raise CheckpointUnavailableError(f"{self.path}: cannot be read ({_first_line(error)})") from error
-        yield iter(found)
+            raise CheckpointUnavailableError(f"{self.path}: cannot be read ({_reason(error)})") from error
+        yield iter(paths)
 
     def remove(self) -> None:
         try:
             for path in (self.path, self.previous):
                 path.unlink(missing_ok=True)
         except OSError as error:
-            raise CheckpointUnavailableError(f"{self.path}: cannot be deleted ({_first_line(error)})") from error
+            raise CheckpointUnavailableError(f"{self.path}: cannot be deleted ({_reason(error)})") from error
 
 
 class _RemoteFiles:
-    """At an address of pyarrow.fs or fsspec; every operation is tried a few times."""
+    """Checkpoints at an address of pyarrow or fsspec; every operation is tried a few times."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -139,9 +138,9 @@ class _RemoteFiles:
 
     def remove(self) -> None:
         def remove(files: Any, path: str) -> None:
-            for each in (path, _previous(path)):
-                if _is_file(files, each):
-                    files.delete_file(each)
+            for version in (path, _previous(path)):
+                if _is_file(files, version):
+                    files.delete_file(version)
 
         self._try("deleted", remove)
 
@@ -160,20 +159,20 @@ class _RemoteFiles:
             files.move(path, _previous(path))
         files.move(partial, path)
 
-    def _try(self, what: str, action: Callable[[Any, str], Any]) -> Any:
+    def _try(self, participle: str, action: Callable[[Any, str], Any]) -> Any:
         for attempt in range(_TRIES):
             try:
                 return action(*_filesystem(self.address))
-            except Exception as error:  # Every protocol has errors of its own; what they say is passed on.
+            except Exception as error:  # Every protocol has errors of its own; their messages are passed on.
                 if attempt == _TRIES - 1:
-                    reason = f"{self.address}: cannot be {what} ({_first_line(error)})"
-                    raise CheckpointUnavailableError(reason) from error
+                    problem = f"{self.address}: cannot be {participle} ({_reason(error)})"
+                    raise CheckpointUnavailableError(problem) from error
                 time.sleep(4**attempt)
         return None
 
 
 def _filesystem(address: str) -> tuple[Any, str]:
-    """pyarrow's file system for an address, else fsspec's, and the path in it."""
+    """The file system of an address (pyarrow's, else fsspec's), and the path in it."""
     from pyarrow import ArrowInvalid
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
@@ -187,7 +186,7 @@ def _filesystem(address: str) -> tuple[Any, str]:
 
 
 def _download(files: Any, path: str, file: Path) -> bool:
-    """Copy it, if it is there."""
+    """Copy a file if it exists; whether it does."""
     if not _is_file(files, path):
         return False
     with files.open_input_stream(path) as source, file.open("wb") as target:
@@ -205,6 +204,6 @@ def _previous(path: str) -> str:
     return f"{path.removesuffix('.pt')}.previous.pt"
 
 
-def _first_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return (text.strip().splitlines() or [type(error).__name__])[0][:200]
+def _reason(error: BaseException) -> str:
+    """An error's first line; for one of the operating system without the path, which the message has already."""
+    return first_line(getattr(error, "strerror", None) or error)

@@ -1,11 +1,12 @@
-"""A second record of every trial, a line of JSON for its start and its end: what a damaged study is rebuilt from.
+"""A second record of every trial, from which a damaged study is rebuilt: a line of JSON for each start and each end.
 
-It is written after the study and only ever added to, so whatever happens to it costs at most its last line. When a
-search is taken up again it is written anew from the study, or the study from it.
+Each line is written after the study and added at the end, so a crash costs at most the last line. When a search goes
+on, the journal is written anew from the study; if the study is damaged, the study from the journal.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable
@@ -24,14 +25,14 @@ class Journal:
     """The journal of one run.
 
     Args:
-        path: its file; need not be there.
+        path: its file, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def start(self, record: TrialRecord) -> None:
-        """Note a trial that has been handed out, for the first time or again.
+        """Add that a trial runs now, for the first time or again.
 
         Raises:
             SearchStoppedError: the file cannot be written.
@@ -39,7 +40,7 @@ class Journal:
         self._append(_start(record))
 
     def end(self, record: TrialRecord) -> None:
-        """Note how a trial stands now that it has ended or rests.
+        """Add the state of a trial that has ended or is paused.
 
         Raises:
             SearchStoppedError: the file cannot be written.
@@ -60,12 +61,14 @@ class Journal:
         write_text(self.path, "".join(_line(entry) for entry in entries))
 
     def read(self, space: SearchSpace) -> list[TrialRecord]:
-        """All trials that the journal knows without a gap from number 0; those without an end are RUNNING.
+        """The trials from number 0 to the first one that is missing; those without an end are RUNNING.
+
+        A line that is damaged or was cut short is skipped; its trial is then in the state that its other lines tell.
 
         Args:
             space: gives candidates back from their values.
         """
-        known: dict[int, TrialRecord] = {}
+        records: dict[int, TrialRecord] = {}
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -74,15 +77,12 @@ class Journal:
             try:
                 entry = json.loads(line)
                 if entry["event"] == "start":
-                    _read_start(entry, known, space)
+                    _read_start(entry, records, space)
                 else:
-                    _read_end(entry, known[entry["number"]])
+                    _read_end(entry, records[entry["number"]])
             except (ValueError, KeyError, TypeError, ConfigError):
-                continue  # A line that was cut short, or damaged; the trial is then as far as the others say.
-        records = []
-        while len(records) in known:
-            records.append(known[len(records)])
-        return records
+                continue
+        return [records[number] for number in itertools.takewhile(records.__contains__, itertools.count())]
 
     def _append(self, entry: dict[str, Any]) -> None:
         try:
@@ -122,20 +122,22 @@ def _end(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _read_start(entry: dict[str, Any], known: dict[int, TrialRecord], space: SearchSpace) -> None:
+def _read_start(entry: dict[str, Any], records: dict[int, TrialRecord], space: SearchSpace) -> None:
     number = entry["number"]
-    if number in known:  # A paused trial that was taken up again.
-        known[number].state = TrialState.RUNNING
+    if number in records:  # It was paused or interrupted, and went on.
+        records[number].state = TrialState.RUNNING
         return
-    candidate = space.build(entry["values"])
     notes = dict(entry["notes"])
     expected = notes.pop(EXPECTED, None)
-    known[number] = TrialRecord(number, candidate, int(entry["seed"]), sampler_notes=notes)
-    known[number].expected = expected and GaussianPrediction(*expected)
+    record = TrialRecord(number, space.build(entry["values"]), int(entry["seed"]), sampler_notes=notes)
+    record.expected = expected and GaussianPrediction(*expected)
+    records[number] = record
 
 
 def _read_end(entry: dict[str, Any], record: TrialRecord) -> None:
-    record.state = TrialState(entry["state"])
-    record.curve, record.reason = [float(accuracy) for accuracy in entry["curve"]], str(entry["reason"])
-    record.seconds, record.finished = float(entry["seconds"]), entry["finished"]
-    record.decisions = [str(decision) for decision in entry["decisions"]]
+    state, curve = TrialState(entry["state"]), [float(accuracy) for accuracy in entry["curve"]]
+    reason, seconds, finished = str(entry["reason"]), float(entry["seconds"]), entry["finished"]
+    decisions = [str(decision) for decision in entry["decisions"]]
+    # Nothing is taken over before all of the line has been understood.
+    record.state, record.curve, record.reason = state, curve, reason
+    record.seconds, record.finished, record.decisions = seconds, finished, decisions

@@ -1,13 +1,14 @@
 """The run directory: everything about one search, in files that a person can read.
 
 config.yaml    the search, complete with defaults
-run.json       the run's id, what its trials are trained with, and the address of its study if that is on a server
+run.json       the run's id, what its trials were trained with, and the address of its study if that is on a server
 study.db       the Optuna study, unless it is on a server: every trial with its curve
-journal.jsonl  every trial's start and end once more, a line each; a damaged study.db is rebuilt from it
-clock.json     seconds of searching so far, over all interruptions
+journal.jsonl  each start and each end of a trial once more; a damaged study.db is rebuilt from it
+clock.json     seconds of searching so far, without the interruptions
 trials/        the checkpoints of trials that are running or paused
-driver.json    while a search is running: whose it is
-report/        what `mgnas report` makes of it
+driver.lock    the lock of the process that searches
+driver.json    host and id of the process that searches, while it does
+report/        what `mgnas report` writes
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +30,11 @@ from ..config import SearchConfig
 from ..data.dataset import Dataset
 from ..trial_record import TrialRecord, TrialState
 from .checkpoints import Checkpoint, CheckpointUnavailableError
-from .fingerprint import dataset_digest, training_fingerprint
 from .journal import Journal
 from .run_lock import RunLock
-from .run_metadata import RunMetadata
-from .study import DamagedStudyError, StudyFile, StudyServer
+from .run_metadata import RunMetadata, dataset_digest, training_fingerprint
+from .server_trial_store import ServerTrialStore
+from .sqlite_trial_store import DamagedStudyError, SqliteTrialStore
 from .trial_store import TrialStore
 
 logger = logging.getLogger(__name__)
@@ -43,45 +43,48 @@ _CONFIG, _STUDY, _CLOCK, _JOURNAL = "config.yaml", "study.db", "clock.json", "jo
 
 
 class RunDirectory:
-    """An existing run.
+    """An existing run. The `record_...` methods store what becomes of a trial.
+
+    Each of them writes the study first and then the journal, and returns when both are on the disk. A process that is
+    killed in between loses nothing, because the journal is written anew from the study when the search goes on.
 
     Args:
         path: the directory.
-        study: address of a database server with its study, in place of the one that the run knows.
+        study: address of a database server with the run's study, in place of the address in run.json.
 
     Raises:
-        UserError: there is none, or it is incomplete.
+        UserError: there is no such run, or it is incomplete.
     """
 
     def __init__(self, path: str | os.PathLike, study: str | None = None) -> None:
         self.path = Path(path)
         self._open_config(study)
-        self.study = self._open_study()
+        self._store = self._open_store()
 
     def _open_config(self, study: str | None) -> None:
-        """Read all but the study."""
+        """Read everything but the study."""
         if not self.path.is_dir():
             hint = _existing_runs(self.path.parent)
             raise UserError(f"{self.path}: no such run directory{hint}")
-        self._identity = RunMetadata.read(self.path)
-        self._identity.study = study or self._identity.study
-        elsewhere = self._identity.study is not None or (self.path / _JOURNAL).is_file()
-        for name in (_CONFIG,) if elsewhere else (_CONFIG, _STUDY):
+        self._metadata = RunMetadata.read(self.path)
+        self._metadata.study = study or self._metadata.study
+        replaceable = self._metadata.study is not None or (self.path / _JOURNAL).is_file()
+        for name in (_CONFIG,) if replaceable else (_CONFIG, _STUDY):
             if not (self.path / name).is_file():
                 problem = f"{name} is missing, so this is no complete run directory"
                 raise UserError(f"{self.path}: {problem}; start a new search")
         self.config = SearchConfig.load(self.path / _CONFIG)
         self.space: SearchSpace = self.config.search_space()
-        self.journal = Journal(self.path / _JOURNAL)
+        self._journal = Journal(self.path / _JOURNAL)
         self.lock = RunLock(self.path)
 
-    def _open_study(self) -> TrialStore:
-        if self._identity.study is not None:
-            return StudyServer(self._identity.study, self._identity.study_name or "", self.space)
+    def _open_store(self) -> TrialStore:
+        if self._metadata.study is not None:
+            return ServerTrialStore(self._metadata.study, self._metadata.study_name or "", self.space)
         try:
-            return StudyFile(self.path / _STUDY, self.space)
+            return SqliteTrialStore(self.path / _STUDY, self.space)
         except DamagedStudyError as error:
-            if not self.journal.path.is_file():
+            if not self._journal.path.is_file():
                 raise
             problem = str(error).rpartition("; ")[0]
             raise DamagedStudyError(f"{problem}; `mgnas resume {self.path}` rebuilds it from {_JOURNAL}") from None
@@ -93,18 +96,18 @@ class RunDirectory:
         """Make a new run `parent/name`, whole or not at all.
 
         Args:
-            config: what to search.
+            config: the search.
             parent: folder of the run directories; made if missing.
-            name: default: the config's name and the first free number.
+            name: of the new directory; default: the config's name and the first free number.
             study: address of a database server to keep the study on; default: a file in the directory.
 
         Raises:
-            UserError: the name is taken, or the folder cannot be written, or the server cannot be used.
+            UserError: the name is taken, the folder cannot be written, or the server cannot be used.
         """
         parent = Path(parent)
         if name is not None and (Path(name).name != name or name.startswith(".") or not name.isprintable()):
             raise UserError(f"--name: expected a plain folder name, got {name!r}; use --runs for the parent folder")
-        config.search_space()  # Before anything is written: an impossible space leaves no run behind.
+        config.search_space()  # An impossible space is refused before anything is written.
         try:
             parent.mkdir(parents=True, exist_ok=True)
             building = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
@@ -113,15 +116,15 @@ class RunDirectory:
             raise UserError(f"{parent}: cannot be written ({reason}); choose another folder with --runs") from None
         try:
             path = parent / name if name else _free_name(parent, config.name)
-            identity = RunMetadata(study=study, trained_with=training_fingerprint(config))
+            metadata = RunMetadata(study=study, trained_with=training_fingerprint(config))
             building.chmod(0o755)
             write_yaml(building / _CONFIG, config.to_dict())
             if study is None:
-                StudyFile.create(building / _STUDY)
+                SqliteTrialStore.create(building / _STUDY)
             else:
-                identity.study_name = f"{path.name}-{identity.id}"
-                StudyServer.create(study, identity.study_name)
-            identity.write(building)
+                metadata.study_name = f"{path.name}-{metadata.id}"
+                ServerTrialStore.create(study, metadata.study_name)
+            metadata.write(building)
             (building / "trials").mkdir()
             if path.exists():
                 raise UserError(
@@ -141,29 +144,29 @@ class RunDirectory:
     @classmethod
     @contextmanager
     def open_for_resume(cls, path: str | os.PathLike, study: str | None = None) -> Iterator[RunDirectory]:
-        """A context with a run to go on with: nobody else searches there meanwhile, and what was damaged is mended.
+        """A context with a run whose search is to go on: locked, and rebuilt if its study was damaged.
 
         Raises:
-            UserError: somebody else searches there; the run cannot be read or mended; its config has been changed in a
-                way that changes what its trials mean.
+            UserError: another process searches there, the run cannot be read or rebuilt, or its config was changed so
+                that old and new trials could not be compared.
         """
         run = cls.__new__(cls)
         run.path = Path(path)
         run._open_config(study)
         with run.lock:
-            run._identity.check_fingerprint(run.config)
+            run._metadata.check_fingerprint(run.config)
             try:
-                run.study = run._open_study()
+                run._store = run._open_store()
             except DamagedStudyError as error:
                 run._rebuild_study(error)
-            run._identity.write(run.path)
+            run._metadata.write(run.path)
             run.clean_up()
             yield run
 
     def clean_up(self) -> None:
-        """Write the journal anew, and delete the checkpoints of trials that have ended and what was half written."""
+        """Write the journal anew, and delete half-written checkpoints and those of trials that have ended."""
         records = self.load()
-        self.journal.rewrite(records)
+        self._journal.rewrite(records)
         needed = {record.number for record in records if record.state in (TrialState.RUNNING, TrialState.PAUSED)}
         for file in (self.path / "trials").glob("*.pt*"):
             number = file.name.lstrip(".").partition(".")[0]
@@ -171,51 +174,100 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
 
     def load(self) -> list[TrialRecord]:
-        """All trials so far, in the order of their numbers."""
-        return self.study.load()
+        """All trials so far, in the order of their numbers.
 
-    @property
-    def id(self) -> str:
-        """Belongs to this run and no other, wherever its directory is moved."""
-        return self._identity.id
+        Raises:
+            UserError: the study cannot be read, or a trial no longer fits the search space.
+        """
+        return self._store.load()
 
-    @property
-    def storage(self) -> str:
-        """Folder or address of the checkpoints of running trials."""
-        outside = self.config.resources.storage
-        if outside is None:
-            return str((self.path / "trials").absolute())
-        return f"{outside.rstrip('/')}/{self.path.resolve().name}-{self.id}"
+    def close(self) -> None:
+        """Close the study; the next call opens it again."""
+        self._store.close()
 
-    def checkpoint(self, number: int) -> Path | str:
-        """Where a running trial keeps its checkpoint: a file, or an address of the storage."""
-        address = f"{self.storage}/{number:05d}.pt"
-        return address if "://" in address else Path(address)
+    def record_start(self, trial: TrialRecord) -> None:
+        """Store that a trial runs now, for the first time or again after it was paused or interrupted.
 
-    def forget_checkpoint(self, number: int) -> None:
-        """Delete what an ended trial has kept; if that fails it is only in the way, and `resume` tries again."""
+        Raises:
+            SearchStoppedError: the study or the journal cannot be written.
+        """
+        self._store.start(trial)
+        self._journal.start(trial)
+
+    def record_epoch(self, trial: TrialRecord) -> None:
+        """Store the new epochs of a running trial's curve.
+
+        Raises:
+            SearchStoppedError: the study cannot be written.
+        """
+        self._store.epoch(trial)
+
+    def record_pause(self, trial: TrialRecord) -> None:
+        """Store that a trial is paused, and why. It keeps its checkpoint.
+
+        Raises:
+            SearchStoppedError: the study or the journal cannot be written.
+        """
+        self._store.pause(trial)
+        self._journal.end(trial)
+
+    def record_end(self, trial: TrialRecord) -> None:
+        """Store how a trial ended, set the clock to that moment, and delete the trial's checkpoint.
+
+        A checkpoint that cannot be deleted is only in the way; `clean_up` tries again.
+
+        Raises:
+            SearchStoppedError: the study or the journal cannot be written.
+            UserError: the clock cannot be written.
+        """
+        self._store.end(trial)
+        self._journal.end(trial)
+        if trial.finished is not None:
+            self.elapsed = trial.finished
         try:
-            Checkpoint(str(self.checkpoint(number))).remove()
+            Checkpoint(str(self.checkpoint(trial.number))).remove()
         except CheckpointUnavailableError as error:
             logger.warning("%s", error)
 
+    @property
+    def id(self) -> str:
+        """The id of this run and no other, wherever its directory is moved."""
+        return self._metadata.id
+
+    @property
+    def storage(self) -> str:
+        """Folder or address of the checkpoints of running and paused trials."""
+        parent = self.config.resources.storage
+        if parent is None:
+            return str((self.path / "trials").absolute())
+        return f"{parent.rstrip('/')}/{self.path.resolve().name}-{self.id}"
+
+    def checkpoint(self, number: int) -> Path | str:
+        """The checkpoint of a trial: a file, or an address of the storage."""
+        address = f"{self.storage}/{number:05d}.pt"
+        return address if "://" in address else Path(address)
+
     def update_config(self, config: SearchConfig) -> None:
-        """Store a changed config (more trials, other workers)."""
+        """Store a changed config: more trials, other workers.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         write_yaml(self.path / _CONFIG, config.to_dict())
         self.config = config
 
     def check_data(self, dataset: Dataset) -> None:
-        """Make sure that these are the images that the trials so far have learned from.
+        """Refuse other images than those that the trials so far have learned from.
 
         Raises:
-            UserError: they are others.
+            UserError: the images are others, or run.json cannot be written.
         """
-        self._identity.check_images(dataset_digest(dataset), self.config.file)
-        self._identity.write(self.path)
+        self._metadata.check_images(dataset_digest(dataset), self.config.file)
+        self._metadata.write(self.path)
 
     @property
     def elapsed(self) -> float:
-        """Seconds of searching so far, as last saved; if the file is damaged, until the last trial ended."""
+        """Seconds of searching so far, as last stored; if the file is damaged, until the last trial ended."""
         try:
             return float(json.loads((self.path / _CLOCK).read_text())["elapsed"])
         except FileNotFoundError:
@@ -230,27 +282,14 @@ class RunDirectory:
         write_text(self.path / _CLOCK, json.dumps({"elapsed": round(seconds, 3)}) + "\n")
 
     def _rebuild_study(self, error: DamagedStudyError) -> None:
-        """Put a study made of the journal in the place of one that cannot be read, which is kept."""
-        records = self.journal.read(self.space)
-        if not self.journal.path.is_file():
+        """Replace a study that cannot be read by one made from the journal; the damaged file is kept."""
+        records = self._journal.read(self.space)
+        if not self._journal.path.is_file():
             raise error
-        damaged = self.path / _STUDY
-        if damaged.exists():
-            damaged.replace(self.path / f"study.damaged-{time.time_ns()}.db")
-        for rest in ("-journal", "-wal", "-shm"):  # SQLite would apply what they hold to the new file.
-            (self.path / f"{_STUDY}{rest}").unlink(missing_ok=True)
-        building = self.path / f".{_STUDY}.new"
-        building.unlink(missing_ok=True)
-        StudyFile.create(building)
-        study = StudyFile(building, self.space)
-        for record in records:
-            study.adopt(record)
-        study.close()
-        building.replace(damaged)
-        self.study = StudyFile(damaged, self.space)
+        self._store = SqliteTrialStore.rebuild(self.path / _STUDY, self.space, records)
         ended = sum(record.state is not TrialState.RUNNING for record in records)
-        begun = f"{len(records)} trials, {ended} of them ended"
-        logger.warning("study.db could not be read; rebuilt from %s with %s, nothing of them is lost", _JOURNAL, begun)
+        counts = f"{len(records)} trials, {ended} of them ended"
+        logger.warning("study.db could not be read; rebuilt from %s with %s, nothing of them is lost", _JOURNAL, counts)
 
 
 def _free_name(parent: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""One driver per run directory: who holds it is written down, and whoever dies lets go of it."""
+"""The lock of a run directory: at most one process searches there, and a process that dies frees it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import json
 import os
 import socket
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import FileLock, Timeout
 
 from mgnas.errors import UserError
 from mgnas.files import write_text
 
+# Version 0.1.0 wrote these names.
 _LOCK, _HOLDER = "driver.lock", "driver.json"
 
 
 class RunLock:
-    """The right to search in a run directory; a context manager that may be entered again by its holder.
+    """The right to search in a run directory; a context manager that its holder may enter again.
 
-    The operating system's file lock decides, so the lock of a process that was killed is free at once. The file
-    beside it says who holds it, for messages alone.
+    The lock is filelock's: it belongs to the process, so it is free as soon as its holder has been killed. On a network
+    disk without file locks filelock falls back to a file that names the holder. driver.json names the holder for
+    messages alone.
 
     Args:
         folder: the run directory.
@@ -30,43 +33,37 @@ class RunLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock: BaseFileLock | None = None
-        self._depth = 0
+        self._lock = FileLock(folder / _LOCK, timeout=0, thread_local=False)
 
     def __enter__(self) -> RunLock:
-        """Take the run.
+        """Take the lock.
 
         Raises:
-            UserError: another process has it, or the folder cannot be written.
+            UserError: another process holds it, or the folder cannot be written.
         """
-        if not self._depth:
-            self._lock = self._acquired()
+        already_held = self._lock.is_locked
+        self._acquire()
+        if not already_held:
             holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": round(time.time())}
             try:
                 write_text(self._folder / _HOLDER, json.dumps(holder) + "\n")
             except BaseException:
                 self._lock.release()
                 raise
-        self._depth += 1
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._depth -= 1
-        if not self._depth:
+        if self._lock.lock_counter == 1:
             # The file is only for messages, and the disk may be what has ended the search.
             with contextlib.suppress(OSError):
                 (self._folder / _HOLDER).unlink(missing_ok=True)
-            self._lock.release()
+        self._lock.release()
 
-    def _acquired(self) -> BaseFileLock:
-        path = self._folder / _LOCK
+    def _acquire(self) -> None:
         try:
-            lock: BaseFileLock = FileLock(path, timeout=0)
-            try:
-                lock.acquire()
-            except NotImplementedError:  # A network disk without locks; this kind is a file with the holder in it.
-                lock = SoftFileLock(path, timeout=0)
-                lock.acquire()
+            with warnings.catch_warnings():  # filelock warns that it falls back, which its user can do nothing about.
+                warnings.simplefilter("ignore")
+                self._lock.acquire()
         except Timeout:
             holder = holder_of(self._folder)
             who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
@@ -75,29 +72,32 @@ class RunLock:
             ) from None
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written ({error.strerror}); a search needs that") from None
-        return lock
 
 
 def holder_of(folder: Path) -> dict[str, str | int] | None:
-    """Who says that it searches there: host, pid and since (seconds since 1970); None: nobody, or it has died.
+    """The process that searches in a run directory, as driver.json names it.
 
-    Whether a process of another host lives cannot be seen from here; it is believed.
+    It does not touch the lock, so a search that starts at the same time is not refused. Whether a process of another
+    host is alive cannot be seen from here; it counts as alive.
+
+    Returns:
+        host, pid and since (seconds since 1970); None: no process is named, or it has died.
     """
     try:
         holder = json.loads((folder / _HOLDER).read_text(encoding="utf-8"))
         host, pid = str(holder["host"]), int(holder["pid"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if host == socket.gethostname() and not _alive(pid):
+    if host == socket.gethostname() and not _is_alive(pid):
         return None
     return {"host": host, "pid": pid, "since": holder.get("since", 0)}
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
+    except PermissionError:  # A process of another user.
         return True
     return True

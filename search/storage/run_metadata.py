@@ -1,36 +1,47 @@
-"""run.json: a run's id, what its trials are trained with, and where its study is if that is not in the directory."""
+"""run.json: the run's id, what its trials were trained with, and the address of its study if that is on a server.
+
+A search may go on only with the settings and images that its trials so far had; with others, accuracies of old and new
+trials could not be compared. Trials, workers, the time limit, the places of checkpoints and logs, the path of the
+images and the final training may change.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mgnas.errors import ConfigError, UserError
 from mgnas.files import write_bytes
 
 from ..config import SearchConfig
-from .fingerprint import first_change, training_fingerprint
-from .study import has_password
+from ..data.dataset import Dataset
+from .server_trial_store import has_password
 
 logger = logging.getLogger(__name__)
 
 _FILE = "run.json"
+_FIXED_IN_SEARCH = ("sampler", "prior", "stopping", "seed")
+_FIXED_IN_RESOURCES = ("precision", "execution", "deterministic")
 
 
 @dataclass
 class RunMetadata:
-    """What stays with a run wherever its directory goes.
+    """The content of run.json, which stays with a run wherever its directory is moved.
 
     Args:
         id: of this run and no other.
-        study: address of the database server with the study; None: it is in the directory.
-        study_name: its name on the server.
+        study: address of the database server with the study; None: the study is in the directory.
+        study_name: name of the study on the server.
         trained_with: `training_fingerprint` of the config that the trials were trained with; None: not known yet.
-        images: digest of the images that they learned from; None: not known yet.
+        images: `dataset_digest` of the images that the trials learned from; None: not known yet.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -41,15 +52,15 @@ class RunMetadata:
 
     @classmethod
     def read(cls, folder: Path) -> RunMetadata:
-        """That of a run directory; a new one if it has none, as those of older versions, or a damaged one.
+        """The metadata of a run directory; new ones if the file is damaged or missing (early versions wrote none).
 
         Raises:
             UserError: the file may not be read.
         """
         path = folder / _FILE
         try:
-            identity = cls(**json.loads(path.read_text(encoding="utf-8")))
-            if not isinstance(identity.id, str) or not identity.id.isalnum():
+            metadata = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if not isinstance(metadata.id, str) or not metadata.id.isalnum():
                 raise ValueError
         except FileNotFoundError:
             return cls()
@@ -60,10 +71,10 @@ class RunMetadata:
             lost = "whether the config has been changed since cannot be checked; name a study on a server with --study"
             logger.warning("%s: is damaged and will be made anew; %s", path, lost)
             return cls()
-        return identity
+        return metadata
 
     def write(self, folder: Path) -> None:
-        """Store it; only the owner may read the file if the study's address holds a password.
+        """Store the metadata. Only the owner may read the file if the study's address holds a password.
 
         Raises:
             UserError: the folder cannot be written.
@@ -73,10 +84,10 @@ class RunMetadata:
         write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o644)
 
     def check_fingerprint(self, config: SearchConfig) -> None:
-        """Refuse a config that was edited so that old and new trials would not be comparable.
+        """Refuse a config that was edited in such a way that old and new trials could not be compared.
 
         Raises:
-            ConfigError: it was; names the key.
+            ConfigError: it was; the message names the key.
         """
         now = training_fingerprint(config)
         change = first_change(self.trained_with or now, now)
@@ -88,15 +99,70 @@ class RunMetadata:
             raise ConfigError(key, problem, config.file)
         self.trained_with = now
 
-    def check_images(self, content: str, file: str) -> None:
-        """Refuse other images than the trials so far have learned from.
+    def check_images(self, digest: str, file: str | None) -> None:
+        """Refuse other images than those that the trials so far have learned from.
+
+        Args:
+            digest: `dataset_digest` of the images.
+            file: of the config, for the message.
 
         Raises:
-            ConfigError: they are others.
+            ConfigError: the images are others.
         """
-        if self.images not in (None, content):
+        if self.images not in (None, digest):
             problem = (
                 "the images are not those that this run's trials learned from; restore them, or start a new search"
             )
             raise ConfigError("data.path", problem, file)
-        self.images = content
+        self.images = digest
+
+
+def training_fingerprint(config: SearchConfig) -> dict[str, Any]:
+    """The settings that decide what the trials of a search are, in the types that JSON gives back."""
+    data, search, resources = (asdict(section) for section in (config.data, config.search, config.resources))
+    data.pop("path")
+    return _as_json(
+        {
+            "data": data,
+            "space": config.space,
+            "training": asdict(config.training),
+            "search": {name: search[name] for name in _FIXED_IN_SEARCH},
+            "resources": {
+                **{name: resources[name] for name in _FIXED_IN_RESOURCES},
+                "gpu": resources["gpus_per_trial"] > 0,
+            },
+        }
+    )
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """A digest of the training and validation images: labels in order, shape, mean and standard deviation."""
+    digest = hashlib.sha256()
+    for part in (dataset.train, dataset.validation):
+        digest.update(np.ascontiguousarray(part.labels).tobytes())
+        mean, std = part.mean_std()
+        digest.update(repr((part.shape, mean.tolist(), std.tolist())).encode())
+    return digest.hexdigest()[:32]
+
+
+def first_change(before: Any, now: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The first setting that differs between two nested mappings.
+
+    Returns:
+        its dotted key, its value before and its value now; None: nothing differs.
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in [*before, *(name for name in now if name not in before)]:
+            inner = f"{key}.{name}" if key else str(name)
+            change = first_change(before.get(name), now.get(name), inner)
+            if change is not None:
+                return change
+        return None
+    return None if before == now else (key, before, now)
+
+
+def _as_json(value: Any) -> Any:
+    """The value as `json.loads` would give it back: string keys, lists for tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,8 +1,8 @@
-"""The trials of a search in an Optuna storage, readable by optuna-dashboard while the search runs.
+"""The trials of a search in an Optuna storage, which optuna-dashboard can show while the search runs.
 
-One Optuna trial per mgnas trial, under the same number, with objectives (validation accuracy, weights), the curve as
-intermediate values, and everything else as user attributes. Optuna's own `report` and `OptunaSearch` refuse or
-mistake several objectives (a stopped trial would be stored as complete), so the storage is written directly.
+Each trial of mgnas is an Optuna trial of the same number. Its objectives are (validation accuracy, weights), its
+intermediate values the curve, and its user attributes everything else. The storage is written directly, because
+Optuna's `Trial.report` refuses several objectives and Ray's `OptunaSearch` would store a stopped trial as complete.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mgnas.errors import SearchStoppedError, UserError
+from mgnas.errors import SearchStoppedError, UserError, first_line
 
 from ...space.search_space import SearchSpace
-from ..optuna_schema import EXPECTED, OPTUNA_STATE
+from ..optuna_schema import DIRECTIONS, EXPECTED, OPTUNA_STATE
 from ..trial_record import GaussianPrediction, TrialRecord, TrialState
 
 _STATE = {value: key for key, value in OPTUNA_STATE.items()}
-# What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a file that is none of theirs or was damaged.
 DAMAGE = (
     sqlite3.Error,
     SQLAlchemyError,
@@ -34,20 +33,22 @@ DAMAGE = (
     RuntimeError,
     ValueError,
 )
+"""What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a damaged study or a file of another kind."""
+
 _TROUBLE = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
 
 class TrialStore:
-    """A study that exists in a storage.
+    """An existing study in a storage. One process writes to it, and any number may read.
 
     Args:
-        storage: where it is.
-        name: its name there.
+        storage: that holds the study.
+        name: of the study in the storage.
         space: gives the parameters' distributions, and candidates back from their values.
-        label: what messages call it.
+        label: what messages call the study.
 
     Raises:
-        optuna.exceptions.OptunaError and others of DAMAGE: it is not there, or cannot be read.
+        an error of DAMAGE: there is no such study, or it cannot be read.
     """
 
     def __init__(self, storage: RDBStorage, name: str, space: SearchSpace, label: str) -> None:
@@ -57,15 +58,16 @@ class TrialStore:
         self._distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
         self._study_id = storage.get_study_id_from_name(name)
         trials = self._read()
-        self._ids = {trial.number: trial._trial_id for trial in trials}
-        self._stored = {trial.number: dict(trial.intermediate_values) for trial in trials}
+        self._numbers = {trial.number for trial in trials}
+        self._ids: dict[int, int] = {}
+        self._stored_curves = {trial.number: dict(trial.intermediate_values) for trial in trials}
 
     def _version(self) -> object:
-        """Equal as long as nobody has written; None: not known."""
+        """A value that changes with every write, by whichever process; None: not known."""
         return None
 
     def _read(self) -> list[FrozenTrial]:
-        """All trials; read once for whoever opens a study and loads it, since thousands take seconds."""
+        """All trials, which are not read again until somebody has written: thousands of trials take seconds."""
         version = self._version()
         if version is not None and version == self._last_read[0]:
             return self._last_read[1]
@@ -73,6 +75,12 @@ class TrialStore:
         if version is not None:
             self._last_read = version, trials
         return trials
+
+    def _id(self, number: int) -> int:
+        """The storage's own id of a trial."""
+        if number not in self._ids:
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return self._ids[number]
 
     def check_present(self) -> None:
         """Make sure that what is written now will be found again.
@@ -83,33 +91,33 @@ class TrialStore:
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:
-        """Errors of the storage as one line.
+        """A context in which the storage is written; its errors become one line.
 
         Raises:
-            SearchStoppedError: instead of them.
+            SearchStoppedError: the storage cannot be written.
         """
         self.check_present()
         self._last_read = None, []
         try:
             yield
         except _TROUBLE as error:
-            raise SearchStoppedError(f"{self.label}: cannot be written ({reason_of(error)})") from None
+            raise SearchStoppedError(f"{self.label}: cannot be written ({first_line(root_cause(error))})") from None
 
     def start(self, record: TrialRecord) -> None:
-        """Store a trial that has been handed out; one that is stored already is running again if it was paused.
+        """Store that a trial runs now, for the first time or again after it was paused or interrupted.
 
         Raises:
-            SearchStoppedError: as all that write here, if the storage cannot be written.
+            SearchStoppedError: the storage cannot be written.
         """
         with self._storing():
-            if record.number in self._ids:
+            if record.number in self._numbers:
                 self._store_decisions(record)
-                self._storage.set_trial_state_values(self._ids[record.number], OptunaState.RUNNING)
+                self._storage.set_trial_state_values(self._id(record.number), OptunaState.RUNNING)
             else:
-                self._ids[record.number] = self._add(record)
+                self._add(record)
 
-    def _add(self, record: TrialRecord, state: OptunaState | None = None) -> int:
-        """A new running trial of the storage, or all of one that stands as `state` says; its id there."""
+    def _add(self, record: TrialRecord, state: OptunaState | None = None) -> None:
+        """Add a trial that starts now; with a state, all of a trial of another study that is in this state."""
         candidate, adopted = record.candidate, state is not None
         expected = {EXPECTED: [record.expected.mean, record.expected.std]} if record.expected else {}
         attributes = {
@@ -132,47 +140,60 @@ class TrialStore:
             user_attrs=attributes,
             intermediate_values=dict(enumerate(record.curve, start=1)) if adopted else None,
         )
-        return self._storage.create_new_trial(self._study_id, template_trial=trial)
+        self._ids[record.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+        self._numbers.add(record.number)
 
     def adopt(self, record: TrialRecord) -> None:
-        """Store a trial of another study as it stands; the numbers must come in order.
+        """Store a trial of another study in its present state; the numbers must come in order.
 
         Raises:
             SearchStoppedError: the storage cannot be written.
         """
         with self._storing():
-            self._ids[record.number] = self._add(record, OPTUNA_STATE[record.state])
-            self._stored[record.number] = dict(enumerate(record.curve, start=1))
+            self._add(record, OPTUNA_STATE[record.state])
+            self._stored_curves[record.number] = dict(enumerate(record.curve, start=1))
 
     def epoch(self, record: TrialRecord) -> None:
-        """Store what is new of the trial's curve; all of it if the trial had to begin anew."""
-        stored = self._stored.setdefault(record.number, {})
+        """Store the epochs of the trial's curve that are new or, after a trial had to begin anew, different.
+
+        Raises:
+            SearchStoppedError: the storage cannot be written.
+        """
+        stored = self._stored_curves.setdefault(record.number, {})
         with self._storing():
             for epoch, accuracy in enumerate(record.curve, start=1):
                 if stored.get(epoch) != accuracy:
-                    self._storage.set_trial_intermediate_value(self._ids[record.number], epoch, accuracy)
+                    self._storage.set_trial_intermediate_value(self._id(record.number), epoch, accuracy)
                     stored[epoch] = accuracy
 
     def pause(self, record: TrialRecord) -> None:
-        """Store that the trial rests, and why. For Optuna it is waiting."""
+        """Store that the trial is paused (for Optuna: waiting), and why.
+
+        Raises:
+            SearchStoppedError: the storage cannot be written.
+        """
         with self._storing():
             self._store_decisions(record)
-            self._storage.set_trial_user_attr(self._ids[record.number], "seconds", record.seconds)
-            self._storage.set_trial_state_values(self._ids[record.number], OPTUNA_STATE[TrialState.PAUSED])
+            self._storage.set_trial_user_attr(self._id(record.number), "seconds", record.seconds)
+            self._storage.set_trial_state_values(self._id(record.number), OPTUNA_STATE[TrialState.PAUSED])
 
     def _store_decisions(self, record: TrialRecord) -> None:
         if record.decisions:
-            self._storage.set_trial_user_attr(self._ids[record.number], "decisions", record.decisions)
+            self._storage.set_trial_user_attr(self._id(record.number), "decisions", record.decisions)
 
     def end(self, record: TrialRecord) -> None:
-        """Store how the trial ended."""
-        trial_id = self._ids[record.number]
+        """Store how the trial ended.
+
+        Raises:
+            SearchStoppedError: the storage cannot be written.
+        """
         with self._storing():
+            trial_id = self._id(record.number)
             self._store_decisions(record)
             for key, value in _ending(record).items():
                 self._storage.set_trial_user_attr(trial_id, key, value)
             self._storage.set_trial_state_values(trial_id, OPTUNA_STATE[record.state], _values(record))
-            self._stored.pop(record.number, None)
+            self._stored_curves.pop(record.number, None)
 
     def load(self) -> list[TrialRecord]:
         """All trials in the order of their numbers.
@@ -183,11 +204,11 @@ class TrialStore:
         try:
             trials = self._read()
         except DAMAGE as error:
-            raise UserError(f"{self.label}: cannot be read ({reason_of(error)})") from None
+            raise UserError(f"{self.label}: cannot be read ({first_line(root_cause(error))})") from None
         return [self._record(trial) for trial in trials]
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the connections to the database; the next call opens them again."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
@@ -227,11 +248,22 @@ def _ending(record: TrialRecord) -> dict[str, object]:
 
 
 def _values(record: TrialRecord) -> list[float] | None:
-    return [record.accuracy, record.weights] if record.state is TrialState.COMPLETE else None
+    """The objectives of a complete trial, else None."""
+    return None if record.accuracy is None else [record.accuracy, record.weights]
 
 
-def reason_of(error: Exception) -> str:
-    """What the database itself said, in one line."""
+def create_study(storage: RDBStorage, name: str) -> None:
+    """Make an empty study with the objectives of mgnas, and close the storage."""
+    directions = [optuna.study.StudyDirection[direction.upper()] for direction in DIRECTIONS]
+    study_id = storage.create_new_study(directions, name)
+    # The key of Optuna's own `Study.set_metric_names`, which would announce that it is experimental.
+    storage.set_study_system_attr(study_id, "study:metric_names", ["validation accuracy", "weights"])
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error that the database itself raised, below those of SQLAlchemy and Optuna."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return error

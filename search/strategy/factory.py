@@ -1,4 +1,4 @@
-"""From a search's config to the strategy that decides: its sampler, its prior, its stopping rule."""
+"""From a search's config to its strategy, with sampler, prior and pausing rule."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def make_strategy(config: SearchConfig, space: SearchSpace, records: Sequence[Tr
         records: trials of an earlier part of it.
 
     Raises:
-        UserError: the prior cannot be read, or the stopping rule does not fit the space.
+        UserError: the prior cannot be read, or the pausing rule does not fit the space.
     """
     settings = config.search
     if settings.stopping != "none" and "epochs" in space.searched_training_settings:
         problem = f"{settings.stopping} compares trainings of equal length, but the space varies epochs; use none"
         raise ConfigError("search.stopping", problem, config.file)
-    trainings = None if settings.prior == "none" else TaskEvaluations.load(settings.prior)
-    prior = trainings.prior() if trainings and settings.sampler == "ehvi" else None
-    # A resumed search must not draw the proposals of its beginning once more.
+    past = None if settings.prior == "none" else TaskEvaluations.load(settings.prior)
+    prior = past.prior() if past and settings.sampler == "ehvi" else None
+    # NOTE: A seed of its own for each part of a search; a resumed one must not draw its first proposals again.
     sampler = make_sampler(settings.sampler, settings.seed + len(records), space, prior)
-    stopping = make_pausing_rule(settings.stopping, space.training.epochs, trainings.curves if trainings else ())
-    return Strategy(space, sampler, settings.trials, settings.seed, records, stopping)
+    rule = make_pausing_rule(settings.stopping, space.training.epochs, past.curves if past else ())
+    return Strategy(space, sampler, settings.trials, settings.seed, records, rule)

@@ -1,4 +1,4 @@
-"""Augmentation of a batch as tensor operations on the device the batch is on."""
+"""Augmentation of a batch, as tensor operations on the batch's device."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from torch import Tensor
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Cut each image at a random place out of itself padded by reflection: n x c x h x w -> the same shape.
+    """Random crops of the images, each padded by reflection: n x c x h x w -> the same shape.
 
     Args:
-        images: of any type; the result is channels_last.
-        padding: at most so many pixels off the centre, and at most a pixel less than the image has.
+        images: tensor of any type. The result is channels_last.
+        padding: maximum shift of a crop in pixels. It is reduced to the image's side minus one if it is larger.
         generator: a CPU generator.
     """
     n, _, height, width = images.shape
     padding = min(padding, height - 1, width - 1)
     offsets = torch.randint(-padding, padding + 1, (2, n), generator=generator).to(images.device)
-    # No padded copy is made: a pixel outside is read at its mirror image inside.
+    # No padded copy is made. A pixel outside the image is read at its mirror image inside.
     rows = _reflected(offsets[0][:, None] + torch.arange(height, device=images.device), height)
     columns = _reflected(offsets[1][:, None] + torch.arange(width, device=images.device), width)
-    which = torch.arange(n, device=images.device)[:, None, None]
-    return images[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    image_indices = torch.arange(n, device=images.device)[:, None, None]
+    return images[image_indices, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _reflected(places: Tensor, length: int) -> Tensor:
-    """Places from -length + 1 to 2 length - 2, mirrored at the first and the last pixel into 0 to length - 1."""
-    places = places.abs()
-    return torch.where(places < length, places, 2 * (length - 1) - places)
+def _reflected(indices: Tensor, length: int) -> Tensor:
+    """Indices from -length + 1 to 2 length - 2, mirrored at the ends of the range 0 to length - 1."""
+    indices = indices.abs()
+    return torch.where(indices < length, indices, 2 * (length - 1) - indices)
 
 
-def mirror(images: Tensor, which: Tensor) -> Tensor:
-    """The chosen images mirrored left to right: n x c x h x w images, n booleans -> n x c x h x w."""
-    return torch.where(which[:, None, None, None], images.flip(3), images)
+def mirror(images: Tensor, mask: Tensor) -> Tensor:
+    """Mirror the images with a true `mask` left to right: n x c x h x w images, n booleans -> n x c x h x w."""
+    return torch.where(mask[:, None, None, None], images.flip(3), images)
 
 
 def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -40,7 +40,7 @@ def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
 
     Args:
         images: n x c x h x w, normalised, so that 0 is the mean.
-        size: of the square; parts of it may lie outside the image.
+        size: side of the square in pixels. A part of the square may lie outside the image.
         generator: a CPU generator.
     """
     n, _, height, width = images.shape

@@ -1,4 +1,4 @@
-"""How the training steps of a network are executed: operation by operation, compiled, or recorded as CUDA graphs."""
+"""The ways to execute training steps: operation by operation, compiled, or recorded as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Execution = Literal["eager", "compile", "cuda-graphs"]
 
 
 class TrainingForward:
-    """A network's forward pass in training, and with it the backward pass.
+    """The forward pass of a network in training, with its backward pass.
 
-    Compiling takes minutes on a CPU and pays for long trainings only; recording takes as long as a few steps. Both are
-    done at the first call, for the shape of its images, which all batches of a training have.
+    Compiling takes minutes on a CPU and pays for long trainings only. Recording takes as long as a few steps. Both are
+    done at the first call, for the shape of its images. All batches of a training have the same shape.
 
     Args:
-        model: the network; its `eval` mode is not concerned.
-        execution: `eager`; `compile` by torch.compile, which needs a C++ compiler on a CPU; `cuda-graphs`, which
-            launches the recorded kernels of a step at once, and is `eager` on a CPU.
+        model: the network. Its `eval` mode is always eager.
+        execution: `eager`: operation by operation. `compile`: by torch.compile, which needs a C++ compiler on a CPU.
+            `cuda-graphs`: the kernels of a step are recorded and then launched together; on a CPU the same as `eager`.
     """
 
     def __init__(self, model: nn.Module, execution: Execution) -> None:
@@ -34,7 +34,7 @@ class TrainingForward:
         return self._call(images)
 
     def be_eager(self) -> None:
-        """Execute operation by operation from now on, so that hooks on saved activations are heard."""
+        """Execute operation by operation from now on, so that hooks on saved tensors are called."""
         if self._call is not self._model:
             self._model.__dict__.pop("forward", None)
             self._call = self._model
@@ -48,14 +48,14 @@ class TrainingForward:
 
 
 def _record(model: nn.Module, images: Tensor) -> None:
-    """Make the model replay a CUDA graph of its passes in training mode; its state stays what it was."""
+    """Make the model replay a CUDA graph of its passes in training mode. Its state does not change."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     cached = torch.is_autocast_cache_enabled()
-    # NOTE: A graph must not contain copies of weights in half precision that autocast made outside of it.
+    # NOTE: With its cache, autocast would use half-precision copies of weights that were made outside of the graph.
     torch.set_autocast_cache_enabled(False)
     try:
         torch.cuda.make_graphed_callables(model, (images.clone(memory_format=torch.preserve_format),))
     finally:
         torch.set_autocast_cache_enabled(cached)
-    # Recording trains a few steps' worth of running statistics.
+    # Recording has changed the running statistics by a few steps.
     model.load_state_dict(before)

@@ -1,8 +1,8 @@
-"""When memory runs out: the same results from less of it.
+"""Training with less memory after an out-of-memory error, with the same results.
 
-A smaller batch would train another network, since batch norm couples the images of a batch. So the batch stays as it
-is, and what the forward pass keeps for the backward pass moves into the host's memory, bit for bit and in its layout
-(Rhu et al. 2016, vDNN).
+A smaller batch would train another network, because batch norm couples the images of a batch. So the batch keeps its
+size. The tensors that the forward pass keeps for the backward pass are moved into the host's memory instead, bit for
+bit and in the same layout (Rhu et al. 2016, vDNN).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...models.config import ArchitectureConfig
 
 T = TypeVar("T")
 
-# What the CPU's allocator, the driver, cuBLAS and cuDNN say in place of torch.OutOfMemoryError.
+# Messages of the CPU's allocator, the driver, cuBLAS and cuDNN, which do not raise torch.OutOfMemoryError.
 _MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -33,7 +33,7 @@ _MESSAGES = (
 
 
 class NotEnoughMemoryError(UserError):
-    """A network cannot be trained in the memory that there is."""
+    """There is not enough memory to train a network."""
 
     def __init__(self, architecture: ArchitectureConfig, batch_size: int, device: torch.device) -> None:
         gpu = device.type == "cuda"
@@ -46,27 +46,27 @@ class NotEnoughMemoryError(UserError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this error says that memory has run out, on whatever device."""
+    """Whether this error says that memory has run out, on a CPU or a GPU."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
 def release_memory(error: BaseException) -> None:
-    """Let go of all that a failed attempt holds: the local variables of its frames, and torch's reserve on a GPU."""
+    """Release what a failed attempt holds: the local variables of its frames, and torch's reserve on a GPU."""
     traceback.clear_frames(error.__traceback__)
-    # NOTE: On a CPU a backward pass that has failed leaves tasks in this thread's queue, and with them its graph, until
-    # the next backward pass drops them; so here is one.
+    # NOTE: On a CPU a failed backward pass leaves tasks in this thread's queue, which hold its graph until the next
+    # backward pass removes them. This is one.
     torch.zeros((), requires_grad=True).backward()
     torch.cuda.empty_cache()
 
 
 def within_memory(work: Callable[[], T], use_less: Callable[[], None]) -> T:
-    """The result of `work`, in as many attempts as its memory takes.
+    """The result of `work`, which is repeated with less memory after each out-of-memory error.
 
     Args:
-        work: started anew after each out-of-memory error.
-        use_less: called in between; makes the next attempt need less, or raises NotEnoughMemoryError.
+        work: what to compute.
+        use_less: makes the next attempt need less memory, or raises NotEnoughMemoryError. It is called after an error.
     """
     while True:
         try:
@@ -79,9 +79,10 @@ def within_memory(work: Callable[[], T], use_less: Callable[[], None]) -> T:
 
 
 def activations(offloaded: bool, device: torch.device) -> AbstractContextManager:
-    """A context in which the forward pass keeps activations where it should; on the device unless `offloaded`.
+    """A context in which the forward pass keeps activations in the host's memory if `offloaded`, else on the device.
 
-    A CPU has no other memory to go to: all that can help there is that others release theirs.
+    It changes nothing on a CPU, which has no other memory. A second attempt can still succeed if other processes have
+    released memory.
     """
     return HostActivations() if offloaded and device.type == "cuda" else nullcontext()
 
@@ -89,9 +90,9 @@ def activations(offloaded: bool, device: torch.device) -> AbstractContextManager
 class HostActivations(saved_tensors_hooks):
     """A context in which the forward pass keeps activations for the backward pass in the host's memory.
 
-    NOTE: torch.autograd.graph.save_on_cpu would do, if it kept channels_last; with `pin_memory` it does not, so the
-    backward pass would take other kernels, with other rounding. Operations in place are safe: each copy is made when
-    its tensor is saved, and later operations come behind it on the stream.
+    NOTE: torch.autograd.graph.save_on_cpu with `pin_memory` loses the channels_last layout. The backward pass would
+    then run other kernels, with other rounding. Operations in place are safe: a tensor is copied when it is saved, and
+    later operations follow on the same stream.
     """
 
     def __init__(self) -> None:
@@ -99,8 +100,8 @@ class HostActivations(saved_tensors_hooks):
 
 
 def _pack(tensor: Tensor) -> tuple[torch.device, Tensor]:
-    # Parameters are on the device in any case, and all but n x c x h x w is small. detach(), as the graph must not
-    # come to hold its own output.
+    # Parameters stay on the device anyway, and tensors with fewer than four dimensions are small. detach(), because the
+    # graph must not hold its own output.
     if isinstance(tensor, nn.Parameter) or tensor.ndim < 4:
         return tensor.device, tensor.detach()
     return tensor.device, to_host(tensor)
@@ -112,16 +113,16 @@ def _unpack(packed: tuple[torch.device, Tensor]) -> Tensor:
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """A copy in the host's memory, with the same strides, pinned if it comes from a GPU.
+    """A copy in the host's memory, with the same strides. It is pinned if the tensor is on a GPU.
 
-    The copy may still be under way; it is complete for operations on the same stream.
+    The copy is asynchronous: it is complete for later operations on the same stream.
     """
     host = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
     return host.copy_(tensor.detach(), non_blocking=True)
 
 
 def host_copy(state: Any) -> Any:
-    """The dictionaries and lists of a state, with copies of its tensors in the host's memory."""
+    """A copy of a state's dictionaries and lists, with all tensors in the host's memory."""
     if isinstance(state, Tensor):
         return to_host(state)
     if isinstance(state, dict):

@@ -1,10 +1,12 @@
-"""Training one network: the recipe, visible whole.
+"""Training one network: the whole recipe.
 
-SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing, gradient clipping, optionally an
-exponential moving average of the weights; uint8 images augmented on the device; channels_last; half precision where
-that is faster. Everything random derives from (seed, epoch), so an interrupted run that continues from its checkpoint
-ends with the same weights as an uninterrupted one, bit for bit on the CPU; and so does one that runs out of memory and
-does an epoch again with less of it (memory.py).
+The recipe is SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing and gradient
+clipping, optionally with an exponential moving average of the weights. Images are uint8 and are augmented on the
+device. Networks use the channels_last layout, and half precision if it is faster.
+
+Everything random derives from (seed, epoch). So a training that continues from a checkpoint ends with the same weights
+as an uninterrupted one, bit for bit on a CPU. The same holds for a training that runs out of memory and repeats an
+epoch with less memory (memory.py).
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 1024
 
-# What torch.load and load_state_dict raise on a file that is truncated, garbled, or of another network.
+# What torch.load and load_state_dict raise for a file that is truncated, garbled, or of another network.
 UNREADABLE = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
 UNREADABLE += (pickle.UnpicklingError, BadZipFile)
 
@@ -50,18 +52,18 @@ class TrainingDivergedError(RuntimeError):
 
 
 class DamagedCheckpointError(ValueError):
-    """A file that is no whole checkpoint of this network."""
+    """A file is not a complete checkpoint of this network."""
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch has brought.
+    """The result of an epoch.
 
     Args:
         epoch: counted from 1.
         loss: mean training loss over the epoch.
-        accuracy: share of the evaluation images classified correctly after it; None without such images.
-        seconds: its duration, evaluation included.
+        accuracy: share of the evaluation images that are classified correctly; None without such images.
+        seconds: duration of the epoch, with its evaluation.
     """
 
     epoch: int
@@ -71,17 +73,17 @@ class EpochResult:
 
 
 class Trainer:
-    """A network on its way through its epochs.
+    """Trains a network, one epoch at a time.
 
     Args:
         architecture: the network.
         settings: the recipe.
         train: images to learn from.
         evaluation: images to measure accuracy on after each epoch; None: nothing is measured.
-        seed: of the initial weights, the order of the images and the augmentation.
-        device: where to train.
-        precision: the type to compute convolutions in; see autocast_type.
-        execution: see TrainingForward.
+        seed: seed of the initial weights, the order of the images and the augmentation.
+        device: the device to train on.
+        precision: the type in which convolutions compute; see autocast_type.
+        execution: how training steps are executed; see TrainingForward.
     """
 
     def __init__(
@@ -99,26 +101,29 @@ class Trainer:
         self.device = torch.device(device)
         self.history: list[EpochResult] = []
         self._train = DeviceImages(train, self.device)
-        self._evaluation = evaluation and DeviceImages(evaluation, self.device)
+        self._evaluation = None if evaluation is None else DeviceImages(evaluation, self.device)
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=self.device).reshape(1, -1, 1, 1)
             for values in train.mean_std()
         )
         self._std.clamp_min_(1e-3)
-        # Alternating flip (airbench): a coin decides once for each image, and its two views take turns.
+        # Alternating flip (airbench): a coin is tossed once for each image, whose two views then take turns.
         self._coins = torch.rand(len(train), generator=torch.Generator().manual_seed(seed)) < 0.5
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build_model(architecture)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        # torch declares no overload with memory_format.
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         matrices = [p for p in model.parameters() if p.ndim > 1]
         vectors = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.SGD(
             groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True
         )
-        averaging = get_ema_multi_avg_fn(settings.ema_decay)
-        self._average = settings.ema_decay and AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
+        self._average: AveragedModel | None = None
+        if settings.ema_decay:
+            averaging = get_ema_multi_avg_fn(settings.ema_decay)
+            self._average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
         images = min(settings.batch_size, len(train))
         activation = images * architecture.channels[0] * train.shape[-2] * train.shape[-1]
         self.precision = autocast_type(precision, self.device, activation)
@@ -137,7 +142,7 @@ class Trainer:
 
         Raises:
             TrainingDivergedError: the loss is not finite.
-            NotEnoughMemoryError: memory has run out, and nothing is left to be moved out of it.
+            NotEnoughMemoryError: memory has run out, even with activations in the host's memory.
         """
         start, before = time.perf_counter(), host_copy(self._state())
         loss = within_memory(self._train_epoch, lambda: self._start_over(before))
@@ -149,7 +154,7 @@ class Trainer:
         return result
 
     def _train_epoch(self) -> float:
-        """One pass over the training images; the mean loss."""
+        """Pass once over the training images. Returns the mean loss."""
         settings, epoch = self.settings, len(self.history)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self._train), generator=generator)
@@ -158,9 +163,9 @@ class Trainer:
         total_loss = torch.zeros((), device=self.device)
         self.model.train()
         for step in range(steps):
-            chosen = order[step * batch : (step + 1) * batch]
-            images = self._augmented(chosen, epoch, generator)
-            labels = self._train.labels[chosen.to(self.device)]
+            indices = order[step * batch : (step + 1) * batch]
+            images = self._augmented(indices, epoch, generator)
+            labels = self._train.labels[indices.to(self.device)]
             rate = learning_rate(settings, epoch + (step + 1) / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -173,13 +178,13 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
             self._scaler.step(self.optimizer)
             self._scaler.update()
-            if self._average:
+            if self._average is not None:
                 self._average.update_parameters(self.model)
             total_loss += loss.detach()
         return float(total_loss) / steps
 
     def _start_over(self, before: dict[str, Any]) -> None:
-        """Go back to the beginning of the epoch, and keep activations in the host's memory from now on."""
+        """Restore the state before the epoch, and keep activations in the host's memory from now on."""
         if self._offloads:
             raise NotEnoughMemoryError(self.architecture, self.settings.batch_size, self.device)
         logger.warning("out of memory: epoch %d starts over", len(self.history) + 1)
@@ -188,39 +193,39 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self._restore(before)
 
-    def evaluate(self, part: ImageDataset) -> float:
+    def evaluate(self, images: ImageDataset) -> float:
         """Share of these images that the network classifies correctly.
 
         Raises:
-            NotEnoughMemoryError: memory does not suffice for a single image.
+            NotEnoughMemoryError: there is not enough memory for a single image.
         """
-        return self._accuracy(DeviceImages(part, self.device))
+        return self._accuracy(DeviceImages(images, self.device))
 
     @property
     def trained_model(self) -> nn.Module:
-        """The network to evaluate and keep: the average of the weights if there is one."""
-        return self._average.module if self._average else self.model
+        """The network to evaluate and keep: with the averaged weights if the recipe has an average."""
+        return self.model if self._average is None else self._average.module
 
-    def _accuracy(self, store: DeviceImages) -> float:
-        return within_memory(lambda: self._correct(store), lambda: self._halve_evaluation_batch(store)) / len(store)
+    def _accuracy(self, images: DeviceImages) -> float:
+        return within_memory(lambda: self._correct(images), lambda: self._halve_evaluation_batch(images)) / len(images)
 
-    def _halve_evaluation_batch(self, store: DeviceImages) -> None:
-        batch = min(self._evaluation_batch, len(store))
+    def _halve_evaluation_batch(self, images: DeviceImages) -> None:
+        batch = min(self._evaluation_batch, len(images))
         if batch == 1:
             raise NotEnoughMemoryError(self.architecture, batch, self.device)
         self._evaluation_batch = batch // 2
         logger.warning("out of memory; evaluating with batches of %d images", self._evaluation_batch)
 
     @torch.inference_mode()
-    def _correct(self, store: DeviceImages) -> int:
-        """How many of these images the network classifies correctly."""
+    def _correct(self, images: DeviceImages) -> int:
+        """Number of these images that the network classifies correctly."""
         model = self.trained_model.eval()
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for start in range(0, len(store), self._evaluation_batch):
-            part = slice(start, start + self._evaluation_batch)
+        for start in range(0, len(images), self._evaluation_batch):
+            batch = slice(start, start + self._evaluation_batch)
             with self._autocast():
-                logits = model(self._normalised(store.images(part)))
-            correct += (logits.argmax(dim=1) == store.labels[part]).sum()
+                logits = model(self._normalised(images.gather(batch)))
+            correct += (logits.argmax(dim=1) == images.labels[batch]).sum()
         return int(correct)
 
     def _autocast(self) -> torch.autocast:
@@ -230,7 +235,7 @@ class Trainer:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
     def normalisation(self) -> dict[str, list[float]]:
-        """Mean and standard deviation per channel of images scaled to 0..1, as the network was trained with."""
+        """Mean and standard deviation per channel of the training images, scaled to 0..1."""
         return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -238,45 +243,45 @@ class Trainer:
         scaled = images.to(torch.float32, memory_format=torch.channels_last)
         return scaled.sub_(255 * self._mean).div_(255 * self._std)
 
-    def _augmented(self, chosen: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
-        """The training images at these places, augmented and normalised: float n x c x h x w."""
-        images = self._train.images(chosen)
+    def _augmented(self, indices: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+        """The training images with these indices, augmented and normalised: float n x c x h x w."""
+        images = self._train.gather(indices)
         if self.settings.crop_padding:
             images = random_crop(images, self.settings.crop_padding, generator)
         if self.settings.flip:
-            images = mirror(images, (self._coins[chosen] ^ (epoch % 2 == 1)).to(self.device))
+            images = mirror(images, (self._coins[indices] ^ (epoch % 2 == 1)).to(self.device))
         images = self._normalised(images)
         return cutout(images, self.settings.cutout, generator) if self.settings.cutout else images
 
     def _state(self) -> dict[str, Any]:
-        """All that training an epoch changes; not a copy."""
+        """Everything that training an epoch changes. It is not a copy."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "average": self._average.state_dict() if self._average else None,
+            "average": None if self._average is None else self._average.state_dict(),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        # A new one, because the old one may stand in the middle of a step.
+        # A new scaler, because the old one may be in the middle of a step.
         self._scaler = self._new_scaler()
         self._scaler.load_state_dict(state["scaler"])
-        if self._average:
+        if self._average is not None:
             self._average.load_state_dict(state["average"])
 
     def checkpoint(self) -> memoryview:
-        """The training so far, as `load` reads it."""
+        """The state of the training, in the format that `load` reads."""
         buffer = io.BytesIO()
         torch.save(self._state() | {"history": [asdict(result) for result in self.history]}, buffer)
         return buffer.getbuffer()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a checkpoint, atomically: at any moment the file holds a whole epoch.
+        """Write a checkpoint atomically, so that the file always holds the state after a whole epoch.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the file cannot be written.
         """
         write_bytes(path, self.checkpoint())
 
@@ -284,7 +289,7 @@ class Trainer:
         """Continue from a checkpoint.
 
         Raises:
-            DamagedCheckpointError: the file cannot be used; this run may have been changed in part, so make a new one.
+            DamagedCheckpointError: the file cannot be used. This trainer may be half changed then, so make a new one.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
@@ -299,7 +304,7 @@ class Trainer:
 
 
 def learning_rate(settings: TrainingSettings, progress: float) -> float:
-    """The rate at `progress` epochs: linear from 0 over the warm-up, then half a cosine down to 0 at the end."""
+    """The learning rate after `progress` epochs: a linear rise during the warm-up, then half a cosine down to 0."""
     if progress < settings.warmup_epochs:
         return settings.learning_rate * progress / settings.warmup_epochs
     decay = settings.epochs - settings.warmup_epochs

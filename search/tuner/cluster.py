@@ -1,4 +1,4 @@
-"""Starting Ray on this machine, or connecting to a cluster. Import Ray behind this module only: it sets Ray up."""
+"""Starting Ray on this machine, or connecting to a cluster."""
 
 from __future__ import annotations
 
@@ -7,52 +7,38 @@ import logging
 import math
 import os
 import secrets
-import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 
 from ..config import Resources
 from .node import NodeRequirements, difference
 
+# NOTE: ray_compat sets Ray up, so it stands before Ray.
+# isort: split
+from .ray_compat import client_session_folder, environment_kept, loopback_only
+
+# isort: split
+import ray
+from ray.exceptions import AuthenticationError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 logger = logging.getLogger(__name__)
-
-# Read by Ray when it is imported or started. No second bookkeeping beside the run directory, no callbacks that log
-# every result to three formats, no chatter on the terminal, no call home; all workers start at once, since the driver
-# bounds how many trials there are.
-_RAY_ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
-    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
-}
-for _name, _value in _RAY_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
-
-import ray  # noqa: E402
-from ray._private import ray_constants  # noqa: E402
-from ray.train._internal import storage as train_storage  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 _OBJECT_STORE_BYTES = 150 * 2**20
 _PROBE_SECONDS = 120
 _LOOK_EVERY = 1.0
-_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _TOKEN = "RAY_AUTH_TOKEN"
+_AUTH_MODE = "RAY_AUTH_MODE"
 # One for all clusters that this process starts, because Ray reads it once.
 _OWN_TOKEN = secrets.token_hex(32)
 
 
 def check_address(address: str) -> None:
-    """Refuse what can be no cluster's address.
+    """Refuse a text that cannot be a cluster's address.
 
     Raises:
         UserError: it cannot.
@@ -65,10 +51,10 @@ def check_address(address: str) -> None:
 
 
 def check_reachable(address: str) -> None:
-    """Ray itself tries for minutes, and aborts the process, where nobody listens.
+    """Try to reach a cluster, within seconds. Ray itself would try for minutes and then abort the process.
 
     Raises:
-        UserError: not an address, or nobody answers.
+        UserError: not an address, or nobody answers there.
     """
     check_address(address)
     if address in ("auto", "local"):
@@ -84,20 +70,20 @@ class Cluster:
     """The Ray cluster that a search runs on; a context manager.
 
     Args:
-        resources: what a trial takes, and how many may run at the same time.
+        resources: what a trial takes, and how many trials may run at the same time.
         address: of a running cluster; None: one is started on this machine, for this search alone.
 
     Raises:
-        UserError: on entering, if there is no cluster at the address, or no trial will ever fit.
+        UserError: on entering; there is no cluster at the address, or no trial will ever fit.
     """
 
     def __init__(self, resources: Resources, address: str | None) -> None:
         self.resources, self.address = resources, address
-        self._restore: Callable[[], None] = lambda: None
+        self._ray_settings = contextlib.ExitStack()
         self._fits, self._looked = 0, -math.inf
 
     def __enter__(self) -> Cluster:
-        if self.address in (None, "local"):
+        if self.address is None or self.address == "local":
             self._start()
         else:
             self._connect(self.address)
@@ -111,7 +97,7 @@ class Cluster:
 
     def __exit__(self, *exc: object) -> None:
         ray.shutdown()
-        self._restore()
+        self._ray_settings.close()
 
     @property
     def is_remote(self) -> bool:
@@ -119,7 +105,7 @@ class Cluster:
         return self.address not in (None, "local")
 
     def fits(self) -> int:
-        """How many trials the nodes hold at the same time as things are now, `workers` left out."""
+        """How many trials the present nodes can run at the same time, whatever `workers` says."""
         if time.monotonic() - self._looked > _LOOK_EVERY:
             self._looked = time.monotonic()
             self._fits = sum(_fits(node["Resources"], self.resources.per_trial) for node in _nodes())
@@ -128,7 +114,8 @@ class Cluster:
     def limit(self) -> int:
         """How many trials may run or wait for a node at the same time.
 
-        It follows the cluster. One that grows when something waits is given something, up to `workers`.
+        The number follows the cluster. On a cluster of others it is one more than fits, up to `workers`, because some
+        clusters grow when a trial waits.
         """
         workers = self.resources.workers
         if workers is None:
@@ -136,72 +123,59 @@ class Cluster:
         return min(workers, max(self.fits(), 1) + (1 if self.is_remote else 0))
 
     def check_nodes(self, needs: NodeRequirements, folder: str | None) -> None:
-        """Make sure that every node has the driver's versions, and sees a folder.
+        """Make sure that every node has this process' versions, and sees a folder.
 
         Args:
-            needs: what a node must have.
-            folder: one that holds run.json with the run's checkpoints beside it; None: none is needed.
+            needs: names the versions.
+            folder: of the checkpoints; None: nodes need no folder.
 
         Raises:
-            UserError: a node does not, or does not answer.
+            UserError: a node has other versions, or does not see the folder.
         """
 
-        def probe(packages: list[str], place: str | None) -> tuple[dict[str, str], bool]:
+        def probe(packages: list[str], folder: str | None) -> tuple[dict[str, str], bool]:
             # A function inside a function travels by value, so a node without mgnas can run it too.
             import importlib.metadata
             import os
             import platform
 
-            found = {"python": platform.python_version()}
+            versions = {"python": platform.python_version()}
             for package in packages:
                 with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                    found[package] = importlib.metadata.version(package)
-            return found, place is None or os.path.isdir(place)  # noqa: PTH112 - a node need not have pathlib loaded
+                    versions[package] = importlib.metadata.version(package)
+            return versions, folder is None or os.path.isdir(folder)  # noqa: PTH112 - pathlib need not be loaded there
 
         remote = ray.remote(num_cpus=0, max_retries=0)(probe)
         packages = [name for name in needs.versions if name != "python"]
-        asked = {}
+        answers = {}
         for node in _nodes():
-            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[node["NodeManagerHostname"] or node["NodeManagerAddress"]] = remote.options(
-                scheduling_strategy=here
-            ).remote(packages, folder)
-        for host, reference in asked.items():
+            host = node["NodeManagerHostname"] or node["NodeManagerAddress"]
+            on_node = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+            answers[host] = on_node.remote(packages, folder)
+        for host, reference in answers.items():
             try:
-                versions, sees = ray.get(reference, timeout=_PROBE_SECONDS)
-            except ray.exceptions.RayError as error:
+                versions, sees_folder = ray.get(reference, timeout=_PROBE_SECONDS)
+            except RayError as error:
                 logger.warning("node %s does not answer (%s); trials may fail there", host, type(error).__name__)
                 continue
             trouble = difference(needs.versions, versions)
             if trouble:
                 raise UserError(f"--address {self.address}: node {host} {trouble}")
-            if not sees:
+            if not sees_folder:
                 remedy = "name a folder or an address that all nodes reach with --storage"
                 raise UserError(f"resources.storage: node {host} does not see {folder}; {remedy}")
 
     def _start(self) -> None:
-        """A cluster of this machine: reached from this machine alone, and only by who knows its token."""
-        before = {name: os.environ.get(name) for name in (_TOKEN, _LOOPBACK, "RAY_AUTH_MODE")}
-        clusters = ray_constants.ENABLE_RAY_CLUSTER
-        # NOTE: Ray resolves a loopback address to that of the network; this is its own switch (for other systems).
-        os.environ[_LOOPBACK], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+        """Start a cluster that can be reached from this machine alone, and only by processes that know its token."""
+        self._ray_settings.enter_context(loopback_only())
+        self._ray_settings.enter_context(environment_kept(_TOKEN, _AUTH_MODE))
         os.environ.setdefault(_TOKEN, _OWN_TOKEN)
-
-        def restore() -> None:
-            ray_constants.ENABLE_RAY_CLUSTER = clusters
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
-        self._restore = restore
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
             ray.init(
-                address="local",  # Without it Ray would look for a cluster that somebody else has started here.
+                address="local",  # Without it Ray would look for a cluster that another program has started here.
                 num_cpus=max(cores, (self.resources.workers or 1) * self.resources.cpus_per_trial),
-                # What the nodes of a cluster are told apart by is no limit here.
+                # Custom resources tell the nodes of a cluster apart; on this machine they must not limit anything.
                 resources={name: amount * 1e6 for name, amount in self.resources.custom_per_trial.items()},
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=False,
@@ -209,10 +183,8 @@ class Cluster:
                 log_to_driver=False,
             )
         except Exception as error:
-            ray.shutdown()
-            restore()
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"Ray could not be started on this machine ({reason}); try again") from None
+            self.__exit__()
+            raise UserError(f"Ray could not be started on this machine ({first_line(error)}); try again") from None
 
     def _connect(self, address: str) -> None:
         check_reachable(address)
@@ -225,18 +197,18 @@ class Cluster:
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:
             ray.shutdown()
-            cause = error.__cause__ if isinstance(error.__cause__, ray.exceptions.AuthenticationError) else error
-            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-            if isinstance(cause, ray.exceptions.AuthenticationError):
+            if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
                 reason = "it asks for another token; see RAY_AUTH_TOKEN in docs/clusters.md"
+            else:
+                reason = first_line(error)
             raise UserError(f"--address {address}: no Ray cluster answers there ({reason})") from None
         if address.startswith("ray://"):
-            self._restore = _give_client_a_session_folder()
+            self._ray_settings.enter_context(client_session_folder())
 
     def _nothing_fits(self) -> None:
-        there = ray.cluster_resources()
+        resources = ray.cluster_resources()
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in self.resources.per_trial.items() if amount)
-        available = ", ".join(f"{there.get(name, 0):g} {name}" for name in self.resources.per_trial)
+        available = ", ".join(f"{resources.get(name, 0):g} {name}" for name in self.resources.per_trial)
         if self.is_remote and self.resources.workers is not None:
             logger.warning("no node has room for a trial (%s) yet; waiting for one that joins", wanted)
             return
@@ -246,33 +218,17 @@ class Cluster:
         raise UserError(f"resources: a trial wants {wanted}, but there are {available}; {hint}")
 
 
-def _give_client_a_session_folder() -> Callable[[], None]:
-    """Ray Tune names the driver's scratch folder after its node's session, which a driver outside has not.
-
-    Returns:
-        what undoes it.
-    """
-    before, folder = train_storage._get_ray_train_session_dir, tempfile.mkdtemp(prefix="mgnas-ray-")
-    train_storage._get_ray_train_session_dir = lambda: folder
-
-    def restore() -> None:
-        train_storage._get_ray_train_session_dir = before
-        shutil.rmtree(folder, ignore_errors=True)
-
-    return restore
-
-
 def _nodes() -> Iterator[dict[str, Any]]:
     return (node for node in ray.nodes() if node["Alive"])
 
 
-def _fits(there: dict[str, float], per_trial: dict[str, float]) -> int:
-    """How many trials a node holds."""
+def _fits(available: dict[str, float], per_trial: dict[str, float]) -> int:
+    """How many trials a node can run at the same time."""
     counts = []
     for name, amount in per_trial.items():
         if not amount:
             continue
-        have = there.get(name, 0.0)
-        # A share of a GPU does not span two of them.
+        have = available.get(name, 0.0)
+        # A trial's share of a GPU must lie on one GPU.
         counts.append(have * math.floor(1 / amount + 1e-9) if name == "GPU" and amount < 1 else have / amount + 1e-9)
     return math.floor(min(counts))

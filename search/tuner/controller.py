@@ -1,11 +1,14 @@
-"""Passes on between the events of a cluster, the strategy, the study and the display. Knows no Ray."""
+"""The controller of a search stands between the cluster's events and the strategy, the run and the display.
+
+It does not know Ray.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +17,29 @@ from mgnas.errors import UserError
 from ..storage.run_directory import RunDirectory
 from ..strategy.strategy import Decision, Strategy
 from ..trial_record import TrialRecord, TrialState
+from .error_file import read_error_file
+from .progress import SearchProgress
 from .worker import TrialTask
 
 RETRIES = 1
-"""How often a trial whose process has died may begin again without having come further in between."""
-
-# How Ray puts it that a whole machine is gone, in all its versions of the sentence; that is not the trial's fault.
-_NODE_LOST = ("node has died", "node died", "node was", "node is dead", "preempt")
-
-
-@dataclass
-class SearchProgress:
-    """A running search as a display needs it; updated in place.
-
-    Args:
-        trials: how many there are to be.
-        records: of all trials so far.
-        workers: trials at the same time.
-        before: seconds of searching before this session.
-        started: time.monotonic() when this session began.
-    """
-
-    trials: int
-    records: list[TrialRecord]
-    workers: int
-    before: float
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of searching, interruptions left out."""
-        return self.before + time.monotonic() - self.started
-
-    def count(self, state: TrialState) -> int:
-        return sum(record.state is state for record in self.records)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Expected from the mean duration of the trials so far; None while none is complete."""
-        durations = [record.seconds for record in self.records if record.state is TrialState.COMPLETE]
-        if not durations:
-            return None
-        mean = sum(durations) / len(durations)
-        running = [record for record in self.records if record.state is TrialState.RUNNING]
-        work = (self.trials - len(self.records)) * mean + sum(max(mean - record.seconds, 0) for record in running)
-        return work / self.workers
+"""How often a trial may start again after its worker process has died without having finished another epoch."""
 
 
 @dataclass
 class RunningTrial:
-    """A trial that a worker has."""
+    """A trial that was handed to a worker.
+
+    Args:
+        record: of the trial.
+        started: time.monotonic() when its present worker began; None: no worker has it now.
+        seconds_before: training time of the epochs that earlier workers finished.
+        reason: why its last worker is gone.
+        overdue: it has exceeded its time limit, and its worker is being ended.
+    """
 
     record: TrialRecord
     started: float | None = None
-    before: float = 0.0
+    seconds_before: float = 0.0
     reason: str = ""
     overdue: bool = False
 
@@ -75,14 +47,15 @@ class RunningTrial:
 class TrialController:
     """Decides what every event means for the search, and stores it.
 
-    What cannot be stored stops the search: `stopped` then says why, and nothing is handed out any more.
+    An event that cannot be stored stops the search: `stopped` then gives the reason, and no further trial is handed
+    out.
 
     Args:
-        run: where everything is stored.
-        strategy: decides.
-        progress: kept up to date.
-        entry: name of the data set in every node's cache, if nodes cannot find it by themselves.
-        limit: how many trials may run at the same time now.
+        run: stores the trials.
+        strategy: proposes and judges them.
+        progress: is kept up to date.
+        entry: name of the data set in every node's cache; None: nodes find the data set by its settings.
+        limit: gives the number of trials that may run at the same time now.
     """
 
     def __init__(
@@ -94,39 +67,42 @@ class TrialController:
         limit: Callable[[], int] = lambda: 1,
     ) -> None:
         self.run, self.strategy, self.progress = run, strategy, progress
-        self.events: Callable[[TrialRecord], None] = lambda record: None
+        self.on_end: Callable[[TrialRecord], None] = lambda record: None
+        """Called with each trial that has ended or is paused."""
         self.stopped: str | None = None
         self._entry, self._limit = entry, limit
-        self._handed: dict[str, RunningTrial] = {}
+        self._running: dict[str, RunningTrial] = {}
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will be handed out any more."""
+        """Whether no trial will be handed out any more."""
         return self.stopped is not None or self.strategy.finished
 
     def stop(self, reason: str) -> None:
-        """End the search as soon as possible; it can go on when the reason is gone."""
+        """End the search as soon as possible; it can be resumed when the reason is gone. The first reason stays."""
         self.stopped = self.stopped or reason
 
     def ask(self, key: str) -> dict[str, Any] | None:
-        """What the next trial is, as plain values for loggers and with its task; None: none now, see `finished`.
+        """Hand out the next trial.
 
         Args:
-            key: by which the other methods will call it.
+            key: by which the other methods will name the trial.
+
+        Returns:
+            its `task`, and its parameters and other properties as plain values for loggers; None: no trial now, see
+            `finished`.
         """
         self.progress.workers = max(self._limit(), 1)
-        if self.finished or len(self._handed) >= self.progress.workers:
+        if self.finished or len(self._running) >= self.progress.workers:
             return None
         with self._storing():
             record = self.strategy.ask()
             if record is None:
                 return None
-            self.run.study.start(record)
-            self.run.journal.start(record)
-            self._handed[key] = RunningTrial(record)
-            candidate = record.candidate
-            known = {"trial": record.number, "weights": candidate.weights, "seed": record.seed}
-            return {**candidate.params, **known, "task": self._task(record)}
+            self.run.record_start(record)
+            self._running[key] = RunningTrial(record)
+            properties = {"trial": record.number, "weights": record.weights, "seed": record.seed}
+            return {**record.candidate.params, **properties, "task": self._task(record)}
         return None
 
     def _task(self, record: TrialRecord) -> TrialTask:
@@ -149,19 +125,24 @@ class TrialController:
 
     def started(self, key: str) -> None:
         """A worker begins with the trial, for the first time or again."""
-        if key in self._handed:
-            handed = self._handed[key]
-            handed.started, handed.before = time.monotonic(), handed.record.seconds
+        if key in self._running:
+            trial = self._running[key]
+            trial.started, trial.seconds_before = time.monotonic(), trial.record.seconds
 
     def result(self, key: str, result: dict[str, Any]) -> Decision:
-        """A worker has finished an epoch, or cannot go on."""
-        if key not in self._handed:
+        """A worker has finished an epoch, or cannot go on.
+
+        Args:
+            key: names the trial.
+            result: of `TrialWorker.step`.
+        """
+        if key not in self._running:
             return Decision.STOP
         if result.get("stop") is not None:
             self.stop(result["stop"])
         if self.stopped is not None:
             return Decision.STOP
-        record = self._handed[key].record
+        record = self._running[key].record
         with self._storing():
             if result.get("note"):
                 record.decisions.append(f"epoch {len(result['curve'])}: {result['note']}")
@@ -174,12 +155,11 @@ class TrialController:
         else:
             decision = self.strategy.report(record.number, result["curve"], result["seconds"])
             if record.state is not TrialState.FAILED:
-                self.run.study.epoch(record)
+                self.run.record_epoch(record)
             if decision is Decision.PAUSE:
-                self.run.study.pause(record)
-                self.run.journal.end(record)
-                del self._handed[key]
-                self.events(record)
+                self.run.record_pause(record)
+                del self._running[key]
+                self.on_end(record)
                 return decision
             if decision is Decision.CONTINUE and not result["finished"]:
                 return decision
@@ -189,58 +169,58 @@ class TrialController:
         return Decision.STOP
 
     def overdue(self) -> Iterator[str]:
-        """The trials that have taken longer than they may and have not been named before; their workers must be ended.
+        """The trials that have exceeded their time limit since the last call; the caller must end their workers.
 
-        Time counts from the worker's start, and what earlier workers took for the epochs that are kept is added.
+        The time of a trial is the time since its worker started, plus the training time of the epochs that earlier
+        workers finished.
         """
         limit = self.run.config.resources.time_limit
         if limit is None:
             return
-        for key, handed in self._handed.items():
-            if handed.started is None or handed.overdue:
+        for key, trial in self._running.items():
+            if trial.started is None or trial.overdue:
                 continue
-            record = handed.record
-            if time.monotonic() - handed.started + handed.before > limit:
-                handed.overdue = True
+            record = trial.record
+            if time.monotonic() - trial.started + trial.seconds_before > limit:
+                trial.overdue = True
                 done = f"{len(record.curve)} of {record.candidate.training.epochs} epochs done"
-                handed.reason = f"over its time limit of {limit:g} s ({done})"
+                trial.reason = f"over its time limit of {limit:g} s ({done})"
                 yield key
 
-    def worker_lost(self, key: str, file: Path) -> bool:
-        """Ray has written down why a worker is gone; whether it was its machine, which the trial cannot help."""
-        last = file.read_text(errors="replace").split("Failure #")[-1].strip().splitlines()[1:]
-        # An exception out of the worker's code says what happened in its last line, Ray's own message in its first.
-        line = last[-1 if "ray::" in last[0] else 0] if last else "no reason known"
-        handed = self._handed.get(key)
-        if handed is None or handed.overdue:
+    def worker_lost(self, key: str, error_file: str | Path | None) -> bool:
+        """A worker is gone; whether its whole machine is, which is not the trial's fault.
+
+        Args:
+            key: names the trial.
+            error_file: in which Ray noted why.
+        """
+        trial = self._running.get(key)
+        if trial is None or trial.overdue:
             return False
-        handed.started = None
-        handed.reason = f"the worker died: {line.strip()}"[:300]
-        return any(sign in " ".join(last).lower() for sign in _NODE_LOST)
+        trial.started = None
+        trial.reason, machine_lost = read_error_file(error_file)
+        return machine_lost
 
     def given_up(self, key: str) -> None:
-        """The worker is gone, and its retries are used up."""
-        handed = self._handed.get(key)
-        if handed is None or self.stopped is not None:
+        """The worker is gone, and the trial may not start again."""
+        trial = self._running.get(key)
+        if trial is None or self.stopped is not None:
             return
-        if handed.record.state is TrialState.RUNNING:
-            self.strategy.fail(handed.record.number, handed.reason or "the worker died")
+        if trial.record.state is TrialState.RUNNING:
+            self.strategy.fail(trial.record.number, trial.reason or "the worker died")
         with self._storing():
             self._end(key)
 
     def _end(self, key: str) -> None:
-        record = self._handed[key].record
+        record = self._running[key].record
         record.finished = round(self.progress.elapsed, 3)
-        self.run.study.end(record)
-        self.run.journal.end(record)
-        self.run.elapsed = self.progress.elapsed
-        self.run.forget_checkpoint(record.number)
-        del self._handed[key]
-        self.events(record)
+        self.run.record_end(record)
+        del self._running[key]
+        self.on_end(record)
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
-        """What cannot be stored stops the search."""
+        """A context in which an error of the storage stops the search."""
         try:
             yield
         except UserError as error:

@@ -1,4 +1,4 @@
-"""What a machine of the cluster must have before it can train: the same packages, and the images."""
+"""What a node of the cluster must have before it can train: the same versions of packages, and the images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BLOCK = 32 * 2**20
 
 @dataclass(frozen=True)
 class NodeRequirements:
-    """The same for all trials of a search; it travels with each of them, the images do not.
+    """What every node must have for the trials of a search. It travels with each trial; the images do not.
 
     Args:
-        versions: of the driver's packages.
-        entry: name of the data set in the cache; None: every machine finds it by itself.
-        blocks: (file's name, reference to a part of its content in Ray's object store).
+        versions: of the packages of the process that runs the search.
+        entry: name of the data set in the cache; None: every node finds the data set by its settings.
+        blocks: (file's name, reference to a part of its content in Ray's object store) for each part of the data set.
     """
 
     versions: dict[str, str]
@@ -31,9 +31,12 @@ class NodeRequirements:
     blocks: tuple[tuple[str, Any], ...] = ()
 
     def ensure(self) -> str | None:
-        """Check this machine, and copy the images into its cache unless they are there; why it cannot train, else None.
+        """Check this node, and copy the images into its cache if they are missing.
 
-        Called in a worker. Of several that need the images at the same time one copies them.
+        Workers call it. If several need the images at the same time, one of them copies them.
+
+        Returns:
+            why the node cannot train; None: it can.
         """
         trouble = difference(self.versions, installed_versions())
         if trouble or self.entry is None:
@@ -52,28 +55,28 @@ class NodeRequirements:
 
 
 def share_images(entry: str) -> tuple[tuple[str, Any], ...]:
-    """Put a data set of this machine's cache into Ray's object store, once; the references keep it there."""
+    """Put a data set of this machine's cache into Ray's object store, which keeps it while the references exist."""
     import ray
 
     return tuple((name, ray.put(content)) for name, content in entry_files(entry, _BLOCK))
 
 
 def installed_versions() -> dict[str, str]:
-    """Of the packages that decide what a training gives."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of the packages that decide the result of a training."""
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "missing"
-    return found
+            versions[package] = "missing"
+    return versions
 
 
-def difference(expected: dict[str, str], found: dict[str, str]) -> str | None:
-    """Which versions of a machine are not the driver's, in words; None: all are."""
+def difference(expected: dict[str, str], installed: dict[str, str]) -> str | None:
+    """Which of a node's versions are not the expected ones, in words; None: all are."""
     others = [
-        f"{package} {found.get(package, 'missing')} instead of {version_here}"
-        for package, version_here in expected.items()
-        if found.get(package) != version_here
+        f"{package} {installed.get(package, 'missing')} instead of {wanted}"
+        for package, wanted in expected.items()
+        if installed.get(package) != wanted
     ]
     return f"has {', '.join(others)}; install the same versions on all nodes" if others else None

@@ -1,4 +1,4 @@
-"""A trial as a process of Ray sees it. Only what a worker needs is imported here: workers start on every node."""
+"""A trial as Ray Tune sees it. It imports only what a worker needs, because workers start on every node."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from .worker import stopping
 
 
 class RayTrial(tune.Trainable):
-    """One epoch a step; the process is used again for the next trial."""
+    """Trains a trial, one epoch a step. The process is used again for further trials."""
 
-    def setup(self, config: dict[str, Any], worker: type, needs: NodeRequirements) -> None:
-        self._kind, self._needs = worker, needs
-        self._trouble = needs.ensure()
+    # `tune.with_parameters` adds arguments to those of Ray's own `setup`.
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, config: dict[str, Any], worker: type, needs: NodeRequirements
+    ) -> None:
+        self._worker_class, self._trouble = worker, needs.ensure()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._worker = None if self._trouble else self._kind(new_config["task"])
+        self._worker = None if self._trouble else self._worker_class(new_config["task"])
         return True
 
     def step(self) -> dict[str, Any]:
+        """One epoch of the trial; on a node that cannot train, the reason why the search must stop."""
         if self._worker is None:
             result = stopping(f"node {socket.gethostname()} {self._trouble}")
         else:

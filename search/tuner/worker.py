@@ -1,6 +1,6 @@
-"""What a worker does: train one candidate epoch by epoch, keep a checkpoint, and never raise.
+"""A worker trains one candidate, epoch by epoch, and keeps a checkpoint. It never raises.
 
-A failure ends the trial with its reason in the result; the search goes on.
+If the trial fails, the result of its last step holds the reason, and the search goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 
 from ...models.config import ArchitectureConfig
 from ...space.candidate import TrainingSettings
@@ -29,20 +29,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrialTask:
-    """All that a worker must know of a trial; it is sent to other processes and machines.
+    """All that a worker must know of a trial. It is sent to other processes and machines.
 
     Args:
         number: of the trial.
-        architecture: the network.
-        training: the recipe.
-        data: which images.
+        architecture: of the network.
+        training: settings of the training.
+        data: names the images.
         seed: of the training.
-        checkpoint: file or address to keep the progress in, and to continue from if it exists.
-        epochs_done: that the search knows of already; fewer in the checkpoint are reported as lost.
-        entry: the data set's name in the cache, where `data` itself cannot be read; None: find it by `data`.
+        checkpoint: file or address of the checkpoint; the training continues from it if it exists.
+        epochs_done: how many epochs the search has results of; if the checkpoint has fewer, the result says so.
+        entry: name of the data set in the cache, on nodes that cannot read `data` itself; None: found by `data`.
         threads: CPU threads to use.
-        gpu: train on the GPU that the worker sees.
-        precision: the type to compute convolutions in.
+        gpu: whether to train on the GPU that the worker sees.
+        precision: the type in which convolutions are computed.
         execution: how training steps are executed.
         deterministic: on a GPU, use only algorithms that give the same numbers every time.
     """
@@ -66,7 +66,7 @@ class TrialTask:
         return f"trial {self.number}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrialTask:
-        """Itself, as nothing of it ever changes: Tune keeps several copies of every trial's config."""
+        """The task itself, because it cannot change, and Tune keeps several copies of every trial's config."""
         return self
 
     @property
@@ -79,7 +79,7 @@ class TrialWorker:
 
     def __init__(self, task: TrialTask) -> None:
         self.task = task
-        self._run: Trainer | None = None
+        self._trainer: Trainer | None = None
         self._checkpoint = Checkpoint(task.checkpoint)
         self._note = ""
 
@@ -87,33 +87,31 @@ class TrialWorker:
         """Run the next epoch.
 
         Returns:
-            `curve` (accuracy after each epoch so far), `loss`, `seconds` (training time so far), `finished`,
-            `failure`: the reason why the trial cannot go on, else None; `stop`: why no trial can, else None; and
-            `note`: what happened to its checkpoint, else empty.
+            `curve`: accuracy after each epoch so far; `loss` of the last epoch; `seconds` of training so far;
+            `finished`: whether it was the last epoch; `failure`: why the trial cannot go on, else None; `stop`: why no
+            trial can go on, else None; `note`: what happened to the checkpoint, else empty.
         """
         try:
-            run = self._run or self._prepare()
-            self._run = run
-            if not run.finished:
-                run.run_epoch()
-                self._checkpoint.save(run.checkpoint())
+            trainer = self._trainer or self._prepare()
+            self._trainer = trainer
+            if not trainer.finished:
+                trainer.run_epoch()
+                self._checkpoint.save(trainer.checkpoint())
             note, self._note = self._note, ""
             return {
-                "curve": [result.accuracy for result in run.history],
-                "loss": run.history[-1].loss,
-                "seconds": sum(result.seconds for result in run.history),
-                "finished": run.finished,
+                "curve": [result.accuracy for result in trainer.history],
+                "loss": trainer.history[-1].loss,
+                "seconds": sum(result.seconds for result in trainer.history),
+                "finished": trainer.finished,
                 "failure": None,
                 "stop": None,
                 "note": note,
             }
         except (CheckpointUnavailableError, _NoDataError) as error:
             return stopping(f"{error}, on {socket.gethostname()}")
-        except TrainingDivergedError as error:
+        except (TrainingDivergedError, UserError) as error:
             return _failure(str(error))
-        except UserError as error:
-            return _failure(str(error))
-        except Exception as error:  # Whatever else a trial meets must not end the search; its reason is kept.
+        except Exception as error:  # Whatever else happens to a trial must not end the search.
             if is_out_of_memory(error):
                 task = self.task
                 return _failure(str(NotEnoughMemoryError(task.architecture, task.training.batch_size, task.device)))
@@ -123,42 +121,49 @@ class TrialWorker:
     def _prepare(self) -> Trainer:
         torch.set_num_threads(self.task.threads)
         set_determinism(self.task.gpu and self.task.deterministic)
-        run, damaged = self._fresh_run(), 0
+        trainer, damaged = self._new_trainer(), 0
         with self._checkpoint.versions() as versions:
             for version in versions:
                 try:
-                    run.load(version)
+                    trainer.load(version)
                     break
                 except DamagedCheckpointError:
-                    damaged, run = damaged + 1, self._fresh_run()
-        self._note = self._lost(len(run.history), damaged)
-        return run
+                    damaged, trainer = damaged + 1, self._new_trainer()
+        self._note = self._loss_in_words(len(trainer.history), damaged)
+        return trainer
 
-    def _lost(self, epochs: int, damaged: int) -> str:
-        """What could not be taken over from the checkpoints, in words; empty if all was."""
+    def _loss_in_words(self, epochs: int, damaged: int) -> str:
+        """What the checkpoints have lost.
+
+        Args:
+            epochs: how many epochs could be restored.
+            damaged: how many checkpoints were damaged.
+
+        Returns:
+            empty if nothing was lost.
+        """
         lost = self.task.epochs_done - epochs
         if lost <= 0 and not damaged:
             return ""
-        what = f"{damaged} of its checkpoints damaged" if damaged else "its checkpoint lost"
-        again = f", epochs {epochs + 1} to {self.task.epochs_done} repeated" if lost > 0 else ""
-        return f"{what}{again}"
+        cause = f"{damaged} of its checkpoints damaged" if damaged else "its checkpoint lost"
+        repeated = f", epochs {epochs + 1} to {self.task.epochs_done} repeated" if lost > 0 else ""
+        return f"{cause}{repeated}"
 
-    def _fresh_run(self) -> Trainer:
+    def _new_trainer(self) -> Trainer:
         task = self.task
         try:
             dataset = load_dataset(task.data, task.entry)
         except UserError as error:
             raise _NoDataError(str(error)) from None
         parts = (dataset.train, dataset.validation)
-        how = (task.seed, task.device, task.precision, task.execution)
-        return Trainer(task.architecture, task.training, *parts, *how)
+        return Trainer(task.architecture, task.training, *parts, task.seed, task.device, task.precision, task.execution)
 
 
 def set_determinism(on: bool) -> None:
     """Make this process use only CUDA algorithms that give the same numbers every time, or the fastest ones again.
 
-    `on` must come before the process first uses CUDA: cuBLAS reads the size of its workspace then. CPU algorithms
-    give the same numbers every time in any case.
+    To switch it on, call this before the process first uses CUDA, because cuBLAS reads the size of its workspace then.
+    CPU algorithms give the same numbers every time in any case.
     """
     if on:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -166,20 +171,16 @@ def set_determinism(on: bool) -> None:
 
 
 class _NoDataError(RuntimeError):
-    """The images cannot be read here; every other trial would meet the same."""
+    """The images cannot be read here, so no other trial could train here either."""
 
 
-_NOTHING = {"curve": [], "loss": None, "seconds": 0.0, "finished": False, "failure": None, "stop": None, "note": ""}
+_NO_RESULT = {"curve": [], "loss": None, "seconds": 0.0, "finished": False, "failure": None, "stop": None, "note": ""}
 
 
 def stopping(reason: str) -> dict[str, Any]:
-    """The result of a step that no trial could take as things are: the search must stop, and can go on later."""
-    return _NOTHING | {"stop": _first_line(reason)}
+    """The result of a step that no trial could take at present: the search must stop, and can be resumed later."""
+    return _NO_RESULT | {"stop": first_line(reason)}
 
 
 def _failure(reason: str) -> dict[str, Any]:
-    return _NOTHING | {"failure": _first_line(reason)}
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["unknown"])[0][:300]
+    return _NO_RESULT | {"failure": first_line(reason)}

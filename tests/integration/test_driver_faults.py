@@ -18,6 +18,7 @@ import yaml
 
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.search.data.dataset import load_dataset
+from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.training.trainer import Trainer
 from mgnas.search.trial_record import TrialState
@@ -283,7 +284,7 @@ def seven(command, run):
     for record in run.load():
         if record.state is TrialState.RUNNING:
             record.state, record.reason = TrialState.FAILED, "given up"
-            run.study.end(record)
+            run.record_end(record)
     assert command("resume", run.path, "--trials", 7)[0] == 0
     return run
 
@@ -311,15 +312,15 @@ def test_a_damaged_study_is_rebuilt_without_a_loss(command, seven, damage):
 
 
 def test_a_journal_that_was_cut_short_loses_its_last_line_alone(seven):
-    before, journal = seven.load(), seven.path / "journal.jsonl"
-    whole = journal.read_bytes()
-    assert seven.journal.read(seven.space) == before
-    journal.write_bytes(whole[:-20])
-    records = seven.journal.read(seven.space)
+    before, path = seven.load(), seven.path / "journal.jsonl"
+    whole, journal = path.read_bytes(), Journal(path)
+    assert journal.read(seven.space) == before
+    path.write_bytes(whole[:-20])
+    records = journal.read(seven.space)
     assert records[:-1] == before[:-1]
     assert records[-1].state is TrialState.RUNNING
-    journal.write_bytes(whole.replace(b'"event":"end","number":2', b'"event":"\xff\0"', 1))
-    assert [record.number for record in seven.journal.read(seven.space)] == list(range(7))
+    path.write_bytes(whole.replace(b'"event":"end","number":2', b'"event":"\xff\0"', 1))
+    assert [record.number for record in journal.read(seven.space)] == list(range(7))
 
 
 @pytest.mark.parametrize(

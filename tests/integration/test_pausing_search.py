@@ -10,7 +10,7 @@ import ray.cloudpickle
 
 from mgnas.search.config import SearchConfig
 from mgnas.search.storage.run_directory import RunDirectory
-from mgnas.search.strategy import factory as searching
+from mgnas.search.strategy import factory
 from mgnas.search.strategy.pausing import PausingRule
 from mgnas.search.trial_record import TrialState
 from mgnas.search.tuner.ray_tune import run_search
@@ -45,7 +45,7 @@ class ScriptedWorker:
 
 
 class LetsAllGo(PausingRule):
-    """Takes up again whoever rests."""
+    """Resumes every paused trial."""
 
     def pause(self, record, records):
         return None
@@ -83,7 +83,7 @@ def test_hopeless_trials_are_paused_and_can_go_on(tmp_path, monkeypatch):
     waiting = [trial.number for trial in study.trials if trial.state is optuna.trial.TrialState.WAITING]
     assert waiting == [record.number for record in paused]
 
-    monkeypatch.setattr(searching, "make_pausing_rule", lambda *arguments: LetsAllGo())
+    monkeypatch.setattr(factory, "make_pausing_rule", lambda *arguments: LetsAllGo())
     run_search(run, worker=ScriptedWorker)
     again = {record.number: record for record in run.load()}
     assert all(record.state is TrialState.COMPLETE for record in again.values())

@@ -1,4 +1,7 @@
-"""What holds in every search, whatever proposes, stops, fails and finishes first: hundreds of them, simulated."""
+"""What holds in every search, whatever sampler, pausing rule, failures and order of events: many simulated ones."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -9,7 +12,6 @@ from hypothesis import strategies as st
 from mgnas.models import ArchitectureConfig, count_weights
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.search.history.table import TableRow, TabularBenchmark
-from mgnas.search.optuna_schema import REPEAT
 from mgnas.search.samplers.candidate_pool import CandidatePool
 from mgnas.search.samplers.ehvi import EHVISampler
 from mgnas.search.samplers.factory import make_sampler
@@ -20,6 +22,9 @@ from mgnas.search.simulation.surrogate import surrogate_table
 from mgnas.search.strategy.pausing import make_pausing_rule
 from mgnas.search.strategy.strategy import Decision, Strategy
 from mgnas.search.trial_record import TrialState
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "search"))
+from mo_asha import MultiObjectiveASHA
 
 EPOCHS = 4
 NETWORKS = [
@@ -34,12 +39,12 @@ def make_table(seed: int, size: int, noise: float, limit: int | None) -> Tabular
     """`size` of the networks, better with more weights or not, one to three trainings each; some curves fall."""
     rng = np.random.default_rng(seed)
     tendency, rows = rng.normal(0, 0.1), []
-    for place in rng.permutation(len(NETWORKS))[:size]:
-        final = 0.6 + tendency * np.log2(WEIGHTS[place] / WEIGHTS[0]) + rng.normal(0, 0.1)
+    for index in rng.permutation(len(NETWORKS))[:size]:
+        final = 0.6 + tendency * np.log2(WEIGHTS[index] / WEIGHTS[0]) + rng.normal(0, 0.1)
         for training in range(rng.integers(1, 4)):
             end = np.clip(final + rng.normal(0, noise), 0.05, 1)
             curve = np.clip(np.linspace(rng.uniform(0, 1), end, EPOCHS), 0, 1)
-            row = NETWORKS[place], WEIGHTS[place], training, tuple(curve.tolist()), float(rng.uniform(0.5, 5))
+            row = NETWORKS[index], WEIGHTS[index], training, tuple(curve.tolist()), float(rng.uniform(0.5, 5))
             rows.append(TableRow(*row))
     space = {
         "fixed": {"family": "mgnet", "sharing": "A"},
@@ -101,7 +106,7 @@ class Unlucky:
 
 @st.composite
 def searches(draw):
-    """(table, strategy, workers, trainings that an architecture may have, chance of a failure per epoch, seed)."""
+    """(table, strategy, workers, chance of a failure per epoch, seed)."""
     seed = draw(st.integers(0, 2**20))
     limit = draw(st.sampled_from([None, None, sorted(WEIGHTS)[len(WEIGHTS) * 2 // 3]]))
     table = make_table(seed, draw(st.integers(9, 30)), draw(st.sampled_from([0.0, 0.02, 0.1])), limit)
@@ -111,23 +116,23 @@ def searches(draw):
         space = table.space()
     except ValueError:
         space = make_table(seed, 9, 0.0, None).space()
-    trials = draw(st.integers(1, len(table.by_id) + 5))
-    repeats = draw(st.sampled_from([1, 1, 3]))
+    n_trials = draw(st.integers(1, len(table.by_id) + 5))
     name = draw(st.sampled_from(["random", "tpe", "nsga2", "ehvi", "ehvi", "ehvi"]))
     if name == "ehvi":
         prior = draw(st.sampled_from([None, *PRIORS]))
-        given = {"prior": prior, "seed": seed, "scale": LogErrorTransform(), "repeats": repeats}
-        sampler = EHVISampler(None, pool=CandidatePool(space, seed), **given)
+        pool, transform = CandidatePool(space, seed), LogErrorTransform()
+        sampler = EHVISampler(pool=pool, prior=prior, seed=seed, outcome_transform=transform)
     else:
-        sampler, repeats = make_sampler(name, seed, space), 1
-    stopping = make_pausing_rule(draw(st.sampled_from(["none", "pareto", "mo-asha"])), EPOCHS)
-    strategy = Strategy(space, sampler, trials, seed, stopping=stopping)
+        sampler = make_sampler(name, seed, space)
+    rule = draw(st.sampled_from(["none", "pareto", "halving"]))
+    rule = MultiObjectiveASHA(EPOCHS) if rule == "halving" else make_pausing_rule(rule, EPOCHS)
+    strategy = Strategy(space, sampler, n_trials, seed, pausing_rule=rule)
     chance = draw(st.sampled_from([0.0, 0.0, 0.03, 0.3, 1.0]))
-    return table, strategy, draw(st.sampled_from([1, 2, 8, 40])), repeats, chance, seed
+    return table, strategy, draw(st.sampled_from([1, 2, 8, 40])), chance, seed
 
 
 def check(search) -> None:
-    table, strategy, workers, repeats, chance, seed = search
+    table, strategy, workers, chance, seed = search
     unlucky = Unlucky(strategy, chance, seed)
     replay = simulate(table, unlucky, workers, seed)
     records = strategy.records
@@ -138,22 +143,17 @@ def check(search) -> None:
     assert strategy.ask() is None
     assert all(record.state is not TrialState.RUNNING for record in records)
     # No budget is exceeded.
-    assert len(records) <= strategy.trials
-    assert replay.epochs == sum(unlucky.epochs.values()) <= EPOCHS * strategy.trials
+    assert len(records) <= strategy.n_trials
+    assert replay.epochs == sum(unlucky.epochs.values()) <= EPOCHS * strategy.n_trials
     limit = strategy.space.limits.max_weights
     assert limit is None or all(record.weights <= limit for record in records)
-    # Nothing is repeated without reason.
-    trained: dict[str, list] = {}
-    for record in records:
-        trained.setdefault(record.candidate.id, []).append(record)
-    for same in trained.values():
-        assert len(same) <= repeats
-        assert all(REPEAT in record.sampler_notes for record in same[1:])
+    # Nothing is trained twice.
+    assert len({record.candidate.id for record in records}) == len(records)
     # Only complete trials are results.
     complete = [record for record in records if record.state is TrialState.COMPLETE]
     assert all(len(record.curve) == EPOCHS for record in complete)
     assert {done.number for done in replay.completions} == {record.number for record in complete}
-    assert {id(record) for record in pareto_front(records)} <= {id(record) for record in complete}
+    assert {trial.number for trial in pareto_front(records)} <= {record.number for record in complete}
     told = [trial.values for trial in strategy._study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))]
     assert sorted(told) == sorted([record.accuracy, float(record.weights)] for record in complete)
     for record in records:

@@ -45,20 +45,21 @@ def _architectures(draw) -> ArchitectureConfig:
     scaling = draw(st.sampled_from(_SCALINGS))
     if any(count % scaling or count < scaling for count in channels):
         scaling = 1.0
-    steps = st.integers(1, 3)
+    number = st.integers(1, 3)
+    per_level = number | st.lists(number, min_size=len(channels), max_size=len(channels))
     # MGIC halves until it is below the threshold, which an odd number of channels can prevent.
     thresholds = (1 + max(map(_odd_part, channels)), 48) if family == "mgic" else (1, 8)
     values = {
         "family": family,
         "base_channels": [round(count / scaling) for count in channels],
         "channel_scaling": scaling,
-        "smoothing_steps": draw(steps | st.lists(steps, min_size=len(channels), max_size=len(channels))),
+        "smoothing_steps": draw(per_level),
         "sharing": draw(st.sampled_from(("none", "A", "AB"))),
         "channel_levels": draw(st.none() | st.integers(1, 4)),
         "fully_coupled_channels": draw(st.integers(*thresholds)),
         "resolution_transfer": resolution_transfer,
         "channel_transfer": draw(st.sampled_from(("fixed", "learned"))),
-        "blocks": draw(st.integers(1, 3)),
+        "blocks": draw(per_level),
         "num_classes": draw(st.integers(2, 11)),
         "in_channels": draw(st.sampled_from((1, 3))),
     }

@@ -94,6 +94,7 @@ def test_settings_of_other_families_have_no_effect(config, name, value):
         *((config, "num_classes", 11) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "in_channels", 1) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "blocks", 3) for config in (RESNET, MGIC)),
+        *((config, "blocks", (2, 1)) for config in (RESNET, MGIC)),
         *((config, "smoothing_steps", 3) for config in (MGNET, MGIAD)),
         *((config, "smoothing_steps", (2, 1)) for config in (MGNET, MGIAD)),
         *((config, "resolution_transfer", "dense") for config in (MGNET, MGIAD)),
@@ -116,6 +117,8 @@ ALIKE = [
         replace(MGNET, channel_scaling=2.0), replace(MGNET, base_channels=(32, 64)), id="lambda scales the channels"
     ),
     pytest.param(replace(MGIAD, smoothing_steps=(3, 3)), replace(MGIAD, smoothing_steps=3), id="steps equal per level"),
+    pytest.param(replace(RESNET, blocks=(3, 3)), replace(RESNET, blocks=3), id="blocks equal per stage (resnet)"),
+    pytest.param(replace(MGIC, blocks=(1, 1)), replace(MGIC, blocks=1), id="blocks equal per stage (mgic)"),
     pytest.param(replace(MGNET, smoothing_steps=1, sharing="none"), replace(MGNET, smoothing_steps=1), id="nu=1, none"),
     pytest.param(replace(MGNET, smoothing_steps=1, sharing="A"), replace(MGNET, smoothing_steps=1), id="nu=1, A"),
     # The first step of the finest level has no A, for u = 0: two steps there have one A between them.
@@ -222,20 +225,28 @@ def test_different_networks_have_different_ids(first, second):
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("largest", "too_large", "message"),
     [
-        pytest.param({"family": "mgiad", "base_channels": [7], "smoothing_steps": 256}, id="steps, when doubled"),
         pytest.param(
-            {"family": "resnet", "base_channels": [65536], "channel_scaling": 2.0}, id="channels, when scaled"
+            {"family": "mgiad", "base_channels": [7], "smoothing_steps": 128},
+            {"smoothing_steps": 129},
+            "smoothing_steps: at most 128 before and as many after coarsening",
+            id="steps that the canonical form doubles",
+        ),
+        pytest.param(
+            {"family": "resnet", "base_channels": [32768], "channel_scaling": 2.0},
+            {"base_channels": [32769]},
+            "channel_scaling: 2 x 32769 = 65538; must come out a whole number from 1 to 65536",
+            id="channels that the canonical form scales",
         ),
     ],
 )
-def test_what_is_accepted_has_an_id(values):
-    try:
-        config = ArchitectureConfig.from_dict(values)
-    except ConfigError:
-        return  # to refuse it at the border is as good
+def test_the_largest_settings_still_have_a_canonical_form(largest, too_large, message):
+    config = ArchitectureConfig.from_dict(largest)
     assert config.canonical().id == config.id
+    with pytest.raises(ConfigError) as caught:
+        ArchitectureConfig.from_dict(largest | too_large)
+    assert str(caught.value) == message
 
 
 def _valid(**choices):
@@ -268,7 +279,7 @@ RESIDUAL = list(
     _valid(
         family=["mgic"],
         base_channels=[[4], [4, 8], [8, 8]],
-        blocks=[1, 2],
+        blocks=[1, 2, [1, 1], [1, 2], [2, 1]],
         group_size=[2, 4, 8],
         fully_coupled_channels=[2, 3, 4, 5, 8, 9],
     )

@@ -41,7 +41,7 @@ BY_HAND = [
         64 * (108 + 144) + 40,
         id="mgnet-one-step",
     ),
-    # Level 1 runs A behind each of its two steps, level 2 (4 x 4) only behind the first. Pi and R: 9 weights per
+    # Level 1 runs A after each of its two steps, level 2 (4 x 4) only after the first. Pi and R: 9 weights per
     # output channel each.
     pytest.param(
         {"family": "mgnet", "base_channels": [4, 8], "smoothing_steps": 2},
@@ -49,7 +49,7 @@ BY_HAND = [
         64 * (108 + 2 * 144 + 2 * 144) + 16 * (2 * 72 + 576 + 2 * 576) + 80,
         id="mgnet-two-levels",
     ),
-    # Channel levels 4 -> 2, two groups: A and B have 4 * 2 * 9 = 72 weights and run twice each (A: behind the step
+    # Channel levels 4 -> 2, two groups: A and B have 4 * 2 * 9 = 72 weights and run twice each (A: after the step
     # before the correction and on the correction); the coarse level has 36 each, B runs twice and A once.
     pytest.param(
         {"family": "mgiad", "base_channels": [4], "smoothing_steps": 1, "group_size": 2, "fully_coupled_channels": 2},
@@ -58,7 +58,7 @@ BY_HAND = [
         id="mgiad-one-cycle",
     ),
     # Channel levels 4 -> 2 (below the threshold 4). Fine: two grouped convolutions of 72 and batch norms, R and P of
-    # 2 * 2 = 4 each, batch norm behind P. Coarse: two ordinary convolutions of 36.
+    # 2 * 2 = 4 each, batch norm after P. Coarse: two ordinary convolutions of 36.
     pytest.param(
         {"family": "mgic", "base_channels": [4], "blocks": 1, "group_size": 2, "fully_coupled_channels": 4},
         108 + 8 + (2 * (72 + 8) + 2 * 4 + 8) + 2 * (36 + 4) + 50,

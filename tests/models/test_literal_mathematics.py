@@ -165,7 +165,7 @@ def literal_mgic(net, config, images):
         if stage > 0:
             depthwise, bn, _ = next(parts)
             x = F.relu(bn(conv(x, depthwise, groups=x.shape[1], stride=2)))
-        for _ in range(config.blocks):
+        for _ in range(config.stage_blocks[stage]):
             x = literal_mgic_block(next(parts), config, x)
     return head(next(parts), x)
 
@@ -174,7 +174,7 @@ def literal_resnet(net, config, images):
     parts = iter(net)
     x = stem(next(parts), images)
     for stage in range(len(config.channels)):
-        for index in range(config.blocks):
+        for index in range(config.stage_blocks[stage]):
             block, begins = next(parts), stage > 0 and index == 0
             shortcut = x
             if begins:

@@ -19,12 +19,12 @@ print("torch" in sys.modules)
 """
 
 
-def test_configs_and_costs_are_had_without_torch():
+def test_configs_and_costs_need_no_torch():
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert run.stdout.split() == ["False"], run.stderr
 
 
-def test_build_model_is_had_from_the_package():
+def test_the_package_offers_build_model():
     model = mgnas.models.build_model(ArchitectureConfig(family="resnet", base_channels=(4,)))
     assert isinstance(model, torch.nn.Module)
 

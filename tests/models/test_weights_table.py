@@ -64,6 +64,7 @@ ROWS = [
     pytest.param(mgic(WIDE, 2, 16, 16), 1_177_034, id="MGIC-ResNet18-g16"),
     pytest.param(mgic(WIDE, 2, 8, 16), 612_810, id="MGIC-ResNet18-g8"),
     pytest.param(mgic([16, 32, 64], 3, 8, 8), 99_706, id="MGIC-small-g8"),
+    pytest.param(mgic([32, 64, 128, 256], [1, 2, 2, 2], 32, 32), 1_043_178, id="MGIC-blocks-per-stage"),
 ]
 
 

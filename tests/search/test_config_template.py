@@ -36,7 +36,7 @@ def test_size_is_that_of_the_images_or_a_usual_one(tmp_path, sizes, expected):
     assert detect_dataset(str(folder_of(tmp_path, sizes, 3))).image_size == expected
 
 
-def test_a_proposal_is_a_search_of_the_images(tmp_path):
+def test_the_template_is_a_search_of_the_images(tmp_path):
     data = detect_dataset(str(folder_of(tmp_path, [(40, 30), (30, 40)])))
     config = proposed(tmp_path, data)
     assert config.data == data
@@ -76,7 +76,7 @@ def test_known_sets_and_their_folders(tmp_path):
     assert detect_dataset(str(tiny)).name == "tinyimagenet"
 
 
-def test_what_is_no_data_set_is_one_line(tmp_path):
+def test_other_paths_are_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: no such file or folder, nor a data set that mgnas knows \(digits"):
         detect_dataset("nowhere")
     (tmp_path / "x.txt").write_text("")

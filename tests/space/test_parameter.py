@@ -77,7 +77,7 @@ def test_labels_of_lists_stand_for_the_lists():
 
 
 @given(value=CHOICES)
-def test_every_choice_is_found_behind_its_label(value):
+def test_every_label_of_a_choice_decodes_to_it(value):
     parameter = Parameter.from_yaml("setting", value)
     assert [parameter.decode(label) for label in parameter.grid] == value
 

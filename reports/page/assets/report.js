@@ -53,50 +53,20 @@
     for (let value = Math.ceil(low / step) * step; value <= high + 1e-9; value += step) ticks.push(+value.toFixed(10));
     return ticks;
   };
-  const quantile = (sorted, part) => sorted[Math.floor(part * (sorted.length - 1))];
-
-  // Marks that differ in shape, so that runs are told apart in grey.
-  const SHAPES = [
-    (s) => `M${-s},0A${s},${s} 0 1,0 ${s},0A${s},${s} 0 1,0 ${-s},0Z`,
-    (s) => `M${-s},${-s}H${s}V${s}H${-s}Z`,
-    (s) => `M0,${-1.25 * s}L${1.2 * s},${s}H${-1.2 * s}Z`,
-    (s) => `M0,${-1.3 * s}L${1.3 * s},0L0,${1.3 * s}L${-1.3 * s},0Z`,
-    (s) => `M0,${1.25 * s}L${1.2 * s},${-s}H${-1.2 * s}Z`,
-    (s) => `M${-s},${-s / 3}H${-s / 3}V${-s}H${s / 3}V${-s / 3}H${s}V${s / 3}H${s / 3}V${s}H${-s / 3}V${s / 3}H${-s}Z`,
-  ];
-  const shape = (run, size) => SHAPES[run % SHAPES.length](size);
 
   // ---------------------------------------------------------------- what limits leave
   const keeps = (trial) =>
     trial.run === state.run && trial.weights <= state.maxWeights && trial.accuracy >= state.minAccuracy - 1e-12;
-  const height = (trial) => {
-    const own = front.filter((other) => other.run === trial.run);
-    const first = own[0], last = own[own.length - 1];
-    if (first.weights === last.weights) return 0;
-    const along = Math.log(trial.weights / first.weights) / Math.log(last.weights / first.weights);
-    return (trial.accuracy - first.accuracy) / (last.accuracy - first.accuracy) - along;
-  };
-  const score = (trial) => {
-    if (state.prefer === "weights") return [-trial.weights, trial.accuracy];
-    if (state.prefer === "accuracy") return [trial.accuracy, -trial.weights];
-    if (state.prefer === "expected") return [trial.expected ? trial.expected.accuracy : -1, -trial.weights];
-    return [height(trial), -trial.weights];
-  };
+  // What `mgnas select` takes: of the trials that keep the limits, the first in the order of the preference.
   const selected = () => {
-    let best = null, bestScore = null;
-    for (const trial of trials) {
-      if (!keeps(trial)) continue;
-      const own = score(trial);
-      if (best === null || own[0] > bestScore[0] || (own[0] === bestScore[0] && own[1] > bestScore[1])) {
-        best = trial;
-        bestScore = own;
-      }
-    }
-    return best;
+    const rank = (trial) => trial.ranks[state.prefer];
+    const left = trials.filter((trial) => keeps(trial) && rank(trial) !== undefined);
+    return left.length ? left.reduce((best, trial) => (rank(trial) < rank(best) ? trial : best)) : null;
   };
 
   // ---------------------------------------------------------------- the chart
   let places = [];
+  const drawn = (path, x, y, size) => ({ d: path, transform: `translate(${x} ${y}) scale(${size})` });
   const draw = () => {
     const width = Math.max(chart.parentElement.clientWidth - 2, 280), narrow = width < 560;
     const tall = narrow ? 340 : 460;
@@ -109,17 +79,7 @@
     const models = byId("published") && byId("published").checked ? data.published : [];
     const allWeights = [...trials.map((t) => t.weights), ...models.map((m) => m.weights)];
     const low = Math.min(...allWeights) / 1.15, high = Math.max(...allWeights) * 1.25;
-    const sorted = trials.map((t) => t.accuracy).sort((a, b) => a - b);
-    const spread = Math.max(quantile(sorted, 0.75) - quantile(sorted, 0.25), 0.005);
-    const anchors = [...front.map((t) => t.accuracy), ...models.map((m) => m.accuracy)];
-    for (const t of trials)
-      if (t.retrained)
-        anchors.push(t.retrained.mean - (t.retrained.spread || 0), t.retrained.mean + (t.retrained.spread || 0));
-    let bottom = Math.min(Math.max(sorted[0], quantile(sorted, 0.25) - 3 * spread), ...anchors);
-    let top = Math.max(...anchors);
-    const room = Math.max(0.08 * (top - bottom), 0.003);
-    bottom = Math.max(bottom - room, 0);
-    top += room;
+    const [bottom, top] = data.ranges[models.length ? "published" : "own"];
     const x = (w) => margin.left + ((width - margin.left - margin.right) * Math.log(w / low)) / Math.log(high / low);
     const y = (a) => margin.top + ((tall - margin.top - margin.bottom) * (top - a)) / (top - bottom);
     for (const tick of logTicks(low, high, narrow ? 5 : 10)) {
@@ -145,26 +105,26 @@
       if (!own.length) return;
       let path = `M${x(own[0].weights)},${y(own[0].accuracy)}`;
       for (const trial of own.slice(1)) path += `H${x(trial.weights)}V${y(trial.accuracy)}`;
-      make("path", { d: path + `H${width - margin.right}`, class: `stairs run${index % 6}` }, chart);
+      make("path", { d: path + `H${width - margin.right}`, class: `stairs run${index % data.marks.length}` }, chart);
     });
     const chosen = selected();
     places = [];
     for (const trial of [...trials].sort((a, b) => a.front - b.front)) {
       const px = x(trial.weights), py = y(trial.accuracy);
       if (trial.accuracy < bottom) continue;
-      const classes = ["mark", `run${trial.run % 6}`, trial.front ? "front" : "dominated", keeps(trial) ? "" : "out"];
+      const classes = ["mark", `run${trial.run % data.marks.length}`, trial.front ? "front" : "dominated", keeps(trial) ? "" : "out"];
       if (trial.retrained) {
-        const { mean, spread: sd } = trial.retrained, bar = make("g", { class: `error run${trial.run % 6}` }, chart);
-        make("path", { d: `M${px - 7},${y(mean)}h14` + (sd ? `M${px},${y(mean - sd)}V${y(mean + sd)}` +
-          `M${px - 4},${y(mean - sd)}h8M${px - 4},${y(mean + sd)}h8` : "") }, bar);
+        const { mean, std } = trial.retrained, bar = make("g", { class: `error run${trial.run % data.marks.length}` }, chart);
+        make("path", { d: `M${px - 7},${y(mean)}h14` + (std ? `M${px},${y(mean - std)}V${y(mean + std)}` +
+          `M${px - 4},${y(mean - std)}h8M${px - 4},${y(mean + std)}h8` : "") }, bar);
       }
-      const mark = make("path", { d: shape(trial.run, trial.front ? 5.5 : 3), transform: `translate(${px} ${py})`,
+      const mark = make("path", { ...drawn(data.marks[trial.run % data.marks.length], px, py, trial.front ? 5.5 : 3),
         class: classes.join(" ").trim(), "data-run": trial.run, "data-trial": trial.number }, chart);
       places.push({ trial, px, py, mark });
     }
     const published = models.map((model) => ({ model, px: x(model.weights), py: y(model.accuracy) }));
     for (const { px, py } of published)
-      make("path", { d: shape(3, 5.5), transform: `translate(${px} ${py})`, class: "mark publication" }, chart);
+      make("path", { ...drawn(data.published_mark, px, py, 5.5), class: "mark publication" }, chart);
     places.push(...published);
     if (!narrow) label(published, margin.left, width - margin.right, margin.top);
     ring(chosen, "chosen", 11);
@@ -203,7 +163,7 @@
     const button = byId("take");
     button.hidden = !chosen;
     if (!chosen) {
-      byId("chosen").textContent = "Nothing keeps these limits.";
+      byId("chosen").textContent = rest ? "This run has too few complete trials to prefer so." : "Nothing keeps these limits.";
       byId("command").textContent = "";
       return;
     }
@@ -359,7 +319,7 @@
   const setLimits = () => {
     const part = +weightSlider.value / STEPS;
     state.maxWeights = part === 1 ? Infinity : Math.ceil(lightest * (heaviest / lightest) ** part);
-    // Rounded down to what the command below shows, so that both mean the same.
+    // Rounded down to the digits that the command shows, so that slider and command mean the same.
     const least = Math.floor(1e4 * (worst + ((best - worst) * +accuracySlider.value) / STEPS)) / 1e4;
     state.minAccuracy = +accuracySlider.value === 0 ? 0 : least;
     byId("max-weights-value").textContent = part === 1 ? "any" : count(state.maxWeights);

@@ -11,7 +11,7 @@ from mgnas.reports.simulation.scoring import HypervolumeScorer
 from mgnas.search.history.past_trainings import shipped_tables
 from mgnas.search.history.table import TableRow, TabularBenchmark
 from mgnas.search.samplers.features import architecture_features
-from mgnas.search.samplers.gaussian_process import AccuracyModel
+from mgnas.search.samplers.gaussian_process import AccuracyModel, AccuracyPosterior
 from mgnas.search.samplers.outcome_transforms import LogErrorTransform
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks" / "search"))
@@ -25,22 +25,19 @@ def digits() -> TabularBenchmark:
 
 def test_what_is_left_out_is_predicted_from_all_others(digits):
     """Of one network that was trained three times: as a model without these trainings predicts it."""
-    known = bounds.left_out(digits)
+    known = bounds.leave_one_out(digits)
     name = next(name for name, rows in digits.by_id.items() if len(rows) == 3)
     x = np.array([architecture_features(row.config) for row in digits.rows])
     z = LogErrorTransform().transform(np.array([row.curve[-1] for row in digits.rows]))
-    whole, own = AccuracyModel(), np.array([row.config.id == name for row in digits.rows])
-    whole.fit(x, z, np.zeros(len(x)))
-    part = AccuracyModel()
-    part.hyperparameters = whole.hyperparameters
-    part._condition(whole.hyperparameters, x[~own], z[~own], np.zeros((~own).sum()), None)
-    mean, std = part.predict(x[own][:1])
-    place = known.ids.index(name)
-    assert known.mean[place] == pytest.approx(mean[0], abs=1e-6)
-    assert known.std[place] == pytest.approx(std[0], abs=1e-6)
+    own = np.array([row.config.id == name for row in digits.rows])
+    learned = AccuracyModel().fit(x, z, np.zeros(len(x))).hyperparameters
+    mean, std = AccuracyPosterior.given(learned, x[~own], z[~own], np.zeros((~own).sum())).predict(x[own][:1])
+    index = known.ids.index(name)
+    assert known.mean[index] == pytest.approx(mean[0], abs=1e-6)
+    assert known.std[index] == pytest.approx(std[0], abs=1e-6)
 
 
-def test_who_knows_the_truth_is_never_slower_than_who_knows_all_others(digits):
+def test_the_oracle_is_never_slower_than_the_informed_one(digits):
     oracle = HypervolumeScorer(digits).oracle()
     informed = bounds.informed_oracle(digits)
     assert informed == sorted(informed)
@@ -54,7 +51,7 @@ def test_a_curve_that_ends_where_it_was_tells_everything(digits):
         TableRow(row.config, row.weights, row.seed, (float(rng.random()), row.curve[-1], row.curve[-1]), 1.0)
         for row in digits.rows
     ]
-    (_, alone, _), first, second = bounds.evidence(TabularBenchmark(digits.meta, tuple(rows)))
+    (_, alone, _), first, second = bounds.curve_residuals(TabularBenchmark(digits.meta, tuple(rows)))
     assert first[1] == pytest.approx(alone, rel=0.02)
     assert second[1] == pytest.approx(0.0, abs=1e-9)
 

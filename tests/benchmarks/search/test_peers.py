@@ -1,4 +1,4 @@
-"""benchmarks/search/peers.py and noisy_ehvi.py: other tools as they are, which may repeat themselves."""
+"""benchmarks/search/peers.py and noisy_ehvi.py: other tools, which may repeat themselves."""
 
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ def always(**values):
 
 def test_repeated_proposals_cost_again_and_see_the_next_training(table):
     sampler = always(base_channels="4", sharing="A", smoothing_steps=2)
-    search = peers.RawOptuna(table.space(), sampler, trials=3)
+    search = peers.RawOptuna(table.space(), sampler, n_trials=3)
     replay = simulate(table, search)
     assert [done.architecture for done in replay.completions] == [table.rows[0].config.id] * 3
     assert replay.epochs == 6
@@ -64,7 +64,7 @@ def test_repeated_proposals_cost_again_and_see_the_next_training(table):
     ],
 )
 def test_what_the_table_lacks_is_replaced_by_the_nearest(table, proposal, nearest):
-    search = peers.RawOptuna(table.space(), always(**proposal), trials=1)
+    search = peers.RawOptuna(table.space(), always(**proposal), n_trials=1)
     record = search.ask()
     assert record.candidate.id == table.rows[nearest].config.id
     assert search._study.trials[0].params == proposal

@@ -17,7 +17,7 @@ def _quiet():
 
 
 def test_every_part_of_a_search_is_measured(capsys):
-    rows = scale.measure(scale.cifar10_space(), "random", workers=5, trials=30, part=10)
+    rows = scale.measure(scale.cifar10_space(), "random", workers=5, n_trials=30, part=10)
     assert [row[0] for row in rows] == [10, 20, 30]
     assert all(0 < mean <= largest and others > 0 for _, mean, largest, others in rows)
     assert capsys.readouterr().out.count("ms an ask") == 3

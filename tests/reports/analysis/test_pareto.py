@@ -8,34 +8,39 @@ from mgnas.models.config import ArchitectureConfig
 from mgnas.reports.analysis.pareto import (
     hypervolume,
     hypervolume_over_trials,
+    nondominated,
     objectives,
     pareto_front,
     reference_weights,
 )
-from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
 from mgnas.space.candidate import Candidate, TrainingSettings
 
 
-def trial(number, channels, accuracy, state=TrialState.COMPLETE):
+def candidate(channels):
     architecture = ArchitectureConfig(family="mgnet", base_channels=(channels,))
-    candidate = Candidate(architecture, TrainingSettings(), 8, {"base_channels": channels})
-    return TrialRecord(number, candidate, 0, state, [accuracy], finished=float(number))
+    return Candidate(architecture, TrainingSettings(), 8, {"base_channels": channels})
+
+
+def trial(number, channels, accuracy):
+    return CompletedTrial(number, candidate(channels), 0, (accuracy,), 1.0, float(number))
 
 
 def test_front_holds_what_nothing_else_beats(run):
-    assert [record.candidate.params["base_channels"] for record in pareto_front(run.load())] == ["4", "8", "16", "32"]
+    assert [trial.candidate.params["base_channels"] for trial in pareto_front(run.load())] == ["4", "8", "16", "32"]
 
 
-def test_running_and_failed_trials_enter_no_front():
-    better = [trial(1, 4, 1.0, TrialState.RUNNING), trial(2, 4, 1.0, TrialState.FAILED)]
-    first = trial(0, 8, 0.5)
-    assert pareto_front([first, *better]) == [first]
-    assert pareto_front(better) == []
+@pytest.mark.parametrize("state", [state for state in TrialState if state is not TrialState.COMPLETE])
+def test_only_complete_trials_enter_a_front(state):
+    complete = TrialRecord(0, candidate(8), 0, TrialState.COMPLETE, [0.5])
+    better = TrialRecord(1, candidate(4), 0, state, [1.0])
+    assert pareto_front([complete, better]) == [complete.completed]
+    assert pareto_front([better]) == []
 
 
 def test_of_equal_trials_the_first_is_kept():
     twins = [trial(0, 8, 0.5), trial(1, 8, 0.5)]
-    assert pareto_front(twins) == twins[:1]
+    assert nondominated(twins) == twins[:1]
 
 
 @given(st.lists(st.tuples(st.sampled_from([4, 8, 12, 16]), st.sampled_from([0.5, 0.6, 0.7])), min_size=1, max_size=12))
@@ -49,18 +54,18 @@ def test_front_equals_the_pairwise_definition(pairs):
             for b in trials
         )
 
-    expected = sorted((a for a in trials if not beaten(a)), key=lambda record: record.weights)
-    assert pareto_front(trials) == expected
+    expected = sorted((a for a in trials if not beaten(a)), key=lambda trial: trial.weights)
+    assert nondominated(trials) == expected
 
 
 def test_objectives_are_log_weights_and_error():
-    record = trial(0, 8, 0.75)
-    assert objectives([record]).tolist() == [[pytest.approx(math.log10(record.weights)), 0.25]]
+    only = trial(0, 8, 0.75)
+    assert objectives([only]).tolist() == [[pytest.approx(math.log10(only.weights)), 0.25]]
 
 
 def test_hypervolume_of_one_trial_is_a_rectangle():
-    record = trial(0, 8, 0.5)
-    assert hypervolume([record], 100 * record.weights) == pytest.approx(2 * 0.5)
+    only = trial(0, 8, 0.5)
+    assert hypervolume([only], 100 * only.weights) == pytest.approx(2 * 0.5)
 
 
 def test_hypervolume_of_a_staircase():
@@ -70,20 +75,19 @@ def test_hypervolume_of_a_staircase():
     assert hypervolume([small, large], 10 * large.weights) == pytest.approx(0.5 * decades + 0.8)
 
 
-def test_hypervolume_without_complete_trials_is_zero():
+def test_hypervolume_without_trials_is_zero():
     assert hypervolume([], 1000) == 0.0
-    assert hypervolume([trial(0, 4, 0.9, TrialState.RUNNING)], 10**6) == 0.0
 
 
 def test_hypervolume_grows_in_the_order_of_finishing(run):
-    values = hypervolume_over_trials(run.load(), 10**6)
-    assert len(values) == 5
+    trials = completed_trials(run.load())
+    values = hypervolume_over_trials(trials[::-1], 10**6)
+    assert values == [pytest.approx(hypervolume(trials[:count], 10**6)) for count in range(1, 6)]
     assert values == sorted(values)
-    assert values[-1] == pytest.approx(hypervolume(run.load(), 10**6))
 
 
 def test_reference_is_the_budget_or_the_heaviest_trial():
-    records = [trial(0, 4, 0.5), trial(1, 16, 0.8)]
+    records = [TrialRecord(0, candidate(4), 0), TrialRecord(1, candidate(16), 0)]
     assert reference_weights(records, 5000) == 5000
     assert reference_weights(records, None) == records[1].weights
     assert reference_weights([], None) == 1

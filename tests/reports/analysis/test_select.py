@@ -1,13 +1,9 @@
 import pytest
 
 from mgnas.errors import UserError
-from mgnas.models.config import ArchitectureConfig
-from mgnas.reports.analysis.select import Constraints, exchange, height_above_chord, select
-from mgnas.reports.deploy.classifier import Classifier
-from mgnas.reports.deploy.export import as_safetensors
-from mgnas.reports.deploy.latency import LatencyMeter, _spread_out
-from mgnas.search.trial_record import TrialRecord, TrialState
-from mgnas.space.candidate import Candidate, TrainingSettings
+from mgnas.reports.analysis.select import Constraints, by_preference, exchange, height_above_chord, select
+from mgnas.reports.deploy.latency import LatencyMeter
+from mgnas.search.trial_record import completed_trials
 
 
 def label(record):
@@ -98,73 +94,6 @@ def test_only_what_may_be_chosen_is_measured(run):
     assert set(meter.asked) == {"16", "32"}
 
 
-def test_size_is_that_of_the_export(run):
-    records = {label(record): record for record in run.load()}
-    config = records["8"].candidate.architecture
-    exact = len(as_safetensors(Classifier(config, [0.5], [0.25], image_size=8)))
-    assert LatencyMeter().size(records["8"].candidate) == exact
-    assert chosen(run, "accuracy", max_size=exact) == "8"
-    assert chosen(run, "accuracy", max_size=exact - 1) == "4"
-    assert exact > 4 * records["8"].weights
-
-
-def test_latencies_are_remembered_for_this_machine_only(run, tmp_path):
-    file = tmp_path / "latency.json"
-    candidate = run.load()[0].candidate
-    first = LatencyMeter(file).latencies(candidate)
-    assert first[1] > 0
-    assert LatencyMeter(file).latencies(candidate) == first
-    file.write_text(file.read_text().replace("thread", "thumb").replace(str(first[1]), "1e9"))
-    assert LatencyMeter(file).latencies(candidate)[1] < 1e9
-    file.write_text("[]")
-    with pytest.raises(UserError, match=r"latency\.json: is damaged; delete it"):
-        LatencyMeter(file)
-
-
-def test_measurements_that_must_be_few_are_spread_over_the_front(run):
-    assert _spread_out(9) == [0, 8, 4, 2, 6, 1, 3, 5, 7]
-    assert (_spread_out(0), _spread_out(1), _spread_out(2)) == ([], [0], [0, 1])
-    records = [record for record in run.load() if record.accuracy]
-    assert LatencyMeter().measured(records, seconds=0) == {}
-    assert set(LatencyMeter().measured(records, seconds=60)) == {record.number for record in records}
-
-
-def noisy_records():
-    """Twenty widths of which accuracy rises by 1 point each, but for one lucky trial 4 points above its neighbours."""
-    records = []
-    for number in range(20):
-        config = ArchitectureConfig(family="mgnet", base_channels=(4 + number,), in_channels=1)
-        accuracy = 0.70 + 0.01 * number + (0.04 if number == 12 else 0.0)
-        candidate = Candidate(config, TrainingSettings(), 8, {"base_channels": str(number)})
-        records.append(TrialRecord(number, candidate, 0, TrialState.COMPLETE, [accuracy]))
-    return records
-
-
-def test_expected_takes_luck_off():
-    records = noisy_records()
-    limit = Constraints(max_weights=records[14].weights)
-    assert select(records, limit, "accuracy").record.number == 12
-    choice = select(records, limit, "expected")
-    assert choice.record.number == 14
-    lucky = choice.expected[12]
-    assert 0.015 < lucky.curse < 0.04
-    assert lucky.accuracy == pytest.approx(0.86 - lucky.curse)
-    assert "good luck" in lucky.in_words()
-    assert "expected of another training" in choice.why
-
-
-def test_expected_needs_trials_to_learn_from(run):
-    with pytest.raises(UserError, match="learned from at least 8 complete trials; this run has 5"):
-        chosen(run, "expected")
-
-
-def test_ends_of_the_front_lie_on_the_chord(run):
-    front = sorted((r for r in run.load() if r.accuracy and label(r) != "12"), key=lambda record: record.weights)
-    assert height_above_chord(front[0], front) == pytest.approx(0)
-    assert height_above_chord(front[-1], front) == pytest.approx(0)
-    assert height_above_chord(front[0], front[:1]) == 0
-
-
 def test_impossible_limits_say_what_there_is(run):
     with pytest.raises(UserError, match=f"at most 10 weights; the smallest of the 4 .* has {weights_of(run, '4')}"):
         chosen(run, max_weights=10)
@@ -174,7 +103,46 @@ def test_impossible_limits_say_what_there_is(run):
         chosen(run, max_weights=weights_of(run, "8"), min_accuracy=0.95)
 
 
+def test_size_is_limited_by_the_exported_file(run):
+    size = LatencyMeter().size(run.load()[2].candidate)  # Of 8 channels.
+    assert chosen(run, "accuracy", max_size=size) == "8"
+    assert chosen(run, "accuracy", max_size=size - 1) == "4"
+
+
+def test_expected_takes_luck_off(lucky_records):
+    limit = Constraints(max_weights=lucky_records[14].weights)
+    assert select(lucky_records, limit, "accuracy").record.number == 12
+    choice = select(lucky_records, limit, "expected")
+    assert choice.record.number == 14
+    assert choice.expected[12].accuracy < choice.expected[14].accuracy
+    assert "expected of another training" in choice.why
+
+
+def test_expected_needs_trials_to_learn_from(run):
+    with pytest.raises(UserError, match="learned from at least 8 complete trials; this run has 5"):
+        chosen(run, "expected")
+
+
+def test_of_equally_preferred_trials_the_lighter_comes_first(run):
+    trials = completed_trials(run.load())
+    front = [trial for trial in trials if label(trial) != "12"]
+    front.sort(key=lambda trial: trial.weights)
+    orders = {prefer: by_preference(trials, front, prefer, {}) for prefer in ("accuracy", "weights", "knee")}
+    assert [label(trial) for trial in orders["accuracy"]] == ["32", "16", "8", "12", "4"]
+    assert [label(trial) for trial in orders["weights"]] == ["4", "8", "12", "16", "32"]
+    # Both ends lie on the chord, at height 0: the lighter one first. 12 channels have 0.5 at 0.53 of its log weights.
+    assert [label(trial) for trial in orders["knee"]] == ["8", "16", "4", "32", "12"]
+
+
+def test_ends_of_the_front_lie_on_the_chord(run):
+    front = [trial for trial in completed_trials(run.load()) if label(trial) != "12"]
+    front.sort(key=lambda trial: trial.weights)
+    assert height_above_chord(front[0], front) == pytest.approx(0)
+    assert height_above_chord(front[-1], front) == pytest.approx(0)
+    assert height_above_chord(front[0], front[:1]) == 0
+
+
 def test_nothing_complete_yet(run):
-    unfinished = [record for record in run.load() if record.accuracy is None]
+    unfinished = [record for record in run.load() if record.completed is None]
     with pytest.raises(UserError, match="no trial of this run is complete"):
         select(unfinished)

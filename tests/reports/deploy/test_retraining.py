@@ -7,10 +7,11 @@ from mgnas.errors import UserError
 from mgnas.files import write_yaml
 from mgnas.reports.deploy.classifier import load_model
 from mgnas.reports.deploy.retraining import Retrained, load_retrained, retrain
+from mgnas.search.trial_record import completed_trials
 
 
 def of(run, label):
-    return next(record for record in run.load() if record.candidate.params["base_channels"] == label)
+    return next(t for t in completed_trials(run.load()) if t.candidate.params["base_channels"] == label)
 
 
 def test_retraining_through_ray_continues_and_never_repeats(run):
@@ -40,21 +41,21 @@ def test_retraining_through_ray_continues_and_never_repeats(run):
     before = (first.folder / "seed-0" / "model.pt").stat().st_mtime_ns
     again = []
     retrain(run, [small], 2, on_end=again.append)
-    assert [outcome.known for outcome in again] == [True, True]
+    assert [outcome.finished_before for outcome in again] == [True, True]
     assert (first.folder / "seed-0" / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"seed-0: was trained with another training section; move it away"):
         retrain(run, [small], 2, epochs=7)
 
 
-def test_mean_spread_and_shift(tmp_path):
+def test_mean_standard_deviation_and_shift(tmp_path):
     retrained = Retrained(3, 0.95, "test", (0.90, 0.92, 0.97), tmp_path)
     assert retrained.mean == pytest.approx(0.93)
-    assert retrained.spread == pytest.approx(statistics.stdev([0.90, 0.92, 0.97]))
+    assert retrained.std == pytest.approx(statistics.stdev([0.90, 0.92, 0.97]))
     assert retrained.shift == pytest.approx(-0.02)
     words = "test accuracy 93.00 % +- 3.61 over 3 seeds, -2.00 points against the search's 95.00 %"
     assert retrained.in_words() == words
     single = Retrained(3, 0.95, "test", (0.96,), tmp_path)
-    assert single.spread is None
+    assert single.std is None
     assert single.in_words() == "test accuracy 96.00 % over 1 seed, +1.00 points against the search's 95.00 %"
 
 

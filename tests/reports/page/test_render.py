@@ -7,20 +7,16 @@ import pytest
 from browser import CHROMIUM, DRIVER, browser
 
 from mgnas.reports.analysis.select import Constraints, select
+from mgnas.reports.page.data import as_script_block
 from mgnas.reports.report import write_report
+from mgnas.search.trial_record import completed_trials
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver")
 
 
 @pytest.fixture
-def page(run):
-    """The report of a run one of whose names would be markup, and of whose networks one was trained fully."""
-    record = run.load()[2]
-    folder = run.path / "retrained" / record.candidate.id
-    for seed, accuracy in enumerate((0.91, 0.93)):
-        (folder / f"seed-{seed}").mkdir(parents=True)
-        (folder / f"seed-{seed}" / "result.json").write_text(json.dumps({"test_accuracy": accuracy}))
-    (folder / "choice.json").write_text(json.dumps({"trial": record.number, "validation_accuracy": 0.90}))
+def page(run, retrained_trial):
+    """The report of a run in which one name would be markup, and one network was trained fully."""
     return write_report(run)
 
 
@@ -32,7 +28,7 @@ def assert_quiet(driver):
     assert driver.get_log("browser") == []
     assert driver.execute_script("return document.documentElement.dataset.ready") == "yes"
     assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    asked = "return performance.getEntriesByType('resource').map((each) => each.name)"
+    asked = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
     assert driver.execute_script(asked) == []
 
 
@@ -72,8 +68,8 @@ def test_hover_click_sliders_and_keys(run, page):
         # The sliders and `mgnas select` mean the same.
         move(driver, "#max-weights", 120)
         move(driver, "#min-accuracy", 100)
-        for prefer in ("knee", "accuracy", "weights"):
-            driver.find_element("css selector", f"#prefer option:nth-child({_place(prefer)})").click()
+        for number, prefer in enumerate(("knee", "accuracy", "weights"), start=1):
+            driver.find_element("css selector", f"#prefer option:nth-child({number})").click()
             command = text(driver, "#command")
             limits = {
                 name: float(re.search(rf"--{name.replace('_', '-')} (\S+)", command)[1])
@@ -84,12 +80,11 @@ def test_hover_click_sliders_and_keys(run, page):
             )
             assert command.endswith(f"--prefer {prefer}")
             assert f"select takes trial {chosen.record.number}:" in text(driver, "#chosen")
-            left = sum(
-                r.weights <= limits["max_weights"] and r.accuracy >= limits["min_accuracy"]
-                for r in records
-                if r.accuracy is not None
+            kept = sum(
+                trial.weights <= limits["max_weights"] and trial.accuracy >= limits["min_accuracy"]
+                for trial in completed_trials(records)
             )
-            assert f"{left} trials in all" in text(driver, "#remains")
+            assert f"{kept} trials in all" in text(driver, "#remains")
         move(driver, "#max-weights", 0)
         move(driver, "#min-accuracy", 200)
         assert text(driver, "#chosen") == "Nothing keeps these limits."
@@ -106,10 +101,6 @@ def test_hover_click_sliders_and_keys(run, page):
         driver.find_element("css selector", '[data-keep="0 0"]').send_keys(Keys.ENTER)
         assert "Trial 0" in text(driver, "#kept")
         assert_quiet(driver)
-
-
-def _place(prefer):
-    return ("knee", "accuracy", "weights").index(prefer) + 1
 
 
 def test_everything_is_reached_by_tab(page):
@@ -140,8 +131,6 @@ def test_names_that_would_be_markup_stay_text(run, page):
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', content, re.DOTALL)[1]
     parsed = json.loads(data)
     parsed["runs"][0]["trials"][0]["words"] = hostile
-    from mgnas.reports.page.data import as_script_block
-
     block = as_script_block(parsed)
     assert "</script" not in block
     assert json.loads(block)["runs"][0]["trials"][0]["words"] == hostile

@@ -94,7 +94,7 @@ def entries(cache: Path) -> list[Path]:
     return [path for path in cache.iterdir() if path.is_dir()]
 
 
-def test_a_data_set_is_read_once_per_state_of_its_file(cache, load, file):
+def test_a_data_set_is_read_again_only_if_its_file_has_changed(cache, load, file):
     path = file(10)
     assert (load(name="npz", path=path).train.images == 10).all()
     times, changed = Path(path).stat(), file(20)
@@ -106,7 +106,7 @@ def test_a_data_set_is_read_once_per_state_of_its_file(cache, load, file):
     assert len(entries(cache)) == 2
 
 
-def test_every_image_size_has_an_entry_and_the_split_none(cache, load, file):
+def test_every_image_size_has_an_entry_and_splits_have_none(cache, load, file):
     path = file(10)
     for changes in ({}, {"split_seed": 5}, {"train_images": 10}, {"validation_fraction": 0.5}):
         assert load(name="npz", path=path, **changes).image_size == 16

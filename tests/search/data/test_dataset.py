@@ -408,7 +408,7 @@ def test_a_damaged_npz_is_refused_if_it_cannot_be_read(new_path, content, share,
 
 def test_a_damaged_compressed_array_is_refused(tmp_path, refusal):
     path = tmp_path / "images.npz"
-    # Behind the local header (30 bytes, the name train_images.npy and 20 bytes of zip64 sizes) the deflated data begin.
+    # After the local header (30 bytes, the name train_images.npy and 20 bytes of zip64 sizes) the deflated data begin.
     start = COMPRESSED.index(b"train_images.npy") + 16 + 20
     path.write_bytes(COMPRESSED[:start] + b"\xff" * 16 + COMPRESSED[start + 16 :])
     assert refusal(lambda: load_file(path)).startswith(f"{path}: not a readable npz file")

@@ -1,4 +1,4 @@
-"""Images as places in an array: what they show, and what they copy."""
+"""Images as indices into an array: what they show, and what they copy."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ from mgnas.search.data.images import ImageDataset, pixel_sums
 def three_of_ten(numbered):
     """Ten images as an array, and the images 7, 2 and 5 of them."""
     everything = numbered([4, 6], channels=3)
-    places = np.array([7, 2, 5])
-    return everything.images, ImageDataset(everything.images, everything.labels[places], places)
+    indices = np.array([7, 2, 5])
+    return everything.images, ImageDataset(everything.images, everything.labels[indices], indices)
 
 
-def test_images_are_those_at_the_places_in_their_order(three_of_ten):
+def test_images_are_those_of_the_indices_in_their_order(three_of_ten):
     array, part = three_of_ten
     assert len(part) == 3
     assert part.shape == (3, 3, 8, 8)
@@ -44,7 +44,7 @@ def test_images_in_an_array_of_their_own_are_copied_when_gathered(numbered, whic
     assert not np.shares_memory(gathered, part.images)
 
 
-def test_a_part_of_a_part_is_in_ascending_order_of_its_places(three_of_ten):
+def test_a_subset_of_a_subset_is_in_ascending_order_of_its_indices(three_of_ten):
     array, part = three_of_ten
     taken = part.take(np.array([2, 0]))
     assert np.array_equal(taken.images, array[[7, 5]])
@@ -77,10 +77,10 @@ def test_images_of_different_arrays_can_be_added(numbered):
     data=st.data(),
 )
 def test_mean_and_deviation_are_those_of_the_chosen_pixels(images, known, data):
-    places = np.array(data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=8)))
-    part = ImageDataset(images, np.zeros(len(places), int), places, pixel_sums(images) if known else None)
+    indices = np.array(data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=8)))
+    part = ImageDataset(images, np.zeros(len(indices), int), indices, pixel_sums(images) if known else None)
     mean, std = part.mean_std()
-    pixels = images[places] / 255
+    pixels = images[indices] / 255
     assert mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-12)
     assert std == pytest.approx(pixels.std(axis=(0, 2, 3), ddof=1), abs=1e-12)
 

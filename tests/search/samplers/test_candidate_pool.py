@@ -79,13 +79,13 @@ def test_of_a_large_space_valid_candidates_are_drawn(large_pool, large_space):
     assert len(large_pool.points) == len(set(large_pool.ids)) == 2000
     assert large_pool.log_cost.max() <= math.log10(200_000)
     point = large_pool.points[7]
-    candidate = large_space.candidate(point.values)
+    candidate = large_space.candidate(point.params)
     assert (candidate.id, candidate.weights) == (point.id, round(10**point.log_cost))
-    assert np.array_equal(large_pool.locate(point.values).features, large_pool.features[7])
+    assert np.array_equal(large_pool.locate(point.params).features, large_pool.features[7])
 
 
 def test_searched_training_settings_are_features(large_pool):
-    rates = [point.values["learning_rate"] for point in large_pool.points]
+    rates = [point.params["learning_rate"] for point in large_pool.points]
     one_hot = large_pool.features[:, len(FEATURES) :]
     assert [RATES[at] for at in one_hot.argmax(axis=1)] == rates
     assert one_hot.sum() == 2000
@@ -96,7 +96,7 @@ def test_a_refresh_replaces_the_least_promising_and_the_seen(large_pool):
     large_pool.rate(np.arange(2000), scores)
     before, best = large_pool.ids, large_pool.points[-1]
     seen = {before[1999], before[1998]}
-    large_pool.refresh([best.values], seen)
+    large_pool.refresh([best.params], seen)
     kept = set(before) & set(large_pool.ids)
     fresh = len(set(large_pool.ids) - set(before))
     assert len(large_pool.points) == 2000
@@ -109,10 +109,10 @@ def test_a_refresh_replaces_the_least_promising_and_the_seen(large_pool):
 def test_neighbours_of_the_front_enter(large_pool):
     parent = large_pool.points[0]
     before = set(large_pool.ids)
-    large_pool.refresh([parent.values])
+    large_pool.refresh([parent.params])
 
     def changed(point) -> int:
-        return sum(point.values[name] != parent.values[name] for name in parent.values)
+        return sum(point.params[name] != parent.params[name] for name in parent.params)
 
     near = [point for point in large_pool.points if point.id not in before and changed(point) <= 3]
     assert len(near) > 20
@@ -132,7 +132,7 @@ def test_a_seed_fixes_what_is_drawn():
     first, again, other = (DistributionPool(CONTINUOUS, steps_of, seed=seed) for seed in (0, 0, 1))
     for pool in (first, again, other):
         pool.refresh()
-        pool.refresh([first.points[0].values])
+        pool.refresh([first.points[0].params])
     assert again.ids == first.ids != other.ids
 
 
@@ -154,7 +154,7 @@ def test_a_space_that_knows_its_candidates_is_taken_at_its_word(large_space):
 def test_what_is_no_candidate_has_no_point(small_space):
     pool = CandidatePool(small_space)
     values = next(small_space.enumerate()).params
-    assert pool.locate({**values, "more": 1}).values == values
+    assert pool.locate({**values, "more": 1}).params == values
     assert pool.locate({name: value for name, value in values.items() if name != "sharing"}) is None
     invalid = {**values, "family": "mgiad", "base_channels": "6", "group_size": 4}
     assert pool.locate(invalid) is None
@@ -172,7 +172,7 @@ def test_a_grid_of_distributions_is_looked_at_whole():
     pool.refresh()
     assert pool.whole
     assert len(pool.points) == len(set(pool.ids)) == 10
-    assert pool.points[-1].values == {"steps": 9, "kind": True}
+    assert pool.points[-1].params == {"steps": 9, "kind": True}
     assert pool.log_cost[-1] == pytest.approx(math.log10(9))
 
 
@@ -187,9 +187,9 @@ def test_continuous_and_wide_ranges_are_drawn_from(steps):
         assert len(pool.points) == len(set(pool.ids)) == 2000
         for point in pool.points[::20]:
             for name, distribution in distributions.items():
-                assert distribution._contains(distribution.to_internal_repr(point.values[name]))
-            assert isinstance(point.values["steps"], int)
-            assert (point.values["steps"] - 1) % steps.step == 0
+                assert distribution._contains(distribution.to_internal_repr(point.params[name]))
+            assert isinstance(point.params["steps"], int)
+            assert (point.params["steps"] - 1) % steps.step == 0
 
 
 @pytest.mark.parametrize("cost", [0, -1, math.nan, math.inf])

@@ -8,6 +8,7 @@ import pytest
 
 from mgnas.search.config import SearchSettings
 from mgnas.search.samplers.factory import SAMPLERS, make_sampler
+from mgnas.search.samplers.model_based import ModelBasedSampler
 
 samplers = pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "ehvi"])  # that one needs a space
 DISTRIBUTIONS = {
@@ -17,11 +18,11 @@ DISTRIBUTIONS = {
 }
 
 
-def proposals(name: str, seed: int, trials: int = 12) -> list[dict]:
+def proposals(name: str, seed: int, n_trials: int = 12) -> list[dict]:
     """Of a search for few steps and a large rate."""
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler(name, seed))
     found = []
-    for _ in range(trials):
+    for _ in range(n_trials):
         trial = study.ask(DISTRIBUTIONS)
         study.tell(trial, (trial.params["rate"], trial.params["steps"]))
         found.append(trial.params)
@@ -64,6 +65,12 @@ def test_tpe_heeds_the_trials_that_are_running():
     running, forgotten = asked(forget=False), asked(forget=True)
     assert running[0] == forgotten[0]
     assert running[1:] != forgotten[1:]
+
+
+def test_ehvi_needs_a_space(small_space):
+    with pytest.raises(ValueError, match="needs the search space"):
+        make_sampler("ehvi", 0)
+    assert isinstance(make_sampler("ehvi", 0, small_space), ModelBasedSampler)
 
 
 def test_an_unknown_name_is_a_mistake_of_the_caller():

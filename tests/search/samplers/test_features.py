@@ -87,6 +87,11 @@ def test_the_features_of_an_mgic():
     )
 
 
+def test_blocks_per_stage_are_steps_per_level():
+    found = named(family="resnet", base_channels=[8, 8, 16], blocks=[1, 2, 4])
+    assert (found["steps"], found["steps_slope"]) == pytest.approx((1 / 4, 2 / 3 / 2))
+
+
 def test_a_resnet_has_neither_groups_nor_shared_weights():
     found = named(family="resnet", base_channels=[64, 128, 256, 512], blocks=2, group_size=4, sharing="AB")
     assert set(found) == {

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnas.search.samplers.gaussian_process import AccuracyModel
-from mgnas.search.samplers.gp_hyperparameters import LEARNING_POINTS, SHIFT, SLOPE, LogPosterior, ModelFitError
+from mgnas.search.samplers.gaussian_process import AccuracyModel, AccuracyPosterior
+from mgnas.search.samplers.gp_hyperparameters import LEARNING_POINTS, SHIFT, SLOPE, ModelFitError
 
 
 def smooth(x: np.ndarray) -> np.ndarray:
@@ -21,15 +21,13 @@ def points(n: int, d: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((n, d))
 
 
-def fitted(x, accuracy, variance=None, prior=None) -> AccuracyModel:
-    model = AccuracyModel()
-    model.fit(x, accuracy, np.zeros(len(x)) if variance is None else variance, prior)
-    return model
+def fitted(x, accuracy, variance=None, prior=None) -> AccuracyPosterior:
+    return AccuracyModel().fit(x, accuracy, np.zeros(len(x)) if variance is None else variance, prior)
 
 
-def textbook(model: AccuracyModel, x, accuracy, variance, new, prior=None, new_prior=None):
-    """Mean and standard deviation: m + k' K^-1 (y - m) and k(x, x) - k' K^-1 k (Rasmussen & Williams, eq. 2.23-24)."""
-    learned = model.hyperparameters
+def textbook(posterior: AccuracyPosterior, x, accuracy, variance, new, prior=None, new_prior=None):
+    """Mean and standard std: m + k' K^-1 (y - m) and k(x, x) - k' K^-1 k (Rasmussen & Williams, eq. 2.23-24)."""
+    learned = posterior.hyperparameters
 
     def q(values, like):
         values = np.full(len(like), learned.prior_centre) if values is None else values
@@ -54,29 +52,29 @@ def test_predictions_are_the_textbooks(with_prior):
     accuracy = smooth(x) + 0.01 * np.random.default_rng(2).standard_normal(10)
     variance = np.where(np.arange(10) < 4, 0.0, 0.01**2)
     priors = (smooth(x) ** 2, smooth(new) ** 2) if with_prior else (None, None)
-    model = fitted(x, accuracy, variance, priors[0])
-    mean, deviation = model.predict(new, priors[1])
-    expected = textbook(model, x, accuracy, variance, new, *priors)
+    posterior = fitted(x, accuracy, variance, priors[0])
+    mean, std = posterior.predict(new, priors[1])
+    expected = textbook(posterior, x, accuracy, variance, new, *priors)
     assert mean == pytest.approx(expected[0], abs=1e-6)
-    assert deviation == pytest.approx(expected[1], abs=1e-6)
-    assert model.mean(new, priors[1]) == pytest.approx(mean, abs=1e-12)
+    assert std == pytest.approx(expected[1], abs=1e-6)
+    assert posterior.mean(new, priors[1]) == pytest.approx(mean, abs=1e-12)
 
 
 def test_without_noise_it_interpolates():
     x = points(40, d=2)
-    model = fitted(x, smooth(x))
-    mean, deviation = model.predict(x)
+    posterior = fitted(x, smooth(x))
+    mean, std = posterior.predict(x)
     assert mean == pytest.approx(smooth(x), abs=1e-3)
-    assert deviation.max() < 2e-3
+    assert std.max() < 2e-3
     between = points(100, d=2, seed=1)
-    assert np.abs(model.predict(between)[0] - smooth(between)).mean() < 3e-3
+    assert np.abs(posterior.predict(between)[0] - smooth(between)).mean() < 3e-3
 
 
 @pytest.mark.parametrize("noise", [0.003, 0.02])
 def test_it_finds_the_noise_between_seeds(noise):
     x = points(200, d=4)
-    model = fitted(x, smooth(x) + noise * np.random.default_rng(1).standard_normal(200))
-    assert noise / 2 < model.noise < noise * 2
+    posterior = fitted(x, smooth(x) + noise * np.random.default_rng(1).standard_normal(200))
+    assert noise / 2 < posterior.noise < noise * 2
 
 
 def test_known_variance_is_not_taken_for_noise_between_seeds():
@@ -84,8 +82,8 @@ def test_known_variance_is_not_taken_for_noise_between_seeds():
     x = points(200, d=4)
     unfinished = np.arange(200) % 4 > 0
     error = np.where(unfinished, 0.03, 0.003) * np.random.default_rng(1).standard_normal(200)
-    model = fitted(x, smooth(x) + error, np.where(unfinished, 0.03**2, 0.0))
-    assert 0.0015 < model.noise < 0.006
+    posterior = fitted(x, smooth(x) + error, np.where(unfinished, 0.03**2, 0.0))
+    assert 0.0015 < posterior.noise < 0.006
 
 
 def test_points_of_huge_known_variance_are_as_good_as_absent():
@@ -93,10 +91,10 @@ def test_points_of_huge_known_variance_are_as_good_as_absent():
     accuracy = smooth(x) + 0.005 * np.random.default_rng(3).standard_normal(20)
     without = fitted(x, accuracy).predict(new)
     variance = np.concatenate([np.zeros(20), np.full(15, 1e6)])
-    model = fitted(np.concatenate([x, nothing]), np.concatenate([accuracy, np.ones(15)]), variance)
-    mean, deviation = model.predict(new)
+    posterior = fitted(np.concatenate([x, nothing]), np.concatenate([accuracy, np.ones(15)]), variance)
+    mean, std = posterior.predict(new)
     assert mean == pytest.approx(without[0], abs=1e-3)
-    assert deviation == pytest.approx(without[1], abs=1e-3)
+    assert std == pytest.approx(without[1], abs=1e-3)
 
 
 def test_features_that_do_not_vary_do_not_hurt():
@@ -131,8 +129,8 @@ class TestPrior:
     def test_of_two_points_that_it_takes_for_equal_it_is_not_stretched_beyond_bounds(self):
         """The accuracies differ by 100,000 times as much as what the prior says."""
         prior = 0.8 + np.array([0.0, 1e-6])
-        model = fitted(self.x[:2], np.array([0.75, 0.85]), prior=prior)
-        mean, _ = model.predict(self.new, np.linspace(0.7, 0.9, 200))
+        posterior = fitted(self.x[:2], np.array([0.75, 0.85]), prior=prior)
+        mean, _ = posterior.predict(self.new, np.linspace(0.7, 0.9, 200))
         assert mean.min() > 0.4
         assert mean.max() < 1.2
 
@@ -150,70 +148,70 @@ class TestPrior:
 
 class TestPending:
     @pytest.mark.parametrize("with_prior", [False, True])
-    def test_beliefs_leave_means_and_take_uncertainty(self, with_prior):
+    def test_they_leave_means_and_take_uncertainty(self, with_prior):
         """A normal variable of variance v that is observed with variance s is left with v s / (v + s)."""
         x, new = points(20), points(50, seed=2)
         prior = smooth if with_prior else lambda x: None
-        model = fitted(x, smooth(x), prior=prior(x))
-        mean, deviation = model.predict(new, prior(new))
-        model.condition_on_pending(new[:1], prior(new[:1]))
-        mean_then, deviation_then = model.predict(new, prior(new))
+        posterior = fitted(x, smooth(x), prior=prior(x))
+        mean, std = posterior.predict(new, prior(new))
+        conditioned = posterior.condition_on_pending(new[:1], prior(new[:1]))
+        mean_then, std_then = conditioned.predict(new, prior(new))
         assert mean_then == pytest.approx(mean, abs=1e-6)
-        assert (deviation_then <= deviation + 1e-9).all()
-        variances = deviation[0] ** 2, model.noise**2
-        assert deviation_then[0] ** 2 == pytest.approx(variances[0] * variances[1] / sum(variances), rel=1e-6)
+        assert (std_then <= std + 1e-9).all()
+        variances = std[0] ** 2, posterior.noise**2
+        assert std_then[0] ** 2 == pytest.approx(variances[0] * variances[1] / sum(variances), rel=1e-6)
 
     def test_they_count_as_observations(self):
         """One after the other, both at once, and, by the textbook, as data."""
         x, pending, new = points(10), points(3, seed=1), points(20, seed=2)
         one, other = fitted(x, smooth(x)), fitted(x, smooth(x))
         imagined = one.predict(pending)[0]
-        one.condition_on_pending(pending)
-        other.condition_on_pending(pending[:1])
-        other.condition_on_pending(pending[1:])
+        one = one.condition_on_pending(pending)
+        other = other.condition_on_pending(pending[:1]).condition_on_pending(pending[1:])
         everything, accuracy = np.vstack([x, pending]), np.concatenate([smooth(x), imagined])
         expected = textbook(one, everything, accuracy, np.zeros(13), new)
-        for model in (one, other):
-            mean, deviation = model.predict(new)
+        for posterior in (one, other):
+            mean, std = posterior.predict(new)
             assert mean == pytest.approx(expected[0], abs=1e-6)
-            assert deviation == pytest.approx(expected[1], abs=1e-6)
+            assert std == pytest.approx(expected[1], abs=1e-6)
 
-    def test_the_next_fit_forgets_them(self):
+    def test_the_posterior_itself_stays_without_them(self):
         x, new = points(10), points(20, seed=2)
-        model = fitted(x, smooth(x))
-        before = model.predict(new)
-        model.condition_on_pending(np.repeat(new[:1], 3, axis=0))
-        model.fit(x, smooth(x), np.zeros(10))
-        assert np.array_equal(before, model.predict(new))
+        posterior = fitted(x, smooth(x))
+        before = posterior.predict(new)
+        conditioned = posterior.condition_on_pending(np.repeat(new[:1], 3, axis=0))
+        assert (posterior.size, conditioned.size) == (10, 13)
+        assert np.array_equal(before, posterior.predict(new))
+
+
+def refitted(model: AccuracyModel, x, accuracy, variance=None) -> AccuracyPosterior:
+    return model.fit(x, accuracy, np.zeros(len(x)) if variance is None else variance)
 
 
 class TestLearning:
     def test_hyperparameters_are_kept_until_the_data_have_grown_by_a_tenth(self):
         x = points(45)
-        model = fitted(x[:40], smooth(x[:40]))
-        first = model.hyperparameters
-        model.fit(x[:43], smooth(x[:43]), np.zeros(43))
-        assert model.hyperparameters is first
-        assert model.predict(x[42:43])[0] == pytest.approx(smooth(x[42:43]), abs=2e-3), "conditions all the same"
-        model.fit(x[:44], smooth(x[:44]), np.zeros(44))
-        assert model.hyperparameters is not first
+        model = AccuracyModel()
+        first = refitted(model, x[:40], smooth(x[:40])).hyperparameters
+        posterior = refitted(model, x[:43], smooth(x[:43]))
+        assert posterior.hyperparameters is model.hyperparameters is first
+        assert posterior.predict(x[42:43])[0] == pytest.approx(smooth(x[42:43]), abs=2e-3), "conditions all the same"
+        assert refitted(model, x[:44], smooth(x[:44])).hyperparameters is not first
 
     def test_finished_trials_count_as_growth(self):
         x = points(40)
         variance = np.where(np.arange(40) < 20, 0.0, 0.01**2)
-        model = fitted(x, smooth(x), variance)
-        first = model.hyperparameters
-        model.fit(x, smooth(x), np.where(np.arange(40) < 21, 0.0, variance))
-        assert model.hyperparameters is first
-        model.fit(x, smooth(x), np.where(np.arange(40) < 22, 0.0, variance))
-        assert model.hyperparameters is not first
+        model = AccuracyModel()
+        first = refitted(model, x, smooth(x), variance).hyperparameters
+        assert refitted(model, x, smooth(x), np.where(np.arange(40) < 21, 0.0, variance)).hyperparameters is first
+        assert refitted(model, x, smooth(x), np.where(np.arange(40) < 22, 0.0, variance)).hyperparameters is not first
 
     def test_a_warm_start_ends_where_a_cold_one_does(self):
         x, new = points(60), points(100, seed=1)
         accuracy = smooth(x) + 0.005 * np.random.default_rng(2).standard_normal(60)
-        warm = fitted(x[:50], accuracy[:50])
-        warm.fit(x, accuracy, np.zeros(60))
-        cold = fitted(x, accuracy)
+        model = AccuracyModel()
+        refitted(model, x[:50], accuracy[:50])
+        warm, cold = refitted(model, x, accuracy), fitted(x, accuracy)
         assert warm.hyperparameters is not cold.hyperparameters
         assert warm.predict(new)[0] == pytest.approx(cold.predict(new)[0], abs=2e-3)
 
@@ -221,11 +219,20 @@ class TestLearning:
         n = LEARNING_POINTS + 100
         x = points(n)
         accuracy = smooth(x) + 0.005 * np.random.default_rng(1).standard_normal(n)
-        model = fitted(x, accuracy)
-        mean, deviation = model.predict(x)
-        expected = textbook(model, x, accuracy, np.zeros(n), x)
+        posterior = fitted(x, accuracy)
+        mean, std = posterior.predict(x)
+        expected = textbook(posterior, x, accuracy, np.zeros(n), x)
         assert mean == pytest.approx(expected[0], abs=1e-6)
-        assert deviation == pytest.approx(expected[1], abs=1e-6)
+        assert std == pytest.approx(expected[1], abs=1e-6)
+
+    def test_observations_that_the_points_are_a_part_of_count_as_growth(self):
+        x = points(20)
+        model = AccuracyModel()
+        first = model.fit(x, smooth(x), np.zeros(20), n_total=100).hyperparameters
+        assert model.fit(x[::-1], smooth(x[::-1]), np.zeros(20), n_total=105).hyperparameters is first
+        posterior = model.fit(x, smooth(x), np.zeros(20), n_total=110)
+        assert posterior.hyperparameters is not first
+        assert posterior.size == 20
 
 
 @given(
@@ -240,29 +247,29 @@ class TestLearning:
 @settings(max_examples=25)
 def test_repeated_points_and_equal_accuracies_are_fine(data):
     x, accuracy, variance = map(np.array, data)
-    mean, deviation = fitted(x, accuracy, variance).predict(np.array([[0.0, 0.0], [0.3, 0.7]]))
+    mean, std = fitted(x, accuracy, variance).predict(np.array([[0.0, 0.0], [0.3, 0.7]]))
     assert ((mean > -0.5) & (mean < 1.5)).all()
-    assert ((deviation >= 0) & (deviation < 1)).all()
+    assert ((std >= 0) & (std < 1)).all()
 
 
 def test_repeats_of_a_point_average_out():
     x = np.vstack([points(10), np.full((30, 3), 0.5)])
     accuracy = np.concatenate([smooth(x[:10]), 0.8 + 0.01 * np.tile([-1, 1], 15)])
-    mean, deviation = fitted(x, accuracy).predict(x[-1:])
+    mean, std = fitted(x, accuracy).predict(x[-1:])
     assert mean == pytest.approx([0.8], abs=3e-3)
-    assert deviation[0] < 5e-3
+    assert std[0] < 5e-3
 
 
 def test_equal_accuracies_are_predicted_everywhere():
-    mean, deviation = fitted(points(10), np.full(10, 0.8)).predict(points(20, seed=1))
+    mean, std = fitted(points(10), np.full(10, 0.8)).predict(points(20, seed=1))
     assert mean == pytest.approx(np.full(20, 0.8), abs=1e-4)
-    assert deviation.max() < 2e-3
+    assert std.max() < 2e-3
 
 
 def test_nothing_to_predict():
-    model = fitted(points(5), smooth(points(5)))
-    mean, deviation = model.predict(np.empty((0, 3)))
-    assert mean.shape == deviation.shape == model.mean(np.empty((0, 3))).shape == (0,)
+    posterior = fitted(points(5), smooth(points(5)))
+    mean, std = posterior.predict(np.empty((0, 3)))
+    assert mean.shape == std.shape == posterior.mean(np.empty((0, 3))).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -278,11 +285,11 @@ def test_nothing_to_predict():
     ],
 )
 def test_what_cannot_be_fitted_is_refused_and_changes_nothing(x, accuracy, variance, prior):
-    model = fitted(points(5, d=1), smooth(points(5, d=2)))
-    before = model.predict(points(9, d=1))
+    model = AccuracyModel()
+    before = refitted(model, points(5, d=1), smooth(points(5, d=2))).hyperparameters
     with pytest.raises(ModelFitError):
         model.fit(x, accuracy, variance, prior)
-    assert np.array_equal(before, model.predict(points(9, d=1)))
+    assert refitted(model, points(5, d=1), smooth(points(5, d=2))).hyperparameters is before
 
 
 def test_it_is_silent_deterministic_and_leaves_the_threads_alone():
@@ -297,95 +304,18 @@ def test_it_is_silent_deterministic_and_leaves_the_threads_alone():
     assert torch.get_num_threads() == 2
 
 
-def test_what_is_maximised_is_gpytorchs_posterior():
-    """Value and gradient at random hyperparameters, against GPyTorch's modules with autograd."""
-    gpytorch = pytest.importorskip("gpytorch")
-    rng = np.random.default_rng(0)
-    n, d = 25, 3
-    x, residual = rng.random((n, d)), torch.from_numpy(rng.standard_normal(n))
-    variance, trend = rng.random(n) / 10, torch.from_numpy(rng.random((n, 2)))
-    centre, width = rng.standard_normal(d + 2), rng.random(d + 2) + 0.5
-    posterior = LogPosterior(x, residual, variance, trend, centre, width)
-    known = torch.tensor(rng.standard_normal((2, d + 2)) / 2)
-
-    def reference(logs: torch.Tensor) -> torch.Tensor:
-        matern = gpytorch.kernels.MaternKernel(nu=2.5, ard_num_dims=d).double()
-        parts = (logs[:d].exp(), logs[d].exp(), logs[d + 1].exp())
-        unit = matern(torch.from_numpy(x) / parts[0] * matern.lengthscale).to_dense()
-        noise = torch.diag(torch.from_numpy(variance) + parts[2])
-        likelihood = gpytorch.distributions.MultivariateNormal(
-            torch.zeros(n, dtype=torch.float64), parts[1] * unit + trend @ trend.T + noise
-        ).log_prob(residual)
-        priors = [
-            gpytorch.priors.LogNormalPrior(torch.tensor(centre[i]), torch.tensor(width[i])).log_prob(logs[i].exp())
-            for i in range(d + 2)
-        ]
-        return -(likelihood + sum(priors)) / n
-
-    values = []
-    for logs in known:
-        logs = logs.clone().requires_grad_(True)
-        value = reference(logs)
-        value.backward()
-        found, gradient = posterior.negative(logs.detach().numpy())
-        assert gradient == pytest.approx(logs.grad.numpy(), abs=1e-8)
-        values.append((found, value.item()))
-    assert values[0][0] - values[1][0] == pytest.approx(values[0][1] - values[1][1], abs=1e-9)
-
-
-def test_a_singular_covariance_is_no_maximum():
-    x = np.zeros((3, 1))
-    posterior = LogPosterior(
-        x, torch.zeros(3, dtype=torch.float64), -np.ones(3), torch.zeros(3, 1).double(), *np.ones((2, 3))
-    )
-    assert posterior.negative(np.full(3, -5.0))[0] == np.inf
-
-
-def test_few_points_are_read_as_the_model_that_they_are_expected_to_be_like():
-    """Only the first feature matters, as it did elsewhere; the others' lengthscales stay long."""
-    wide = points(150, d=4)
-    elsewhere = fitted(wide, 0.8 + 0.1 * np.sin(6 * wide[:, 0])).hyperparameters
-    x, new = points(12, d=4, seed=1), points(200, d=4, seed=2)
-    truth = 0.5 - 0.1 * np.sin(6 * new[:, 0])
-    errors = []
-    for like in (None, elsewhere):
-        model = AccuracyModel(like=like)
-        model.fit(x, 0.5 - 0.1 * np.sin(6 * x[:, 0]), np.zeros(12))
-        errors.append(np.abs(model.predict(new)[0] - truth).mean())
-    assert errors[1] < errors[0] / 2
-
-
-def test_features_that_the_other_model_did_not_have_are_learned_as_without_it():
-    like = fitted(points(30, d=2), smooth(points(30, d=2))).hyperparameters
-    model = AccuracyModel(like=like)
-    model.fit(points(20), smooth(points(20)), np.zeros(20))
-    assert len(model.hyperparameters.lengthscales) == 3
-
-
 @pytest.mark.parametrize("with_prior", [False, True])
 def test_the_covariance_is_that_of_the_predictions(with_prior):
     x, new = points(15), points(6, seed=1)
     priors = (smooth(x), smooth(new)) if with_prior else (None, None)
-    model = fitted(x, smooth(x) + 0.01 * np.random.default_rng(2).standard_normal(15), prior=priors[0])
-    covariance, before = model.covariance(new, priors[1]), model.predict(new, priors[1])[1]
+    posterior = fitted(x, smooth(x) + 0.01 * np.random.default_rng(2).standard_normal(15), prior=priors[0])
+    covariance, before = posterior.covariance(new, priors[1]), posterior.predict(new, priors[1])[1]
     assert np.sqrt(np.diagonal(covariance)) == pytest.approx(before, abs=1e-9)
-    # Believing one of them changes the others' uncertainty by the rank-one update.
-    model.condition_on_pending(new[:1], None if priors[1] is None else priors[1][:1])
+    # Conditioning on one of them changes the others' uncertainty by the rank-one update.
+    conditioned = posterior.condition_on_pending(new[:1], None if priors[1] is None else priors[1][:1])
     column = covariance[0]
-    left = np.diagonal(covariance) - column**2 / (column[0] + model.noise**2)
-    assert model.predict(new, priors[1])[1] == pytest.approx(np.sqrt(left), abs=1e-8)
-
-
-def test_it_learns_anew_when_the_observations_that_its_points_are_a_part_of_have_grown():
-    x = points(20)
-    model = AccuracyModel()
-    model.fit(x, smooth(x), np.zeros(20), known=100)
-    first = model.hyperparameters
-    model.fit(x[::-1].copy(), smooth(x[::-1]), np.zeros(20), known=105)
-    assert model.hyperparameters is first
-    model.fit(x, smooth(x), np.zeros(20), known=110)
-    assert model.hyperparameters is not first
-    assert model.size == 20
+    left = np.diagonal(covariance) - column**2 / (column[0] + posterior.noise**2)
+    assert conditioned.predict(new, priors[1])[1] == pytest.approx(np.sqrt(left), abs=1e-8)
 
 
 def test_leaving_out_a_group_is_conditioning_on_the_others():
@@ -393,13 +323,9 @@ def test_leaving_out_a_group_is_conditioning_on_the_others():
     rng = np.random.default_rng(0)
     x, groups = rng.random((12, 2)), np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7])
     y = np.sin(3 * x[:, 0]) + 0.1 * rng.normal(size=12)
-    model = AccuracyModel()
-    model.fit(x, y, np.zeros(12))
-    left_out = model.leave_one_group_out(groups)
-    learned = model.hyperparameters
+    posterior = AccuracyModel().fit(x, y, np.zeros(12))
+    means = posterior.leave_one_group_out(groups)
     for group in np.unique(groups):
         others, own = groups != group, groups == group
-        part = AccuracyModel()
-        part.hyperparameters = learned
-        part._condition(learned, x[others], y[others], np.zeros(others.sum()), None)
-        assert left_out[own] == pytest.approx(part.mean(x[own]), abs=1e-8)
+        of_others = AccuracyPosterior.given(posterior.hyperparameters, x[others], y[others], np.zeros(others.sum()))
+        assert means[own] == pytest.approx(of_others.mean(x[own]), abs=1e-8)

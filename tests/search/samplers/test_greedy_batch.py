@@ -28,7 +28,7 @@ def test_what_the_first_one_tells_is_not_asked_again():
     assert chosen[1][1] < 0.01
 
 
-def test_the_covariance_of_the_caller_stays_as_it_is():
+def test_the_covariance_of_the_caller_is_not_changed():
     covariance = np.eye(3) * 0.01
     greedy_batch(FRONT, np.full(3, 0.5), np.full(3, 1.0), covariance, 0.1, 3)
     assert np.array_equal(covariance, np.eye(3) * 0.01)

@@ -3,46 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_table import EPOCHS, META, NETWORKS, strategy, trained
 
-from mgnas.errors import UserError
-from mgnas.models import ArchitectureConfig, count_weights
-from mgnas.search.history.table import TableRow, TabularBenchmark
-from mgnas.search.samplers.factory import make_sampler
-from mgnas.search.simulation.replay_pool import STRATEGIES, ReplayOptions, ReplayPool, find_strategies, replay_all
+from mgnas.search.history.table import TabularBenchmark
 from mgnas.search.simulation.simulator import simulate
 from mgnas.search.strategy.pausing import PausingRule
-from mgnas.search.strategy.strategy import Decision, Strategy
+from mgnas.search.strategy.strategy import Decision
 from mgnas.search.trial_record import TrialRecord, TrialState
-
-EPOCHS = 3
-META = {
-    "name": "toy",
-    "space": {
-        "fixed": {"family": "mgnet"},
-        "parameters": {
-            "base_channels": [[4], [6], [8], [4, 8], [8, 8]],
-            "sharing": ["A", "AB"],
-            "smoothing_steps": {"low": 1, "high": 4},
-        },
-    },
-    "training": {"epochs": EPOCHS},
-    "shape": [10, 1, 8],
-}
-# Weights do not depend on the steps where both operators are shared, so some of these weigh the same.
-NETWORKS = [
-    ArchitectureConfig(
-        family="mgnet", base_channels=channels, sharing=sharing, smoothing_steps=steps, in_channels=1, num_classes=10
-    )
-    for channels in ((4,), (6,), (8,), (4, 8), (8, 8))
-    for sharing, steps in (("AB", 1), ("AB", 3), ("A", 3), ("A", 4))
-]
-
-
-def trained(network: int, accuracy: float, seed: int = 0, seconds: float = 3.0) -> TableRow:
-    """A training whose curve rises to the accuracy in equal steps."""
-    config = NETWORKS[network]
-    curve = tuple(accuracy * (epoch + 1) / EPOCHS for epoch in range(EPOCHS))
-    return TableRow(config, count_weights(config), seed, curve, seconds)
 
 
 @st.composite
@@ -56,14 +23,6 @@ def tables(draw) -> TabularBenchmark:
         seconds = draw(st.sampled_from([0.5, 3.0, 7.0]))
         rows += [trained(network, accuracy, seed, seconds) for seed, accuracy in enumerate(finals)]
     return TabularBenchmark(META, tuple(rows))
-
-
-def strategy(
-    table: TabularBenchmark, sampler: str = "random", seed: int = 0, stopping: PausingRule | None = None
-) -> Strategy:
-    space = table.space()
-    sampler = make_sampler(sampler, seed, space)
-    return Strategy(space, sampler, trials=len(table.by_id), seed=seed, stopping=stopping)
 
 
 class InTurn:
@@ -135,7 +94,7 @@ def test_a_budget_cuts_the_search_off():
     assert replay.seconds == 5.0
 
 
-def test_a_paused_trial_leaves_its_worker_and_goes_on_behind_its_curve():
+def test_a_paused_trial_leaves_its_worker_and_goes_on_after_its_curve():
     table = TabularBenchmark(META, (trained(0, 0.3), trained(4, 0.6)))
     search = InTurn(table, [0, 4], {(0, 2): Decision.PAUSE})
     replay = simulate(table, search)
@@ -227,7 +186,7 @@ def test_a_search_without_a_budget_trains_the_table_once(table, workers, seed, s
 
 
 class Impatient(PausingRule):
-    """Pauses after the first epoch every trial of an odd number, and takes them up again at the end or never."""
+    """Pauses after the first epoch every trial of an odd number, and resumes them at the end or never."""
 
     def __init__(self, forgiving: bool) -> None:
         self.forgiving = forgiving
@@ -243,7 +202,7 @@ class Impatient(PausingRule):
 @settings(max_examples=40)
 @given(tables(), st.integers(1, 5), st.booleans(), st.integers(1, 30))
 def test_epochs_add_up_with_pauses_and_budgets(table, workers, forgiving, budget):
-    search = strategy(table, stopping=Impatient(forgiving))
+    search = strategy(table, pausing_rule=Impatient(forgiving))
     replay = simulate(table, search, workers, until=budget)
     assert replay.epochs == sum(len(record.curve) for record in search.records)
     assert replay.epochs <= budget
@@ -251,7 +210,7 @@ def test_epochs_add_up_with_pauses_and_budgets(table, workers, forgiving, budget
     handed_out = [record.candidate.id for record in search.records]
     assert len(set(handed_out)) == len(handed_out)
     assert set(handed_out) <= set(table.by_id)
-    whole = simulate(table, strategy(table, stopping=Impatient(forgiving)), workers)
+    whole = simulate(table, strategy(table, pausing_rule=Impatient(forgiving)), workers)
     odd = len(table.by_id) // 2
     assert whole.pauses == odd
     assert whole.epochs == EPOCHS * len(table.by_id) - (0 if forgiving else (EPOCHS - 1) * odd)
@@ -264,54 +223,6 @@ def test_the_same_seed_gives_the_same_replay():
     assert first != other
 
 
-def test_unknown_strategies_are_refused_with_the_known_ones(refusal):
-    message = refusal(lambda: find_strategies(["random", "clever"]))
-    assert "'clever'" in message
-    assert "random, tpe, nsga2" in message
-    assert list(find_strategies(["tpe", "random"])) == ["tpe", "random"]
-
-
-@pytest.mark.parametrize("name", ["ehvi+pausing", "ehvi+mo-asha"])
-def test_pausing_loses_nobody_where_the_whole_table_may_be_trained(name):
-    table = TabularBenchmark(META, tuple(trained(n, 0.3 + n / 40) for n in range(20)))
-    replay = simulate(table, STRATEGIES[name](table, table.space(), 0))
-    assert {completion.architecture for completion in replay.completions} == set(table.by_id)
-    assert (replay.trials, replay.paused) == (20, 0)
-    if name == "ehvi+mo-asha":
-        assert replay.pauses > 0
-
-
-def test_a_pool_gives_what_one_process_gives():
-    """Of two tables and two strategies; numbers in the pool's processes may not depend on how many there are."""
-    wide = TabularBenchmark(META, tuple(trained(n, 0.3 + n / 40) for n in range(20)))
-    small = TabularBenchmark(META, (trained(0, 0.3), trained(4, 0.6, 0), trained(4, 0.9, 1)))
-    finished = []
-    found = replay_all(
-        [wide, small],
-        find_strategies(["tpe", "random"]),
-        seeds=range(2),
-        options=ReplayOptions(workers=2, until=40),
-        jobs=2,
-        progress=lambda: finished.append(1),
-    )
-    assert len(finished) == 8
-    for table, replays in zip([wide, small], found, strict=True):
-        assert list(replays) == ["tpe", "random"]
-        for name, of_seeds in replays.items():
-            assert of_seeds == [simulate(table, strategy(table, name, seed), 2, seed, until=40) for seed in range(2)]
-
-
-def all_trained_but_two(table: TabularBenchmark):
-    """Enough is when two architectures are left."""
-    left = set(table.by_id)
-
-    def enough(architecture: str) -> bool:
-        left.discard(architecture)
-        return len(left) <= 2
-
-    return enough
-
-
 def test_a_search_ends_when_it_has_enough():
     table = TabularBenchmark(META, tuple(trained(n, 0.3 + n / 40) for n in range(6)))
     told = []
@@ -320,21 +231,3 @@ def test_a_search_ends_when_it_has_enough():
     assert len(told) == 3
     # What the other worker had begun is left where it was.
     assert 9 <= replay.epochs < 12
-
-
-def test_a_pool_replays_one_after_the_other_until_enough():
-    table = TabularBenchmark(META, tuple(trained(n, 0.3 + n / 40) for n in range(6)))
-    options = ReplayOptions(enough=all_trained_but_two)
-    with ReplayPool([table], jobs=1) as pool:
-        found = [pool.submit(0, STRATEGIES["random"], seed, options).result() for seed in (0, 1)]
-    expected = [
-        simulate(table, strategy(table, seed=seed), 1, seed, enough=all_trained_but_two(table)) for seed in (0, 1)
-    ]
-    assert found == expected
-    assert [len(replay.completions) for replay in found] == [4, 4]
-
-
-def test_a_table_without_a_space_is_refused_before_anything_starts():
-    table = TabularBenchmark({"name": "bare"}, (trained(0, 0.3),))
-    with pytest.raises(UserError, match="bare: meta needs space"):
-        replay_all([table], find_strategies(["random"]), seeds=[0])

@@ -103,7 +103,7 @@ def test_a_seed_fixes_the_noise(part):
     assert max(map(len, finals.values())) == 3
 
 
-def test_a_table_of_everything_stays_as_it_is(whole):
+def test_a_table_of_everything_is_not_changed(whole):
     assert surrogate_table(whole).rows == whole.rows
 
 

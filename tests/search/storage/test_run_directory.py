@@ -159,10 +159,10 @@ def test_a_folders_name_may_have_any_characters(tmp_path, config, name):
 def test_an_opened_run_has_its_trials(run):
     candidate = next(run.space.enumerate())
     record = TrialRecord(0, candidate, 3, TrialState.COMPLETE, [0.1, 0.5], seconds=2.0, finished=2.5)
-    run.study.start(record)
-    run.study.epoch(record)
-    run.study.end(record)
-    run.study.close()
+    run.record_start(record)
+    run.record_epoch(record)
+    run.record_end(record)
+    run.close()
     assert RunDirectory(run.path).load() == [record]
 
 
@@ -229,7 +229,9 @@ def test_the_clock_is_kept(run):
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"elapsed": null}', b'{"elapsed": "x"}', b"\xff\xfe"])
 def test_a_damaged_clock_goes_on_from_the_last_trial(run, content, caplog):
     record = TrialRecord(0, next(run.space.enumerate()), 3, TrialState.COMPLETE, [0.1, 0.5], finished=2.5)
-    run.study.adopt(record)
+    run.record_start(record)
+    run.record_epoch(record)
+    run.record_end(record)
     (run.path / "clock.json").write_bytes(content)
     assert run.elapsed == 2.5
     assert f"{run.path / 'clock.json'}: is damaged" in caplog.text

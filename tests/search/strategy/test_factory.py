@@ -5,7 +5,7 @@ import pytest
 from mgnas.search.history.table import TableRow, TabularBenchmark
 from mgnas.search.samplers.ehvi import EHVISampler
 from mgnas.search.strategy.factory import make_strategy
-from mgnas.search.strategy.pausing import MultiObjectiveASHA, ParetoPausing
+from mgnas.search.strategy.pausing import ParetoPausing
 
 
 def strategy_of(config):
@@ -29,15 +29,15 @@ def test_the_search_section_names_its_parts(small_search, table_file):
     sampler = strategy._study.sampler
     assert isinstance(sampler, EHVISampler)
     assert sampler._prior.trust > 0.5
-    assert isinstance(strategy._stopping, ParetoPausing)
-    assert strategy._stopping.model.epochs == 2
-    assert (strategy.trials, strategy.seed) == (3, 7)
+    assert isinstance(strategy._pausing_rule, ParetoPausing)
+    assert strategy._pausing_rule.model.epochs == 2
+    assert (strategy.n_trials, strategy.seed) == (3, 7)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("none", type(None)), ("mo-asha", MultiObjectiveASHA)])
-def test_stopping_by_name(small_search, name, kind):
+@pytest.mark.parametrize(("name", "kind"), [("none", type(None)), ("pareto", ParetoPausing)])
+def test_pausing_rules_by_name(small_search, name, kind):
     strategy = strategy_of(small_search(search={"sampler": "random", "stopping": name}))
-    assert isinstance(strategy._stopping, kind)
+    assert isinstance(strategy._pausing_rule, kind)
 
 
 def test_the_default_is_ehvi_without_prior(small_search):

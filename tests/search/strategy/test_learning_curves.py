@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnas.search.strategy.learning_curves import SCALE, CurveModel, Prediction
+from mgnas.search.strategy.learning_curves import LOG_ERROR, CurveModel, Prediction
 
 EPOCHS = 10
 
@@ -17,7 +17,7 @@ def curves(count: int, seed: int = 0, noise: float = 0.0, rise: float = 0.6) -> 
     rng = np.random.default_rng(seed)
     starts, shares = rng.uniform(0.4, 1.0, count), np.linspace(0, 1, EPOCHS)
     clean = starts[:, None] + (rise + 0.5 * (1 - starts))[:, None] * shares
-    return SCALE.untransform(clean + rng.normal(0, noise, clean.shape)).tolist()
+    return LOG_ERROR.untransform(clean + rng.normal(0, noise, clean.shape)).tolist()
 
 
 def taught(known, others=()) -> CurveModel:
@@ -49,7 +49,7 @@ def test_a_whole_curve_is_known():
     assert (known.mean, known.std) == (pytest.approx(curves(1)[0][-1]), 0.0)
 
 
-def test_mean_quantiles_and_spread_are_accuracies():
+def test_mean_quantiles_and_std_are_accuracies():
     """One standard deviation halves the error: with an offset of 0.01, from 0.10 to 0.05 and to 0.20."""
     expected = Prediction(-math.log(0.1), math.log(2))
     assert expected.mean == pytest.approx(0.91)
@@ -78,8 +78,8 @@ def test_the_uncertainty_is_honest(known, epoch):
 def test_the_uncertainty_falls_with_the_epochs():
     model = taught(curves(30, noise=0.02))
     curve = curves(1, 5, noise=0.02)[0]
-    spreads = [model.predict(curve[:epoch]).std for epoch in (1, 9)]
-    assert spreads[1] <= 1.1 * spreads[0]
+    stds = [model.predict(curve[:epoch]).std for epoch in (1, 9)]
+    assert stds[1] <= 1.1 * stds[0]
 
 
 def test_curves_on_other_data_help_where_few_are_known():

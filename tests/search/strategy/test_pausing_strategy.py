@@ -3,12 +3,12 @@
 import optuna
 import pytest
 
-from mgnas.search.optuna_schema import PREDICTION, REPEAT
 from mgnas.search.samplers.factory import make_sampler
+from mgnas.search.samplers.model_based import ModelBasedSampler
 from mgnas.search.strategy.learning_curves import Prediction
 from mgnas.search.strategy.pausing import PausingRule
 from mgnas.search.strategy.strategy import Decision, Strategy
-from mgnas.search.trial_record import TrialState
+from mgnas.search.trial_record import GaussianPrediction, TrialState
 
 
 class Pauses(PausingRule):
@@ -54,7 +54,7 @@ def train(strategy, record) -> Decision:
     return Decision.STOP
 
 
-def test_a_paused_trial_is_not_complete_and_goes_on_behind_its_curve(strategy_with):
+def test_a_paused_trial_is_not_complete_and_goes_on_after_its_curve(strategy_with):
     rule = Pauses(0)
     strategy = strategy_with(rule)
     first = strategy.ask()
@@ -76,7 +76,7 @@ def test_at_the_end_paused_trials_are_handed_out_once_more(strategy_with):
     records = [strategy.ask() for _ in range(3)]
     for record in records[:2]:
         train(strategy, record)
-    assert not strategy.finished, "two rest and one runs"
+    assert not strategy.finished, "two are paused and one runs"
     assert [strategy.ask(), strategy.ask()] == records[:2]
     assert strategy.ask() is None
     assert not strategy.finished, "a running one may still pause"
@@ -103,20 +103,74 @@ def test_without_a_rule_the_search_is_finished_when_all_are_handed_out(strategy_
     assert strategy.finished
 
 
-def test_the_sampler_learns_what_is_expected_of_unfinished_trials(strategy_with):
+class Modelling(optuna.samplers.RandomSampler, ModelBasedSampler):
+    """Notes what it is told before each ask, and expects the number of the proposal."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self.told: list[dict[int, GaussianPrediction]] = []
+
+    def set_predictions(self, study, predictions):
+        self.told.append(dict(predictions))
+
+    def expectation(self, study, number):
+        return GaussianPrediction(float(number), 1.0)
+
+
+def test_a_sampler_with_a_model_is_told_what_the_curves_of_unfinished_trials_predict(wide_space):
+    sampler, rule = Modelling(), Pauses(0)
+    strategy = Strategy(wide_space, sampler, 4, pausing_rule=rule)
+    paused, running = strategy.ask(), strategy.ask()
+    train(strategy, paused)
+    strategy.report(running.number, [0.5])
+    strategy.ask()
+    assert sampler.told[:2] == [{}, {}], "nothing is known before the first epoch"
+    said = GaussianPrediction(Prediction(0.0, 0.1).mean, Prediction(0.0, 0.1).std)
+    assert sampler.told[2] == {0: said, 1: said}
+    strategy.report(running.number, [0.5, 0.6])
+    strategy.complete(running.number)
+    strategy.ask()
+    assert sampler.told[3] == {0: said}
+
+
+def test_a_curve_that_says_nothing_any_more_leaves_what_it_said_before(wide_space):
+    sampler, rule = Modelling(), Pauses()
+    strategy = Strategy(wide_space, sampler, 4, pausing_rule=rule)
+    strategy.report(strategy.ask().number, [0.5])
+    strategy.ask()
+    rule.curve_likelihood = lambda record: None
+    strategy.ask()
+    assert sampler.told[1] == sampler.told[2] != {}
+
+
+def test_predictions_go_by_the_numbers_of_the_samplers_study(small_space):
+    """Every proposal after the first is replaced, which leaves a failed trial in that study."""
+
+    class SamePoint(Modelling):
+        def sample_independent(self, study, trial, name, distribution):
+            return point[name]
+
+    point = next(small_space.enumerate()).params
+    sampler = SamePoint()
+    strategy = Strategy(small_space, sampler, 4, pausing_rule=Pauses())
+    records = [strategy.ask() for _ in range(2)]
+    for record in records:
+        strategy.report(record.number, [0.5])
+    strategy.ask()
+    trials = strategy._study.get_trials()
+    assert [trials[number].params for number in sampler.told[-1]] == [record.candidate.params for record in records]
+    assert [record.expected.mean for record in strategy.records] == [0, 1, 3], "of the proposal, not of its stand-in"
+
+
+def test_a_plain_sampler_is_told_nothing(strategy_with):
     strategy = strategy_with(Pauses(0))
     first = strategy.ask()
     train(strategy, first)
-    strategy.ask()
-    trials = strategy._study.get_trials()
-    told = [trial for trial in trials if PREDICTION in trial.system_attrs]
-    expected = Prediction(0.0, 0.1)
-    assert [trial.system_attrs[PREDICTION] for trial in told] == [[expected.mean, expected.std]]
-    assert told[0].state is optuna.trial.TrialState.RUNNING
-    assert told[0].params == first.candidate.params
+    assert strategy.ask().expected is None
+    assert all(not trial.system_attrs for trial in strategy._study.get_trials())
 
 
-def test_a_resumed_search_keeps_who_rests(strategy_with):
+def test_a_resumed_search_keeps_its_paused_trials(strategy_with):
     strategy = strategy_with(Pauses(0))
     done, paused = strategy.ask(), None
     train(strategy, done)
@@ -128,30 +182,3 @@ def test_a_resumed_search_keeps_who_rests(strategy_with):
     assert later.ask().number == 1
     again.let_go.add(0)
     assert later.ask() is paused
-
-
-def test_a_sampler_may_ask_for_a_repetition_and_only_it(wide_space):
-    """The same point every time: without the mark it is replaced by a new one, with it it is trained again."""
-    point = {"base_channels": "8-16", "channel_scaling": 1, "smoothing_steps": 2, "sharing": "AB"}
-
-    marks = iter([False, False, True])
-
-    class Repeats(optuna.samplers.RandomSampler):
-        def infer_relative_search_space(self, study, trial):
-            if next(marks):
-                study._storage.set_trial_system_attr(trial._trial_id, REPEAT, True)
-            return {}
-
-        def sample_independent(self, study, trial, name, distribution):
-            return point[name]
-
-    strategy = Strategy(wide_space, Repeats(), 10)
-    first, other, again = records = [strategy.ask() for _ in range(3)]
-    for record in records:
-        strategy.report(record.number, [0.5, 0.5])
-        strategy.complete(record.number)
-    assert first.candidate.params == again.candidate.params == point
-    assert other.candidate.id != first.candidate.id
-    assert len({record.seed for record in records}) == 3
-    complete = [trial for trial in strategy._study.get_trials() if trial.state is optuna.trial.TrialState.COMPLETE]
-    assert [trial.params == point for trial in complete] == [True, False, True]

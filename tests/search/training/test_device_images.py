@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from mgnas.search.training.device_images import DeviceImages
+from mgnas.search.data.images import ImageDataset
+from mgnas.search.training.device_images import DeviceImages, _copied
 
 
-def test_batches_are_the_images_at_the_places_asked_for(numbered):
+def test_batches_are_the_images_of_the_indices(numbered):
     part = numbered([6, 6])
     store = DeviceImages(part, torch.device("cpu"))
     chosen = torch.tensor([5, 0, 11])
-    assert np.array_equal(store.images(chosen).numpy(), part.images[chosen.numpy()])
-    assert np.array_equal(store.images(slice(3, 7)).numpy(), part.images[3:7])
+    assert np.array_equal(store.gather(chosen).numpy(), part.images[chosen.numpy()])
+    assert np.array_equal(store.gather(slice(3, 7)).numpy(), part.images[3:7])
     assert np.array_equal(store.labels.numpy(), part.labels)
     assert len(store) == 12
 
@@ -35,7 +36,7 @@ data = DataSettings(name="npz", path=sys.argv[1])
 torch.zeros(1000).sum()
 before = private()
 store = DeviceImages(load_dataset(data).train, torch.device("cpu"))
-total = sum(int(store.images(part).sum()) for part in torch.arange(len(store)).split(128))
+total = sum(int(store.gather(part).sum()) for part in torch.arange(len(store)).split(128))
 assert total > 0
 print(private() - before)
 """
@@ -50,3 +51,9 @@ def test_a_trial_on_a_cpu_keeps_no_copy_of_the_images(tmp_path):
     for _ in range(2):  # The first process converts.
         result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(result.stdout) < 60
+
+
+def test_images_that_find_no_room_after_all_stay_in_their_file():
+    count = 2**16
+    pixels = np.broadcast_to(np.zeros(1, np.uint8), (count, 2**16, 2**12, 2**12))
+    assert _copied(ImageDataset(pixels, np.zeros(count, np.int64)), torch.device("cpu")) is None

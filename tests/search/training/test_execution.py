@@ -24,14 +24,14 @@ def start(data, execution, device="cpu", precision="float32"):
     return Trainer(MGIAD, settings, data.train, data.validation, 0, device, precision, execution)
 
 
-def trained(run, epochs=4):
+def trained(trainer, epochs=4):
     for _ in range(epochs):
-        run.run_epoch()
-    return run
+        trainer.run_epoch()
+    return trainer
 
 
-def assert_same_state(run, other):
-    for name, value in run.model.state_dict().items():
+def assert_same_state(trainer, other):
+    for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
 
 

@@ -11,8 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from mgnas.models import build_model
-from mgnas.search.data.dataset import ImageDataset
-from mgnas.search.training import device_images as image_store
 from mgnas.search.training.memory import (
     HostActivations,
     activations,
@@ -93,7 +91,7 @@ def test_a_graph_that_is_not_used_goes_without_a_garbage_collection():
     assert reference() is None
 
 
-def test_a_cpu_has_nowhere_to_move_them_to():
+def test_on_a_cpu_activations_stay_where_they_are():
     assert not isinstance(activations(True, torch.device("cpu")), HostActivations)
     assert isinstance(activations(True, torch.device("cuda")), HostActivations)
 
@@ -161,9 +159,3 @@ def test_what_an_error_held_is_released():
         assert references[0]() is not None
         release_memory(error)
         assert references[0]() is None
-
-
-def test_images_that_find_no_room_after_all_stay_in_their_file():
-    count = 2**16
-    pixels = np.broadcast_to(np.zeros(1, np.uint8), (count, 2**16, 2**12, 2**12))
-    assert image_store._on_device(ImageDataset(pixels, np.zeros(count, np.int64)), torch.device("cpu")) is None

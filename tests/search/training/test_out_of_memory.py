@@ -29,7 +29,7 @@ def architecture(request, tiny):
 
 @pytest.fixture
 def start(numbered, tiny):
-    """Keywords of the recipe -> a run of 3 epochs of 3 steps on 48 images, measured on 8 others."""
+    """Keywords of the recipe -> a trainer of 3 epochs of 3 steps on 48 images, measured on 8 others."""
     images = numbered([28, 28])
     train, evaluation = images.take(np.arange(48)), images.take(np.arange(48, 56))
 
@@ -41,18 +41,18 @@ def start(numbered, tiny):
     return make
 
 
-def train_to_the_end(run: Trainer) -> Trainer:
-    while not run.finished:
-        run.run_epoch()
-    return run
+def train_to_the_end(trainer: Trainer) -> Trainer:
+    while not trainer.finished:
+        trainer.run_epoch()
+    return trainer
 
 
-def everything(run: Trainer) -> dict[str, torch.Tensor]:
+def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Weights, running statistics, momentum, the average, and the history but for its seconds."""
-    found = {f"model {name}": tensor for name, tensor in run.model.state_dict().items()}
-    found |= {f"kept {name}": tensor for name, tensor in run.trained_model.state_dict().items()}
-    found |= {f"momentum {i}": s["momentum_buffer"] for i, s in run.optimizer.state_dict()["state"].items()}
-    history = [(result.epoch, result.loss, result.accuracy) for result in run.history]
+    found = {f"model {name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    found |= {f"kept {name}": tensor for name, tensor in trainer.trained_model.state_dict().items()}
+    found |= {f"momentum {i}": s["momentum_buffer"] for i, s in trainer.optimizer.state_dict()["state"].items()}
+    history = [(result.epoch, result.loss, result.accuracy) for result in trainer.history]
     return found | {"history": torch.tensor(history, dtype=torch.float64)}
 
 
@@ -78,28 +78,28 @@ class Shortage:
 # The places of a step where memory may run out. Each is passed once a step.
 
 
-def _before_forward(run: Trainer, shortage: Shortage) -> None:
-    run.model.register_forward_pre_hook(lambda model, _: shortage() if model.training else None)
+def _before_forward(trainer: Trainer, shortage: Shortage) -> None:
+    trainer.model.register_forward_pre_hook(lambda model, _: shortage() if model.training else None)
 
 
-def _amid_forward(run: Trainer, shortage: Shortage) -> None:
-    run.model.head.register_forward_pre_hook(lambda head, _: shortage() if head.training else None)
+def _amid_forward(trainer: Trainer, shortage: Shortage) -> None:
+    trainer.model.head.register_forward_pre_hook(lambda head, _: shortage() if head.training else None)
 
 
-def _amid_backward(run: Trainer, shortage: Shortage) -> None:
-    run.model.transfers[0].pi.weight.register_hook(shortage)
+def _amid_backward(trainer: Trainer, shortage: Shortage) -> None:
+    trainer.model.transfers[0].pi.weight.register_hook(shortage)
 
 
-def _behind_backward(run: Trainer, shortage: Shortage) -> None:
-    run.model.stem[0].weight.register_hook(shortage)
+def _behind_backward(trainer: Trainer, shortage: Shortage) -> None:
+    trainer.model.stem[0].weight.register_hook(shortage)
 
 
-def _optimizer_step(run: Trainer, shortage: Shortage) -> None:
-    run.optimizer.register_step_pre_hook(shortage)
+def _optimizer_step(trainer: Trainer, shortage: Shortage) -> None:
+    trainer.optimizer.register_step_pre_hook(shortage)
 
 
-def _behind_the_step(run: Trainer, shortage: Shortage) -> None:
-    run.optimizer.register_step_post_hook(shortage)
+def _behind_the_step(trainer: Trainer, shortage: Shortage) -> None:
+    trainer.optimizer.register_step_post_hook(shortage)
 
 
 PLACES = [_before_forward, _amid_forward, _amid_backward, _behind_backward, _optimizer_step, _behind_the_step]
@@ -111,49 +111,49 @@ PLACES = [_before_forward, _amid_forward, _amid_backward, _behind_backward, _opt
 @pytest.mark.parametrize("step", [1, 5])
 @pytest.mark.parametrize("place", PLACES)
 def test_an_epoch_that_runs_out_of_memory_ends_as_if_it_had_not(start, place, step):
-    undisturbed, run = train_to_the_end(start(ema_decay=0.9)), start(ema_decay=0.9)
+    undisturbed, trainer = train_to_the_end(start(ema_decay=0.9)), start(ema_decay=0.9)
     shortage = Shortage(step)
-    place(run, shortage)
-    train_to_the_end(run)
+    place(trainer, shortage)
+    train_to_the_end(trainer)
     # The steps of the epoch up to the shortage were done twice.
     assert shortage.count == 9 + (step - 1) % 3 + 1
-    assert_same(run, undisturbed)
+    assert_same(trainer, undisturbed)
 
 
-def test_without_an_average_and_in_every_family_it_does_too(start, architecture):
-    undisturbed, run = train_to_the_end(start(architecture)), start(architecture)
-    next(run.model.parameters()).register_hook(Shortage(5))
-    assert_same(train_to_the_end(run), undisturbed)
+def test_every_family_survives_a_shortage_without_an_average(start, architecture):
+    undisturbed, trainer = train_to_the_end(start(architecture)), start(architecture)
+    next(trainer.model.parameters()).register_hook(Shortage(5))
+    assert_same(train_to_the_end(trainer), undisturbed)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_scaled_loss_in_half_precision_is_scaled_as_before(start, place):
-    undisturbed, run = (start(precision="float16", batch_size=48) for _ in range(2))
-    place(run, Shortage(2))
-    assert_same(train_to_the_end(run), train_to_the_end(undisturbed))
+    undisturbed, trainer = (start(precision="float16", batch_size=48) for _ in range(2))
+    place(trainer, Shortage(2))
+    assert_same(train_to_the_end(trainer), train_to_the_end(undisturbed))
 
 
-def test_a_continued_run_may_run_out_of_memory(start, tmp_path):
+def test_a_continued_training_may_run_out_of_memory(start, tmp_path):
     undisturbed, first = train_to_the_end(start()), start()
     first.run_epoch()
     first.save(tmp_path / "run.pt")
-    run = start()
-    run.load(tmp_path / "run.pt")
-    _amid_backward(run, Shortage(2))
-    assert_same(train_to_the_end(run), undisturbed)
+    trainer = start()
+    trainer.load(tmp_path / "run.pt")
+    _amid_backward(trainer, Shortage(2))
+    assert_same(train_to_the_end(trainer), undisturbed)
 
 
 def test_a_second_shortage_is_an_error_of_one_line(start, refusal):
-    run = start()
-    _amid_forward(run, Shortage(2, 4))
-    assert refusal(run.run_epoch) == (
+    trainer = start()
+    _amid_forward(trainer, Shortage(2, 4))
+    assert refusal(trainer.run_epoch) == (
         "out of memory: MgNet [4-8], nu=1, sharing AB, depthwise transfers at batch size 16 does not fit in memory; "
         "lower batch_size or limits.max_macs, or give each trial more memory (fewer workers)"
     )
-    assert run.history == []
+    assert trainer.history == []
 
 
-def test_on_a_gpu_it_says_what_to_change_there(tiny):
+def test_the_message_on_a_gpu_says_what_to_change_there(tiny):
     message = str(NotEnoughMemoryError(tiny(), 128, torch.device("cuda")))
     assert message.endswith(
         "at batch size 128 does not fit on the GPU; "
@@ -162,30 +162,30 @@ def test_on_a_gpu_it_says_what_to_change_there(tiny):
 
 
 def test_other_errors_are_not_tried_again(start):
-    run, calls = start(), []
+    trainer, calls = start(), []
 
     def fail(*_):
         calls.append(1)
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    run.model.register_forward_pre_hook(fail)
+    trainer.model.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="device-side"):
-        run.run_epoch()
+        trainer.run_epoch()
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("place", [_amid_forward, _amid_backward, _optimizer_step])
 def test_nothing_of_the_failed_attempt_is_left_when_the_next_begins(start, place):
-    run, outputs = start(), []
+    trainer, outputs = start(), []
 
     def note(model, inputs, output):
         # Of the failed attempt nothing may be left but the weights: not even in the error's traceback.
         assert all(reference() is None for reference in outputs)
         outputs.append(weakref.ref(output))
 
-    run.model.stem.register_forward_hook(note)
-    place(run, Shortage(1))
-    run.run_epoch()
+    trainer.model.stem.register_forward_hook(note)
+    place(trainer, Shortage(1))
+    trainer.run_epoch()
     assert len(outputs) > 3
 
 
@@ -203,39 +203,39 @@ def test_a_trial_goes_on_after_a_shortage_and_fails_after_the_next(tmp_path, tin
 
 @pytest.mark.parametrize("most", [1, 5, 8, 300])
 def test_evaluation_takes_batches_that_fit(start, numbered, most):
-    run, part, sizes = train_to_the_end(start()), numbered([300, 300]), []
-    expected = run.evaluate(part)
+    trainer, part, sizes = train_to_the_end(start()), numbered([300, 300]), []
+    expected = trainer.evaluate(part)
 
     def check(model, inputs):
         sizes.append(len(inputs[0]))
         if sizes[-1] > most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    run.model.register_forward_pre_hook(check)
-    assert run.evaluate(part) == expected
+    trainer.model.register_forward_pre_hook(check)
+    assert trainer.evaluate(part) == expected
     fitting = [size for size in sizes if size <= most]
     assert sum(fitting) == 600
     assert 2 * fitting[0] + 1 >= min(most, 600)
     before = len(sizes)
-    run.evaluate(part)
+    trainer.evaluate(part)
     assert max(sizes[before:]) == fitting[0], "what does not fit is not tried again"
 
 
 def test_a_shortage_in_evaluation_does_not_repeat_the_training(start):
-    undisturbed, run, steps = train_to_the_end(start(ema_decay=0.5)), start(ema_decay=0.5), Shortage()
-    _optimizer_step(run, steps)
-    run.trained_model.register_forward_pre_hook(Shortage(2))
-    assert_same(train_to_the_end(run), undisturbed)
+    undisturbed, trainer, steps = train_to_the_end(start(ema_decay=0.5)), start(ema_decay=0.5), Shortage()
+    _optimizer_step(trainer, steps)
+    trainer.trained_model.register_forward_pre_hook(Shortage(2))
+    assert_same(train_to_the_end(trainer), undisturbed)
     assert steps.count == 9
 
 
 def test_a_network_too_large_to_evaluate_is_an_error_of_one_line(start, refusal, numbered):
-    run = start()
-    run.model.register_forward_pre_hook(Shortage(*range(1, 20)))
-    assert refusal(lambda: run.evaluate(numbered([6, 6]))).startswith("out of memory: ")
+    trainer = start()
+    trainer.model.register_forward_pre_hook(Shortage(*range(1, 20)))
+    assert refusal(lambda: trainer.evaluate(numbered([6, 6]))).startswith("out of memory: ")
 
 
-def test_a_whole_run_is_the_same_bit_for_bit(start, architecture):
+def test_a_whole_training_is_the_same_bit_for_bit(start, architecture):
     plain, offloaded = (start(architecture, ema_decay=0.9) for _ in range(2))
     train_to_the_end(plain)
     with HostActivations():
@@ -261,7 +261,7 @@ images = ImageDataset(rng.integers(0, 256, (1024, 1, 16, 16), dtype=np.uint8), n
 recipe = TrainingSettings(epochs=1, batch_size=1024)
 network = ArchitectureConfig(family="mgnet", base_channels=(16,), smoothing_steps=4, in_channels=1, num_classes=2)
 
-def run(part=images):
+def trainer(part=images):
     return Trainer(network, recipe, part, None, 0, "cpu", "float32")
 
 def limit(extra):
@@ -273,16 +273,16 @@ class Relief(logging.Handler):
         print(record.getMessage())
         limit(2**34)
 
-run(images.take(np.arange(4))).run_epoch()  # so that libraries are loaded and threads have their stacks
+trainer(images.take(np.arange(4))).run_epoch()  # so that libraries are loaded and threads have their stacks
 logging.getLogger("mgnas").addHandler(logging.NullHandler())
 limit(100 * 2**20)
 try:
-    run().run_epoch()
+    trainer().run_epoch()
 except NotEnoughMemoryError as error:
     print(error)
 logging.getLogger("mgnas").addHandler(Relief())
-relieved = run().run_epoch()
-print(relieved.loss == run().run_epoch().loss)
+relieved = trainer().run_epoch()
+print(relieved.loss == trainer().run_epoch().loss)
 """
 
 

@@ -29,8 +29,8 @@ def test_activations_are_as_large_as_a_whole_batch_of_the_finest_level(batch_siz
     """64 channels of 8 x 8 pixels: 2^12 values an image."""
     train = load_dataset(DataSettings(name="digits", train_images=200)).train
     some = ImageDataset(train.images[:images], train.labels[:images])
-    run = Trainer(WIDE, TrainingSettings(epochs=1, batch_size=batch_size), some, None)
-    assert run.precision is (autocast_type("auto", CPU, 2**18) if large else None)
+    trainer = Trainer(WIDE, TrainingSettings(epochs=1, batch_size=batch_size), some, None)
+    assert trainer.precision is (autocast_type("auto", CPU, 2**18) if large else None)
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("float32", None), ("bfloat16", torch.bfloat16)])
@@ -46,14 +46,14 @@ def test_bfloat16_learns_as_float32_does_and_continues_bit_for_bit(architecture,
     def start(precision):
         return Trainer(architecture, settings, data.train, data.validation, 0, "cpu", precision)
 
-    runs = {precision: start(precision) for precision in ("float32", "bfloat16")}
-    for run in runs.values():
+    trainers = {precision: start(precision) for precision in ("float32", "bfloat16")}
+    for trainer in trainers.values():
         for _ in range(6):
-            run.run_epoch()
-    accuracies = {precision: run.history[-1].accuracy for precision, run in runs.items()}
+            trainer.run_epoch()
+    accuracies = {precision: trainer.history[-1].accuracy for precision, trainer in trainers.items()}
     assert min(accuracies.values()) > 0.8
     assert abs(accuracies["float32"] - accuracies["bfloat16"]) < 0.08
-    assert all(parameter.dtype is torch.float32 for parameter in runs["bfloat16"].model.parameters())
+    assert all(parameter.dtype is torch.float32 for parameter in trainers["bfloat16"].model.parameters())
     halves = start("bfloat16")
     for _ in range(3):
         halves.run_epoch()
@@ -62,5 +62,5 @@ def test_bfloat16_learns_as_float32_does_and_continues_bit_for_bit(architecture,
     halves.load(tmp_path / "run.pt")
     for _ in range(3):
         halves.run_epoch()
-    continued, whole = (dict(run.model.state_dict()) for run in (halves, runs["bfloat16"]))
+    continued, whole = (dict(trainer.model.state_dict()) for trainer in (halves, trainers["bfloat16"]))
     assert all(torch.equal(continued[name], whole[name]) for name in whole)

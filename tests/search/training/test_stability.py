@@ -25,9 +25,9 @@ def test_no_random_candidate_of_the_digits_search_diverges():
         candidates[candidate.id] = candidate
     unstable = []
     for seed, candidate in enumerate(candidates.values()):
-        run = Trainer(candidate.architecture, candidate.training, data.train, data.validation, seed)
+        trainer = Trainer(candidate.architecture, candidate.training, data.train, data.validation, seed)
         try:
-            losses = [run.run_epoch().loss for _ in range(2)]
+            losses = [trainer.run_epoch().loss for _ in range(2)]
         except TrainingDivergedError as error:
             unstable.append((candidate.architecture.describe(), str(error)))
             continue

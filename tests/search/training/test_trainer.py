@@ -26,7 +26,7 @@ def settings(**changes) -> TrainingSettings:
 
 @pytest.fixture
 def start(numbered, tiny):
-    """Keywords -> a run on 40 images of 2 classes, measured on 8 others."""
+    """Keywords -> a trainer on 40 images of 2 classes, measured on 8 others."""
     images = numbered([24, 24])
     train, evaluation = images.take(np.arange(40)), images.take(np.arange(40, 48))
 
@@ -37,10 +37,10 @@ def start(numbered, tiny):
     return make
 
 
-def state(run: Trainer) -> dict[str, torch.Tensor]:
+def state(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Everything that the next epoch depends on: weights, batch norm statistics, momentum."""
-    momentum = {f"momentum {i}": s["momentum_buffer"] for i, s in run.optimizer.state_dict()["state"].items()}
-    return {name: tensor.clone() for name, tensor in (run.model.state_dict() | momentum).items()}
+    momentum = {f"momentum {i}": s["momentum_buffer"] for i, s in trainer.optimizer.state_dict()["state"].items()}
+    return {name: tensor.clone() for name, tensor in (trainer.model.state_dict() | momentum).items()}
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -48,14 +48,14 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def curve(run: Trainer) -> list[tuple]:
-    return [(result.epoch, result.loss, result.accuracy) for result in run.history]
+def curve(trainer: Trainer) -> list[tuple]:
+    return [(result.epoch, result.loss, result.accuracy) for result in trainer.history]
 
 
-def train_to_the_end(run: Trainer) -> Trainer:
-    while not run.finished:
-        run.run_epoch()
-    return run
+def train_to_the_end(trainer: Trainer) -> Trainer:
+    while not trainer.finished:
+        trainer.run_epoch()
+    return trainer
 
 
 # ------------------------------------------------------------------------------------------------------------- schedule
@@ -88,28 +88,30 @@ def test_a_warm_up_over_all_epochs_ends_at_the_peak():
 
 
 def test_the_last_steps_of_the_epochs_have_the_rates_of_the_schedule(start):
-    run = start(settings(epochs=3, learning_rate=0.2, warmup_epochs=1.0))
+    trainer = start(settings(epochs=3, learning_rate=0.2, warmup_epochs=1.0))
     rates = []
-    while not run.finished:
-        run.run_epoch()
-        rates += {group["lr"] for group in run.optimizer.param_groups}
+    while not trainer.finished:
+        trainer.run_epoch()
+        rates += {group["lr"] for group in trainer.optimizer.param_groups}
     assert rates == pytest.approx([0.2, 0.1, 0], abs=1e-15)
 
 
 # --------------------------------------------------------------------------------------------------------- augmentation
 
 
-def images_seen(run: Trainer) -> np.ndarray:
+def images_seen(trainer: Trainer) -> np.ndarray:
     """The images that the network is trained on in the next epoch, as uint8 n x c x h x w, in order."""
     seen = []
-    hook = run.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
-    run.run_epoch()
+    hook = trainer.model.register_forward_pre_hook(
+        lambda model, inputs: seen.append(inputs[0]) if model.training else None
+    )
+    trainer.run_epoch()
     hook.remove()
-    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in run.normalisation().values())
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in trainer.normalisation().values())
     return ((torch.cat(seen) * std + mean) * 255).round().to(torch.uint8).numpy()
 
 
-def places(images: np.ndarray, among: np.ndarray) -> list[int]:
+def indices_in(images: np.ndarray, among: np.ndarray) -> list[int]:
     """Where each image stands among others that are all different."""
     known = {image.tobytes(): place for place, image in enumerate(among)}
     return [known[image.tobytes()] for image in images]
@@ -119,32 +121,32 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own_and_of_the_seed(
     train = numbered([20, 20], channels=3)
     recipe, architecture = settings(batch_size=10, crop_padding=0, flip=False), tiny(num_classes=2, in_channels=3)
     first, other = (start(recipe, architecture, seed, train, evaluation=None) for seed in (1, 2))
-    orders = [places(images_seen(run), train.images) for run in (first, first, other, other)]
+    orders = [indices_in(images_seen(trainer), train.images) for trainer in (first, first, other, other)]
     assert all(sorted(order) == list(range(40)) for order in orders)
     assert len(set(map(tuple, orders))) == 4
 
 
 def test_images_beyond_the_last_whole_batch_are_left_for_other_epochs(start, numbered):
     train = numbered([20, 20])
-    run = start(settings(batch_size=16, crop_padding=0, flip=False), train=train)
-    seen = places(images_seen(run), train.images)
+    trainer = start(settings(batch_size=16, crop_padding=0, flip=False), train=train)
+    seen = indices_in(images_seen(trainer), train.images)
     assert len(seen) == len(set(seen)) == 32
 
 
 def test_flips_mirror_some_images_left_to_right(start, numbered):
     train = numbered([50, 50])
-    run = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
+    trainer = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
     both = np.concatenate([train.images, train.images[:, :, :, ::-1]])
-    seen = places(images_seen(run), both)
+    seen = indices_in(images_seen(trainer), both)
     assert sorted(place % 100 for place in seen) == list(range(100))
     assert 30 < sum(place >= 100 for place in seen) < 70
 
 
 def test_flips_take_turns_from_epoch_to_epoch(start, numbered):
     train = numbered([50, 50])
-    run = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
+    trainer = start(settings(batch_size=100, crop_padding=0, flip=True), train=train)
     both = np.concatenate([train.images, train.images[:, :, :, ::-1]])
-    views = [set(places(images_seen(run), both)) for _ in range(3)]
+    views = [set(indices_in(images_seen(trainer), both)) for _ in range(3)]
     assert views[0] | views[1] == set(range(200))
     assert views[2] == views[0]
 
@@ -213,10 +215,10 @@ def test_one_step_is_nesterovs_with_decay_of_the_matrices_only(start, numbered, 
     )
     with torch.random.fork_rng():
         before, gradients, loss = gradient_by_hand(recipe, train, architecture, seed=7)
-    run = start(recipe, architecture, seed=7, train=train)
-    result = run.run_epoch()
+    trainer = start(recipe, architecture, seed=7, train=train)
+    result = trainer.run_epoch()
     rate = 0.1  # half a cosine from 0.2, half-way
-    for name, after in run.model.named_parameters():
+    for name, after in trainer.model.named_parameters():
         decay = 0.05 if before[name].ndim > 1 else 0.0
         step = rate * (1 + 0.8) * (gradients[name] + decay * before[name])
         torch.testing.assert_close(after.detach(), before[name] - step, rtol=1e-4, atol=1e-6)
@@ -234,10 +236,10 @@ def test_clipping_limits_the_length_of_a_step(start):
         weight_decay=0.0,
         gradient_clip=1e-3,
     )
-    run = start(recipe)
-    before = [parameter.detach().clone() for parameter in run.model.parameters()]
-    run.run_epoch()
-    moved = zip(run.model.parameters(), before, strict=True)
+    trainer = start(recipe)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.run_epoch()
+    moved = zip(trainer.model.parameters(), before, strict=True)
     squares = [(after.detach() - earlier).square().sum().item() for after, earlier in moved]
     assert math.sqrt(sum(squares)) == pytest.approx(0.1 * 1e-3, rel=1e-3)
 
@@ -252,37 +254,37 @@ def test_normalisation_is_the_mean_and_deviation_of_each_channel(start, numbered
 
 def test_black_images_train_to_finite_losses(start):
     black = ImageDataset(np.zeros((40, 1, 8, 8), np.uint8), np.repeat([0, 1], 20))
-    run = train_to_the_end(start(train=black, evaluation=black))
-    assert all(math.isfinite(result.loss) for result in run.history)
-    assert run.history[-1].accuracy == 0.5
+    trainer = train_to_the_end(start(train=black, evaluation=black))
+    assert all(math.isfinite(result.loss) for result in trainer.history)
+    assert trainer.history[-1].accuracy == 0.5
 
 
 # ----------------------------------------------------------------------------------------------------------- evaluation
 
 
 def test_evaluation_counts_the_images_classified_correctly(start, numbered):
-    run = train_to_the_end(start())
+    trainer = train_to_the_end(start())
     part = numbered([700, 700])  # more than one batch of evaluation
-    normalisation = run.normalisation()
+    normalisation = trainer.normalisation()
     inputs = (torch.from_numpy(part.images).float() / 255 - normalisation["mean"][0]) / normalisation["std"][0]
     with torch.no_grad():
-        predicted = run.model.eval()(inputs).argmax(dim=1).numpy()
-    assert run.evaluate(part) == sum(predicted == part.labels) / 1400
-    assert 0 < run.evaluate(part) < 1
+        predicted = trainer.model.eval()(inputs).argmax(dim=1).numpy()
+    assert trainer.evaluate(part) == sum(predicted == part.labels) / 1400
+    assert 0 < trainer.evaluate(part) < 1
 
 
 def test_evaluation_changes_nothing(start, numbered):
-    run = start()
-    run.run_epoch()
-    before = state(run)
-    run.evaluate(numbered([30, 30]))
-    assert same(state(run), before)
+    trainer = start()
+    trainer.run_epoch()
+    before = state(trainer)
+    trainer.evaluate(numbered([30, 30]))
+    assert same(state(trainer), before)
 
 
 def test_an_epochs_accuracy_is_that_of_the_evaluation_images(start, numbered):
     evaluation = numbered([9, 9])
-    run = start(evaluation=evaluation)
-    assert run.run_epoch().accuracy == run.evaluate(evaluation)
+    trainer = start(evaluation=evaluation)
+    assert trainer.run_epoch().accuracy == trainer.evaluate(evaluation)
 
 
 def test_without_evaluation_images_no_accuracy_is_measured_and_training_is_the_same(start):
@@ -336,64 +338,64 @@ def test_the_global_generators_have_no_influence(start):
 
 
 @pytest.mark.parametrize("interruptions", [(0,), (1,), (2,), (3,), (1, 2, 3), (4,)])
-def test_a_continued_run_equals_the_uninterrupted_one(start, architecture, tmp_path, interruptions):
+def test_a_continued_training_equals_the_uninterrupted_one(start, architecture, tmp_path, interruptions):
     whole, path = train_to_the_end(start(architecture=architecture)), tmp_path / "run.pt"
-    run = start(architecture=architecture)
+    trainer = start(architecture=architecture)
     for epoch in interruptions:
-        while len(run.history) < epoch:
-            run.run_epoch()
-        run.save(path)
-        run = start(architecture=architecture)
-        run.load(path)
-    train_to_the_end(run)
-    assert same(state(run), state(whole))
-    assert curve(run) == curve(whole)
+        while len(trainer.history) < epoch:
+            trainer.run_epoch()
+        trainer.save(path)
+        trainer = start(architecture=architecture)
+        trainer.load(path)
+    train_to_the_end(trainer)
+    assert same(state(trainer), state(whole))
+    assert curve(trainer) == curve(whole)
 
 
-def test_a_checkpoint_can_be_taken_up_by_a_run_that_has_gone_on(start, tmp_path):
-    run = start()
-    run.run_epoch()
-    run.save(tmp_path / "run.pt")
-    then, history = state(run), list(run.history)
-    run.run_epoch()
-    run.load(tmp_path / "run.pt")
-    assert same(state(run), then)
-    assert run.history == history
+def test_a_trainer_can_go_back_to_its_checkpoint(start, tmp_path):
+    trainer = start()
+    trainer.run_epoch()
+    trainer.save(tmp_path / "run.pt")
+    then, history = state(trainer), list(trainer.history)
+    trainer.run_epoch()
+    trainer.load(tmp_path / "run.pt")
+    assert same(state(trainer), then)
+    assert trainer.history == history
 
 
 def test_a_checkpoint_loads_as_weights_only_and_holds_the_curve(start, tmp_path):
-    run = start()
-    run.run_epoch()
-    run.save(tmp_path / "run.pt")
+    trainer = start()
+    trainer.run_epoch()
+    trainer.save(tmp_path / "run.pt")
     stored = torch.load(tmp_path / "run.pt", weights_only=True)
-    assert same(stored["model"], run.model.state_dict())
-    assert [EpochResult(**result) for result in stored["history"]] == run.history
+    assert same(stored["model"], trainer.model.state_dict())
+    assert [EpochResult(**result) for result in stored["history"]] == trainer.history
 
 
 def test_saving_leaves_only_the_checkpoint(start, tmp_path):
-    run = start()
+    trainer = start()
     for _ in range(2):
-        run.run_epoch()
-        run.save(tmp_path / "run.pt")
+        trainer.run_epoch()
+        trainer.save(tmp_path / "run.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
 def test_a_failing_save_leaves_the_last_checkpoint(start, tmp_path):
-    run = start()
-    run.run_epoch()
-    run.save(tmp_path / "run.pt")
+    trainer = start()
+    trainer.run_epoch()
+    trainer.save(tmp_path / "run.pt")
     content = (tmp_path / "run.pt").read_bytes()
-    run.run_epoch()
-    run.optimizer.param_groups[0]["unpicklable"] = lambda: None  # so that writing breaks off in the middle
+    trainer.run_epoch()
+    trainer.optimizer.param_groups[0]["unpicklable"] = lambda: None  # so that writing breaks off in the middle
     with pytest.raises(Exception, match=r"[Pp]ickle"):
-        run.save(tmp_path / "run.pt")
+        trainer.save(tmp_path / "run.pt")
     assert (tmp_path / "run.pt").read_bytes() == content
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_checkpoint_is_damaged(start, tmp_path, share):
-    run, path = start(), tmp_path / "run.pt"
-    run.save(path)
+    trainer, path = start(), tmp_path / "run.pt"
+    trainer.save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DamagedCheckpointError, match=r"run\.pt"):
@@ -406,33 +408,33 @@ def test_another_networks_checkpoint_is_damaged(start, tiny, tmp_path):
         start().load(tmp_path / "run.pt")
 
 
-def test_a_run_is_finished_after_its_epochs(start):
-    run = start(settings(epochs=2))
-    assert not run.finished
-    run.run_epoch()
-    assert not run.finished
-    run.run_epoch()
-    assert run.finished
-    assert [result.epoch for result in run.history] == [1, 2]
-    assert all(result.seconds > 0 for result in run.history)
+def test_a_trainer_is_finished_after_its_epochs(start):
+    trainer = start(settings(epochs=2))
+    assert not trainer.finished
+    trainer.run_epoch()
+    assert not trainer.finished
+    trainer.run_epoch()
+    assert trainer.finished
+    assert [result.epoch for result in trainer.history] == [1, 2]
+    assert all(result.seconds > 0 for result in trainer.history)
 
 
 # ------------------------------------------------------------------------------------------------------------- learning
 
 
 def test_a_loss_that_is_not_finite_is_divergence(start):
-    run = start(settings(epochs=30, learning_rate=1e6, gradient_clip=0.0, warmup_epochs=0.0))
+    trainer = start(settings(epochs=30, learning_rate=1e6, gradient_clip=0.0, warmup_epochs=0.0))
     with pytest.raises(TrainingDivergedError) as caught:
-        train_to_the_end(run)
-    assert str(caught.value).endswith(f"in epoch {len(run.history) + 1}")
-    assert all(math.isfinite(result.loss) for result in run.history)
+        train_to_the_end(trainer)
+    assert str(caught.value).endswith(f"in epoch {len(trainer.history) + 1}")
+    assert all(math.isfinite(result.loss) for result in trainer.history)
 
 
 def test_a_small_network_learns_the_digits(tiny):
     data = load_dataset(DataSettings(name="digits"))
     recipe = TrainingSettings(epochs=5, batch_size=32, learning_rate=0.1)
     architecture = tiny(base_channels=(8, 16), smoothing_steps=2)
-    run = train_to_the_end(Trainer(architecture, recipe, data.train, data.validation))
-    assert run.history[-1].accuracy > 0.9
-    assert run.evaluate(data.test) > 0.9
-    assert run.history[-1].loss < run.history[0].loss
+    trainer = train_to_the_end(Trainer(architecture, recipe, data.train, data.validation))
+    assert trainer.history[-1].accuracy > 0.9
+    assert trainer.evaluate(data.test) > 0.9
+    assert trainer.history[-1].loss < trainer.history[0].loss

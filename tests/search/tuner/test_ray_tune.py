@@ -11,6 +11,7 @@ from ray import tune
 
 from mgnas.errors import UserError
 from mgnas.search.config import SearchConfig
+from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import TrialState
 from mgnas.search.tuner import ray_tune as tuner
@@ -102,7 +103,7 @@ def test_search_trains_every_trial_once(new_run):
         curves = logged(run.path / "tensorboard" / f"{record.number:05d}")
         assert curves["accuracy"] == pytest.approx(record.curve)
         assert len(curves["loss"]) == 2
-    assert run.journal.read(run.space) == records
+    assert Journal(run.path / "journal.jsonl").read(run.space) == records
     study = optuna.load_study(study_name="mgnas", storage=f"sqlite:///{run.path / 'study.db'}")
     assert [trial.values for trial in study.trials] == [[record.accuracy, record.weights] for record in records]
 

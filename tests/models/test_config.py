@@ -65,6 +65,11 @@ def test_one_number_of_steps_holds_on_every_level():
     assert ArchitectureConfig(family="mgnet", base_channels=(4, 8, 8), smoothing_steps=3).steps == (3, 3, 3)
 
 
+def test_one_number_of_blocks_holds_on_every_stage():
+    assert ArchitectureConfig(family="resnet", base_channels=(4, 8, 8), blocks=3).stage_blocks == (3, 3, 3)
+    assert ArchitectureConfig(family="resnet", base_channels=(4, 8, 8), blocks=(1, 2, 1)).stage_blocks == (1, 2, 1)
+
+
 def test_groups_hold_group_size_channels_or_all():
     config = ArchitectureConfig(family="mgiad", base_channels=(64,), group_size=8)
     assert [config.groups(channels) for channels in (64, 16, 8, 4)] == [8, 2, 1, 1]
@@ -163,6 +168,12 @@ def test_id_starts_with_the_family_that_is_built():
         pytest.param({"base_channels": [32, 16]}, "base_channels", id="depthwise transfer to fewer channels"),
         pytest.param({"blocks": 0}, "blocks", id="no blocks"),
         pytest.param({"blocks": 1.5}, "blocks", id="half a block"),
+        pytest.param({"blocks": []}, "blocks", id="blocks empty"),
+        pytest.param({"blocks": [2]}, "blocks", id="one number of blocks for two stages"),
+        pytest.param({"blocks": [1, 2, 3]}, "blocks", id="three numbers of blocks for two stages"),
+        pytest.param({"blocks": [1, 0]}, "blocks", id="no blocks on a stage"),
+        pytest.param({"blocks": [1, True]}, "blocks", id="bool among blocks"),
+        pytest.param({"blocks": [1, 257]}, "blocks", id="too many blocks on a stage"),
         pytest.param({"num_classes": 1}, "num_classes", id="one class"),
         pytest.param({"num_classes": True}, "num_classes", id="classes as bool"),
         pytest.param({"in_channels": 0}, "in_channels", id="no image channels"),
@@ -186,6 +197,46 @@ def test_bad_values_are_refused_by_name(changes, key):
 )
 def test_bad_mgic_settings_are_refused_by_name(changes, key):
     assert refusal(MGIC | changes).key == key
+
+
+@pytest.mark.parametrize(
+    ("blocks", "problem"),
+    [
+        ([1, 2, 3], "3 entries for 2 levels of base_channels; give one number, or one per level"),
+        ([1, 0], "expected a whole number from 1 to 256, or a list of one per level, got [1, 0]"),
+    ],
+)
+def test_the_message_on_blocks_says_what_would_be_right(blocks, problem):
+    assert str(refusal(MGIC | {"blocks": blocks}, prefix="space", file="a.yaml")) == f"a.yaml: space.blocks: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"family": "resnet", "blocks": 2}, "ResNet [16-32], 2 blocks a stage"),
+        ({"family": "resnet", "blocks": (1, 2)}, "ResNet [16-32], 1-2 blocks a stage"),
+        ({"family": "mgic", "blocks": (1, 2)}, "MGIC [16-32], 1-2 blocks a stage, g=8, threshold 8"),
+        ({"family": "mgnet", "smoothing_steps": (1, 2)}, "MgNet [16-32], nu=1-2, sharing AB, depthwise transfers"),
+    ],
+)
+def test_descriptions_word_for_word(settings, text):
+    assert ArchitectureConfig(base_channels=(16, 32), **settings).describe() == text
+
+
+# Recorded when every family had one number of blocks: ids are written into studies and files, and must stay.
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"family": "resnet"}, "resnet-2f59852d26"),
+        ({"family": "resnet", "blocks": 3}, "resnet-537def66ae"),
+        ({"family": "mgic", "group_size": 4}, "mgic-f8c2588fa0"),
+        ({"family": "mgic", "group_size": 4, "blocks": 1}, "mgic-674d4da3ad"),
+        ({"family": "mgnet", "smoothing_steps": (1, 2)}, "mgnet-d8c9104a63"),
+        ({"family": "mgiad", "group_size": 4}, "mgiad-40f9fc7c97"),
+    ],
+)
+def test_recorded_ids_stay(settings, name):
+    assert ArchitectureConfig(base_channels=(16, 32), **settings).id == name
 
 
 @pytest.mark.parametrize("missing", ["family", "base_channels"])

@@ -1,4 +1,4 @@
-"""From a folder of `mgnas train` to verified exports, each noted in its model card."""
+"""From a folder that `mgnas train` wrote to a verified export, which is noted in the folder's model card."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mgnas.settings import build
 
 from ...search.data.dataset import Dataset, DataSettings, load_dataset
 from .classifier import load_model
-from .export import FILES, TOLERANCE, Export, Format, export_model
+from .export import FILES, TOLERANCE, Format, export_model
 from .model_card import note_export, read_result
-from .quantisation import INT8_FILE, Quantised, quantise
+from .quantisation import INT8_FILE, quantise
 
 _IMAGES = 256
 
@@ -33,13 +33,13 @@ def export_and_verify(
     """Export the network in `folder`, verify it on images of its data set, and bring the model card up to date.
 
     Args:
-        folder: that `mgnas train` or `mgnas retrain` wrote.
+        folder: of a trained network; `mgnas train` and `mgnas retrain` write such folders.
         kind: what to export.
-        output: where to; default: in the folder.
+        output: the file to write; default: in the folder.
         int8: quantise the ONNX network, too.
         tolerance: largest difference of a logit from the PyTorch network.
         data_path: where the images are now, if they have moved.
-        say: is told of what was written.
+        say: called with each line about what was written.
 
     Returns:
         the exported file.
@@ -54,12 +54,12 @@ def export_and_verify(
     unseen = dataset.validation if dataset.test is None else dataset.test
     images = unseen.gather(np.linspace(0, len(unseen) - 1, min(len(unseen), _IMAGES)).round().astype(int))
     file = output or folder / FILES[kind]
-    written: Export = export_model(model, kind, file, images, tolerance)
+    written = export_model(model, kind, file, images, tolerance)
     note_export(folder, kind, written.to_dict())
     say(f"Wrote {file}: {written.size:,} bytes, {written.folded} batch norms folded")
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:
-        quantised: Quantised = quantise(file, file.with_name(INT8_FILE), dataset.train, unseen)
+        quantised = quantise(file, file.with_name(INT8_FILE), dataset.train, unseen)
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
         say(quantised.in_words() + (f". Wrote {file.with_name(INT8_FILE)}" if quantised.kept else ""))
     return file

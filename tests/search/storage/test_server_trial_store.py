@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mgnas.errors import SearchStoppedError
+from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
-from mgnas.search.storage.study import has_password, without_password
+from mgnas.search.storage.server_trial_store import ServerTrialStore, has_password, without_password
 from mgnas.search.trial_record import TrialRecord, TrialState
 
 
@@ -90,10 +91,10 @@ def records_for(run, count: int) -> list[TrialRecord]:
 
 def store(run, records) -> None:
     for record in records:
-        run.study.start(record)
-        run.study.epoch(record)
+        run.record_start(record)
+        run.record_epoch(record)
         if record.state is not TrialState.RUNNING:
-            run.study.end(record)
+            run.record_end(record)
 
 
 def test_a_study_on_a_server_is_read_by_many(postgres, small_search, tmp_path):
@@ -107,8 +108,8 @@ def test_a_study_on_a_server_is_read_by_many(postgres, small_search, tmp_path):
     reader = RunDirectory(run.path)
     records[2].curve.append(0.75)
     records[2].state, records[2].seconds, records[2].finished = TrialState.COMPLETE, 2.0, 3.0
-    run.study.epoch(records[2])
-    run.study.end(records[2])
+    run.record_epoch(records[2])
+    run.record_end(records[2])
     assert reader.load() == records
     assert other.load() == []
 
@@ -119,7 +120,7 @@ def test_a_run_goes_on_with_its_study_on_a_server(postgres, small_search, tmp_pa
     store(run, records)
     with RunDirectory.open_for_resume(run.path) as again:
         assert again.load() == records
-        assert again.journal.read(again.space)[:2] == records[:2]
+        assert Journal(run.path / "journal.jsonl").read(run.space)[:2] == records[:2]
 
 
 def test_a_server_that_goes_away_stops_the_search_and_may_come_back(postgres, small_search, tmp_path, refusal):
@@ -128,7 +129,7 @@ def test_a_server_that_goes_away_stops_the_search_and_may_come_back(postgres, sm
     store(run, records[:2])
     postgres.stop()
     with pytest.raises(SearchStoppedError, match=r"study small-1-.* on postgresql://mgnas@127.*: cannot be written"):
-        run.study.start(records[2])
+        run.record_start(records[2])
     assert "cannot be read" in refusal(lambda: RunDirectory(run.path))
     postgres.start()
     assert RunDirectory(run.path).load() == records[:2]
@@ -152,6 +153,6 @@ def test_a_password_is_shown_nowhere_and_read_by_its_owner_alone(postgres, small
     run = RunDirectory.create(small_search(), tmp_path / "runs", study=url)
     assert stat.S_IMODE((run.path / "run.json").stat().st_mode) == 0o600
     assert "hush" not in (run.path / "config.yaml").read_text()
-    assert "hush" not in run.study.label
+    assert "hush" not in ServerTrialStore(url, f"{run.path.name}-{run.id}", run.space).label
     assert (has_password(url), has_password(postgres.url)) == (True, False)
     assert without_password(url) == postgres.url.replace("mgnas@", "mgnas:***@")

@@ -1,26 +1,17 @@
-"""Files to and from mappings, and mappings to settings, with errors of one line."""
+"""YAML files read strictly, and files written whole or not at all."""
 
-import hypothesis
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnas.errors import ConfigError, UserError
-from mgnas.files import read_yaml, write_text, write_yaml
-from mgnas.models import ArchitectureConfig
-from mgnas.settings import build, check_field, settings
+from mgnas.errors import UserError
+from mgnas.files import read_yaml, short, write_bytes, write_text, write_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-
-
-@settings
-class Oven:
-    heat: int
-    fan: bool = False
 
 
 def refusal(path) -> str:
@@ -36,7 +27,7 @@ def contents(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-@hypothesis.settings(max_examples=60)
+@settings(max_examples=60)
 @given(mapping=st.dictionaries(st.text(), PLAIN))
 def test_yaml_round_trip_keeps_values_and_order(mapping, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
@@ -70,6 +61,14 @@ def test_a_folder_is_no_file(tmp_path):
         pytest.param(b"- 1\n- 2", "expected a mapping", id="list"),
         pytest.param(b"mgnet", "expected a mapping", id="word"),
         pytest.param(b"a: 1\n---\nb: 2", "not valid YAML", id="two documents"),
+        pytest.param(b"a: 1\nb: 2\na: 3", "line 3: not valid YAML (the key 'a' stands twice)", id="repeated key"),
+        pytest.param(b"a: &x [*x]", "an alias that holds itself", id="alias in itself"),
+        pytest.param(
+            b"a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 10)) for c in b"bcdef"),
+            "its aliases unfold to more than 100,000 values",
+            id="aliases of aliases",
+        ),
     ],
 )
 def test_other_content_is_refused_in_one_line(tmp_path, content, hint):
@@ -106,31 +105,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert contents(tmp_path) == {"settings.yaml": "{a: 1}\n"}
 
 
+def test_a_written_file_has_the_permissions_asked_for(tmp_path):
+    write_bytes(tmp_path / "public", b"1")
+    write_bytes(tmp_path / "private", memoryview(b"2"), mode=0o600)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("public", "private")] == [0o644, 0o600]
+    assert contents(tmp_path) == {"public": "1", "private": "2"}
+
+
 @pytest.mark.parametrize(
-    ("mapping", "message"),
-    [
-        ({}, "oven.yaml: kitchen.oven.heat: is required and missing"),
-        ({"heat": 200, "fann": True}, "oven.yaml: kitchen.oven.fann: unknown key; did you mean fan?"),
-        ({"heat": 200, "colour": 1}, "oven.yaml: kitchen.oven.colour: unknown key; known keys: fan, heat"),
-        ({"heat": "200"}, "oven.yaml: kitchen.oven.heat: should be a valid integer, got '200'"),
-        ({"heat": 200, "fan": 1}, "oven.yaml: kitchen.oven.fan: should be a valid boolean, got 1"),
-        ([200], "oven.yaml: kitchen.oven: expected a mapping of settings, got [200]"),
-    ],
+    ("value", "text"),
+    [("a\nb", "'a\\nb'"), ("x" * 58, repr("x" * 58)), ("x" * 59, "'" + "x" * 56 + "..."), ([1, "2"], "[1, '2']")],
 )
-def test_a_mapping_is_refused_with_file_key_and_remedy(mapping, message):
-    with pytest.raises(ConfigError) as caught:
-        build(Oven, mapping, "kitchen.oven", "oven.yaml")
-    assert str(caught.value) == message
-
-
-def test_long_and_many_lined_values_are_quoted_short():
-    with pytest.raises(ConfigError) as caught:
-        build(Oven, {"heat": "hot\n" * 1000})
-    assert len(str(caught.value)) < 120
-    assert "\n" not in str(caught.value)
-
-
-def test_one_field_is_checked_by_itself():
-    check_field(ArchitectureConfig, "group_size", 5)
-    with pytest.raises(ConfigError, match=r"^space\.fixed\.group_size: "):
-        check_field(ArchitectureConfig, "group_size", 0, "space.fixed")
+def test_a_value_in_a_message_has_at_most_60_characters(value, text):
+    assert short(value) == text
+    assert len(short(value)) <= 60

@@ -1,0 +1,104 @@
+"""What mgnas needs of Ray beside its public interface: environment variables, and attributes that it may change.
+
+Import Ray after this module only, because some of the variables are read when Ray is imported. Everything here was
+checked with Ray 2.60; pyproject.toml keeps Ray below 3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ENVIRONMENT = {
+    # Hide no GPU from a worker that asks for none: its TrialTask says what it uses.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # No output on the terminal, which belongs to the display.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Workers stay in the folder in which the search was started, so relative paths mean the same there.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # No copies of every result in three formats.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A result need not hold an accuracy: that of a failed trial has none.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # No snapshots of the experiment: the run directory is the state of a search.
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+    # All workers start at once: the controller bounds how many trials there are.
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
+from ray.train._internal import storage as train_storage  # noqa: E402
+from ray.tune.experiment import Trial  # noqa: E402
+
+_ALLOW_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_SESSION_FOLDER = "_get_ray_train_session_dir"
+
+
+@contextmanager
+def environment_kept(*names: str) -> Iterator[None]:
+    """A context after which these environment variables have the values that they had before."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """A context in which a cluster that is started here can be reached from this machine alone.
+
+    Ray replaces a loopback address by the machine's address in the network, unless it believes that its system cannot
+    form clusters. That switch is meant for Windows and macOS and has no public name.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    with environment_kept(_ALLOW_CLUSTERS):
+        os.environ[_ALLOW_CLUSTERS], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+        try:
+            yield
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def client_session_folder() -> Iterator[None]:
+    """A context in which Ray Tune can keep its scratch files on a machine outside the cluster.
+
+    Tune names their folder after the Ray session of its own node; a machine that connects by ray:// has none.
+    """
+    before, folder = getattr(train_storage, _SESSION_FOLDER), tempfile.mkdtemp(prefix="mgnas-ray-")
+    setattr(train_storage, _SESSION_FOLDER, lambda: folder)
+    try:
+        yield
+    finally:
+        setattr(train_storage, _SESSION_FOLDER, before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_retries(trial: Trial, retries: int) -> None:
+    """Let a trial start again after so many more failures. Tune's public setting is one number for all trials."""
+    trial.max_failures = trial.num_failures + retries
+
+
+def add_retry(trial: Trial) -> None:
+    """Do not count a trial's last failure."""
+    trial.max_failures += 1
+
+
+def end_worker(trial: Trial) -> None:
+    """Kill the process of a trial, which does not start again. Tune itself ends a trial only between two results."""
+    trial.max_failures = 0
+    actor = trial.temporary_state.ray_actor
+    if actor is not None:
+        ray.kill(actor)

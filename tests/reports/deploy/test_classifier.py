@@ -1,0 +1,89 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import mgnas
+from mgnas.errors import UserError
+from mgnas.models.config import ArchitectureConfig
+from mgnas.reports.deploy.classifier import load_model
+from mgnas.reports.deploy.export import as_safetensors
+from mgnas.reports.deploy.model_card import read_result
+from mgnas.search.data.dataset import DataSettings, load_dataset
+from mgnas.search.training.trainer import Trainer
+from mgnas.space.candidate import TrainingSettings
+
+
+def test_saved_model_runs_no_code_when_loaded(small_model):
+    state = torch.load(small_model / "model.pt", weights_only=True)
+    assert state["architecture"] == read_result(small_model)["architecture"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage", "truncated", "foreign"])
+def test_unusable_model_file_is_one_line(small_model, tmp_path, damage):
+    good = (small_model / "model.pt").read_bytes()
+    path = tmp_path / "model.pt"
+    if damage == "garbage":
+        path.write_bytes(b"hello")
+    elif damage == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif damage == "foreign":
+        torch.save({"something": torch.zeros(3)}, path)
+    with pytest.raises(UserError, match=r"model\.pt: (no such model|is damaged)"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "foreign"])
+def test_unusable_safetensors_is_one_line(folder, tmp_path, damage):
+    file = tmp_path / "bad.safetensors"
+    if damage == "garbage":
+        file.write_bytes(b"hello")
+    elif damage == "truncated":
+        file.write_bytes(as_safetensors(mgnas.load(folder))[:2000])
+    else:
+        save_file({"something": torch.zeros(3)}, file)
+    with pytest.raises(UserError, match=r"bad\.safetensors: is damaged or no model of mgnas"):
+        mgnas.load(file)
+
+
+def test_loading_imports_no_search(folder):
+    heavy = ["ray", "optuna", "botorch", "sklearn", "matplotlib", "pandas"]
+    script = (
+        "import sys, numpy, mgnas\n"
+        f"model = mgnas.load({str(folder)!r})\n"
+        "classes = model.predict(numpy.zeros((3, 1, 8, 8), dtype=numpy.uint8))\n"
+        f"print(len(classes), [name for name in {heavy} if name in sys.modules])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "3 []\n"
+
+
+def test_prediction_in_parts_equals_the_whole(folder, images):
+    model = mgnas.load(folder)
+    classes = model.predict(images)
+    assert len(classes) == 360
+    assert torch.equal(classes, model(torch.from_numpy(images)).argmax(dim=1))
+    assert len(model.predict(images[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((2, 1, 8, 8)), np.zeros((2, 3, 8, 8), dtype=np.uint8), np.zeros((1, 8, 8), dtype=np.uint8)],
+    ids=["float", "colour", "one image"],
+)
+def test_images_of_another_kind_are_refused(folder, images):
+    with pytest.raises(UserError, match="expected uint8 images of shape n x 1 x h x w, got "):
+        mgnas.load(folder).predict(images)
+
+
+def test_classifier_normalises_as_the_training_did():
+    dataset = load_dataset(DataSettings(name="digits"))
+    architecture = ArchitectureConfig(family="mgnet", base_channels=(4,), in_channels=1)
+    run = Trainer(architecture, TrainingSettings(epochs=1), dataset.train, None)
+    scaled = dataset.train.images / 255
+    normalisation = run.normalisation()
+    assert normalisation["mean"] == pytest.approx([scaled.mean()], rel=1e-5)
+    assert normalisation["std"] == pytest.approx([scaled.std()], rel=1e-3)

@@ -1,0 +1,75 @@
+"""Counts as users write them, and the budgets of a candidate."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgnas.errors import ConfigError
+from mgnas.models import ArchitectureConfig
+from mgnas.space import Candidate, Limits, TrainingSettings, parse_count
+from mgnas.space.limits import LimitError
+
+# Stem 108 + 8, two convolutions of 144 with batch norms of 8, linear 50; MACs 64 * (108 + 2 * 144) + 40.
+CANDIDATE = Candidate(ArchitectureConfig(family="resnet", base_channels=(4,), blocks=1), TrainingSettings(), 8, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (1, 1),
+        (20_000, 20_000),
+        (20_000.0, 20_000),
+        ("20000", 20_000),
+        (" 20 k ", 20_000),
+        ("20K", 20_000),
+        ("1.5M", 1_500_000),
+        ("2g", 2_000_000_000),
+        ("0.001k", 1),
+        # Decimals that binary fractions do not hit.
+        ("8.2M", 8_200_000),
+        ("1.001k", 1_001),
+        ("16.1M", 16_100_000),
+        (2**53 + 1, 2**53 + 1),
+    ],
+)
+def test_counts_are_read_exactly(value, number):
+    assert parse_count(value) == number
+
+
+@given(number=st.integers(1, 10**9))
+def test_a_count_of_thousands_is_read_back(number):
+    assert parse_count(f"{number // 1000}.{number % 1000:03}k") == number
+
+
+@pytest.mark.parametrize(
+    "value", [0, -3, 1.5, True, None, "", "k", "many", "1.2345k", "1,000", "1e6", "nan", [1], "5T"]
+)
+def test_other_counts_are_refused(value):
+    with pytest.raises(ConfigError, match="expected a whole number such as"):
+        parse_count(value)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(),
+        Limits(max_weights=470, min_weights=470, max_macs=25_384),
+        Limits(max_weights="1k", min_weights=1, max_macs="1M"),
+    ],
+)
+def test_a_candidate_at_or_within_its_limits_is_accepted(limits):
+    limits.check(CANDIDATE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit", "amount", "message"),
+    [
+        ({"max_weights": 469}, "max_weights", 470, "limits.max_weights: 470 weights are more than 469"),
+        ({"min_weights": 471}, "min_weights", 470, "limits.min_weights: 470 weights are fewer than 471"),
+        ({"max_macs": "25383"}, "max_macs", 25_384, "limits.max_macs: 25,384 MACs are more than 25,383"),
+    ],
+)
+def test_a_broken_limit_is_named_with_the_amount(limits, limit, amount, message):
+    with pytest.raises(LimitError) as caught:
+        Limits(**limits).check(CANDIDATE)
+    assert (caught.value.limit, caught.value.amount, str(caught.value)) == (limit, amount, message)
