@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from mgnas.search.history.table import TabularBenchmark
 
 
 @click.command()
@@ -45,19 +49,17 @@ def simulate(
 
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",")))
     chosen = find_strategies(names)
-    loaded = [_load(table) for table in tables]
+    benchmarks = [_load(table) for table in tables]
     if surrogate:
         from mgnas.search.simulation.surrogate import surrogate_table  # It brings torch.
 
-        loaded = [surrogate_table(table) for table in loaded]
-    judges = [HypervolumeScorer(table) for table in loaded]
-    count = len(loaded) * len(chosen) * seeds
-    with click.progressbar(length=count, label="Replaying", file=sys.stderr) as bar:
-        processes = jobs or os.cpu_count() or 1
-        found = replay_all(
-            loaded, chosen, range(seeds), ReplayOptions(workers, epochs), processes, lambda: bar.update(1)
-        )
-    results = [TableResult.of(judge, replays) for judge, replays in zip(judges, found, strict=True)]
+        benchmarks = [surrogate_table(benchmark) for benchmark in benchmarks]
+    scorers = [HypervolumeScorer(benchmark) for benchmark in benchmarks]
+    n_searches = len(benchmarks) * len(chosen) * seeds
+    with click.progressbar(length=n_searches, label="Replaying", file=sys.stderr) as bar:
+        options, n_jobs = ReplayOptions(workers, epochs), jobs or os.cpu_count() or 1
+        replays = replay_all(benchmarks, chosen, range(seeds), options, n_jobs, lambda: bar.update(1))
+    results = [TableResult.of(scorer, searches) for scorer, searches in zip(scorers, replays, strict=True)]
     for result in results:
         click.echo(as_text(result) + "\n")
     settings = {"strategies": names, "seeds": seeds, "workers": workers, "epochs": epochs}
@@ -65,7 +67,7 @@ def simulate(
     click.echo(f"Written: {out}/simulation.json, {out}/hypervolume.png and .svg")
 
 
-def _load(name: str):
+def _load(name: str) -> TabularBenchmark:
     """The table in that file, or the shipped one of that name."""
     from mgnas.errors import UserError
     from mgnas.search.history.past_trainings import shipped_tables
