@@ -239,7 +239,8 @@ class Run:
             seeds: trainings of each network.
             epochs: of each training; default: those of the run's `final_training`.
             address: Ray cluster; default: Ray is started on this machine.
-            progress: print a line for each training that ends; or a function that is called with each `Outcome`.
+            progress: print a line for each training that ends; or a function that is called with the outcome of each
+                training, which has `record`, `seed`, `accuracy` and `reason`.
 
         Returns:
             one entry for each network, by the trials' numbers: `mean` and `accuracies` on the test images, and

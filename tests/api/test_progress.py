@@ -39,7 +39,7 @@ def test_each_trial_is_a_line(run, capsys):
 def test_each_full_training_is_a_line(run, capsys):
     trial = pareto_front(run.load())[0]
     lines = RetrainingLines(1, 3)
-    lines.show(Outcome(trial, 0, 0.915, known=True))
+    lines.show(Outcome(trial, 0, 0.915, finished_before=True))
     lines.show(Outcome(trial, 1, 0.925))
     lines.show(Outcome(trial, 2, None, "the loss diverged"))
     network = trial.architecture.describe()

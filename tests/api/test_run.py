@@ -115,7 +115,7 @@ def test_known_full_trainings_are_read_and_told_again(opened):
     outcomes = []
     (retrained,) = opened.retrain(opened.select(), seeds=1, progress=outcomes.append)
     assert (retrained.trial, retrained.accuracies, retrained.folder) == (2, (0.93,), folder.parent)
-    assert [(outcome.seed, outcome.accuracy, outcome.known) for outcome in outcomes] == [(0, 0.93, True)]
+    assert [(outcome.seed, outcome.accuracy, outcome.finished_before) for outcome in outcomes] == [(0, 0.93, True)]
     assert [known.trial for known in opened.retrained] == [2]
 
 
