@@ -207,6 +207,7 @@ def test_missing_files_and_folders(command, tmp_path):
 
 
 def test_half_written_run_directory(command, run):
+    (run.path / "journal.jsonl").unlink()
     (run.path / "study.db").write_bytes(b"SQLite format 3\0 cut short")
     for name in ("status", "resume", "report", "select"):
         assert_one_line(command(name, run.path), "study.db")

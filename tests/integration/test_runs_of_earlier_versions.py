@@ -9,7 +9,7 @@ import yaml
 from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.storage.sqlite_trial_store import SqliteTrialStore
-from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.search.trial_record import GaussianPrediction, TrialRecord, TrialState
 
 OLD_RUN = Path(__file__).parents[1] / "data" / "run-0.1.0"
 RUNNING, PAUSED, COMPLETE = TrialState.RUNNING, TrialState.PAUSED, TrialState.COMPLETE
@@ -43,7 +43,7 @@ def test_its_trials_are_read(old_run):
     trials = trials_of(old_run)
     assert [trial.state for trial in trials] == STATES
     assert [len(trial.curve) for trial in trials] == [16] * 7 + [9, 10, 0]
-    assert trials[6].expected.mean == 1.1715964423578105
+    assert trials[6].expected == GaussianPrediction(1.1715964423578105, 0.20232361851300393)
     assert [trial.seed for trial in trials] == list(range(10))
 
 

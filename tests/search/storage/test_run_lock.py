@@ -39,6 +39,12 @@ fcntl.flock = flock
 """
 
 
+def held_by(folder) -> dict:
+    holder = holder_of(folder)
+    assert holder is not None
+    return holder
+
+
 @pytest.fixture
 def start(tmp_path):
     """Code -> a process that runs it with `tmp_path` as its argument; it is killed at the end."""
@@ -66,7 +72,7 @@ def other(start):
 def test_the_second_is_refused_with_host_and_process_of_the_first(tmp_path, other, refusal):
     message = refusal(lambda: RunLock(tmp_path).__enter__())
     assert message.startswith(f"{tmp_path}: process {other.pid} on {socket.gethostname()} is searching here already")
-    assert holder_of(tmp_path)["pid"] == other.pid
+    assert held_by(tmp_path)["pid"] == other.pid
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other):
@@ -75,7 +81,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other):
     assert (tmp_path / "driver.json").exists()
     assert holder_of(tmp_path) is None
     with RunLock(tmp_path):
-        assert holder_of(tmp_path)["host"] == socket.gethostname()
+        assert held_by(tmp_path)["host"] == socket.gethostname()
     assert holder_of(tmp_path) is None
     assert not (tmp_path / "driver.json").exists()
 
@@ -83,14 +89,14 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other):
 def test_the_lock_is_free_when_its_holder_ends(tmp_path, other):
     other.communicate("")
     with RunLock(tmp_path):
-        assert holder_of(tmp_path)["pid"] == os.getpid()
+        assert held_by(tmp_path)["pid"] == os.getpid()
 
 
 def test_the_holder_may_enter_again(tmp_path, refusal):
     lock = RunLock(tmp_path)
     with lock:
         with lock:
-            assert holder_of(tmp_path)["pid"] == os.getpid()
+            assert held_by(tmp_path)["pid"] == os.getpid()
         # Leaving the inner one has not freed it: a second lock object of the same process is another search.
         message = refusal(lambda: RunLock(tmp_path).__enter__())
         assert f"process {os.getpid()} on {socket.gethostname()} is searching here already" in message
@@ -98,7 +104,7 @@ def test_the_holder_may_enter_again(tmp_path, refusal):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"host": 1}', '{"host": "x", "pid": "y"}', '{"host": "H", "pid": 1e30}']
+    "content", ["", "{", "[]", '{"host": 1}', '{"host": "x", "pid": "y"}', '{"host": "HERE", "pid": 1e30}']
 )
 def test_a_damaged_note_of_the_holder_is_nobody(tmp_path, content):
     (tmp_path / "driver.json").write_text(content.replace("HERE", socket.gethostname()))
@@ -121,7 +127,7 @@ def test_a_lock_is_held_by_all_threads_of_its_process(tmp_path):
         thread = threading.Thread(target=lambda: lock.__enter__().__exit__(None, None, None))
         thread.start()
         thread.join()
-        assert holder_of(tmp_path)["pid"] == os.getpid()
+        assert held_by(tmp_path)["pid"] == os.getpid()
     assert holder_of(tmp_path) is None
 
 

@@ -1,31 +1,15 @@
 """Loggers: what TensorBoard finds, and what is refused."""
 
 import importlib.util
-import struct
-from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mgnas.search.tuner.loggers import TensorBoardLogger, make_loggers
 
 
-def logged(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What a folder's event file holds: name -> (epoch, value) in the order of writing."""
-    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - a generated module
-
-    (file,), found, position = folder.iterdir(), {}, 0
-    content = file.read_bytes()
-    while position < len(content):  # Records of length, its checksum, content, its checksum.
-        (length,) = struct.unpack("<Q", content[position : position + 8])
-        event = Event.FromString(content[position + 12 : position + 12 + length])
-        for value in event.summary.value:
-            found.setdefault(value.tag, []).append((event.step, value.simple_value))
-        position += length + 16
-    return found
-
-
-def trial(number: int, epochs_done: int = 0) -> SimpleNamespace:
+def trial(number: int, epochs_done: int = 0) -> Any:
     """As much of a trial of Ray Tune as a logger reads."""
     task = SimpleNamespace(number=number, epochs_done=epochs_done)
     return SimpleNamespace(trial_id=f"id-{number}", config={"task": task})
@@ -35,7 +19,7 @@ def result(*curve: float, loss: float | None = 1.5) -> dict:
     return {"curve": list(curve), "loss": loss}
 
 
-def test_each_epoch_of_a_trial_is_written_once(tmp_path):
+def test_each_epoch_of_a_trial_is_written_once(tmp_path, logged):
     logger, first, second = TensorBoardLogger(tmp_path), trial(3), trial(4)
     logger.on_trial_result(1, [], first, result(0.25))
     logger.on_trial_result(2, [], second, result(0.125))
@@ -49,7 +33,7 @@ def test_each_epoch_of_a_trial_is_written_once(tmp_path):
     assert logged(tmp_path / "tensorboard" / "00004")["accuracy"] == [(1, 0.125)]
 
 
-def test_a_resumed_trial_is_logged_from_its_next_epoch_on(tmp_path):
+def test_a_resumed_trial_is_logged_from_its_next_epoch_on(tmp_path, logged):
     logger, resumed = TensorBoardLogger(tmp_path), trial(3, epochs_done=2)
     logger.on_trial_result(1, [], resumed, result(0.1, 0.2, 0.5))
     logger.on_trial_error(2, [], resumed)

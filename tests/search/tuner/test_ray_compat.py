@@ -22,6 +22,7 @@ from ray.tune.experiment import Trial
 from ray.util import get_node_ip_address
 
 SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+SESSION_FOLDER = "_get_ray_train_session_dir"
 
 
 @pytest.mark.parametrize("before", [None, "1"])
@@ -48,12 +49,12 @@ def test_variables_have_their_values_again(monkeypatch):
 
 
 def test_a_client_has_a_scratch_folder_that_goes_with_it():
-    before = train_storage._get_ray_train_session_dir
+    before = getattr(train_storage, SESSION_FOLDER)
     with client_session_folder():
-        folder = Path(train_storage._get_ray_train_session_dir())
+        folder = Path(getattr(train_storage, SESSION_FOLDER)())
         assert folder.is_dir()
     assert not folder.exists()
-    assert train_storage._get_ray_train_session_dir is before
+    assert getattr(train_storage, SESSION_FOLDER) is before
 
 
 def test_retries_are_counted_from_the_failures_so_far():
