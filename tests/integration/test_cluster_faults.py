@@ -22,8 +22,7 @@ from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.training.trainer import Trainer
 from mgnas.search.trial_record import TrialState
 from mgnas.search.tuner import ray_tune as tuner
-from mgnas.search.tuner.cluster import Cluster, _fits
-from mgnas.search.tuner.node import NodeRequirements, difference, installed_versions
+from mgnas.search.tuner.node import installed_versions
 from mgnas.search.tuner.ray_tune import run_search
 from mgnas.search.tuner.worker import TrialWorker
 from mgnas.settings import build
@@ -342,42 +341,8 @@ def test_a_search_from_outside_the_cluster(cluster, new_run, tmp_path):
     assert_as_undisturbed(run, 6)
 
 
-def test_how_many_trials_a_node_holds():
-    there = {"CPU": 7.0, "GPU": 2.0, "A100": 1.0}
-    for per_trial, expected in (
-        ({"CPU": 1, "GPU": 0.0}, 7),
-        ({"CPU": 2, "GPU": 0.0}, 3),
-        ({"CPU": 1, "GPU": 0.5}, 4),
-        ({"CPU": 1, "GPU": 0.4}, 4),  # two on each: a share of a GPU does not span two
-        ({"CPU": 1, "GPU": 2.0}, 1),
-        ({"CPU": 1, "GPU": 0.0, "A100": 0.25}, 4),
-        ({"CPU": 1, "GPU": 0.0, "TPU": 1.0}, 0),
-    ):
-        assert _fits(there, per_trial) == expected, per_trial
-
-
-def test_differences_of_versions_are_named():
-    mine = {"python": "3.11.7", "mgnas": "1", "torch": "2"}
-    assert difference(mine, dict(mine)) is None
-    assert difference(mine, mine | {"torch": "3"}).startswith("has torch 3 instead of 2;")
-    assert "mgnas missing instead of 1" in difference(mine, {"python": "3.11.7", "torch": "2"})
-    assert NodeRequirements(installed_versions()).ensure() is None
-    assert "instead of 9" in NodeRequirements({"mgnas": "9"}).ensure()
-
-
 def test_a_share_of_a_gpu_above_one_is_refused():
     with pytest.raises(UserError, match=r"1\.5 is neither at most 1 nor a whole number"):
         build(Resources, {"gpus_per_trial": 1.5})
     with pytest.raises(UserError, match="'GPU' cannot be the name of a custom resource; use gpus_per_trial"):
         build(Resources, {"custom_per_trial": {"GPU": 1.0}})
-
-
-def test_the_limit_follows_the_cluster():
-    cluster = Cluster(Resources(workers=5), "127.0.0.1:1")
-    cluster._looked = time.monotonic() + 1000
-    for fits, expected in ((0, 2), (3, 4), (9, 5)):  # one more than fit waits, so that an autoscaler sees it
-        cluster._fits = fits
-        assert cluster.limit() == expected
-    unbounded = Cluster(Resources(), "127.0.0.1:1")
-    unbounded._looked, unbounded._fits = cluster._looked, 3
-    assert unbounded.limit() == 3

@@ -69,7 +69,7 @@ def stored(run: RunDirectory) -> list[TrialState]:
     return [record.state for record in study]
 
 
-# -------------------- a trial ends
+# --------------------------------------------------------------------------------------------------------- a trial ends
 
 
 def test_a_trial_is_stored_before_its_worker_has_it(run, controller):
@@ -150,7 +150,7 @@ def test_a_trial_that_has_ended_is_changed_no_more(run, controller):
     assert run.load() == before
 
 
-# -------------------- which trial is next
+# -------------------------------------------------------------------------------------------------- which trial is next
 
 
 def test_no_more_trials_are_handed_out_than_may_run(controller):
@@ -202,7 +202,7 @@ def test_an_interrupted_trial_is_the_first_of_the_next_session(run, make_control
     assert stored(run) == [RUNNING, RUNNING]
 
 
-# -------------------- lost workers
+# --------------------------------------------------------------------------------------------------------- lost workers
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_trial_over_its_time_limit_is_named_once_and_fails_for_it(run, control
     assert stored(run) == [FAILED, RUNNING]
 
 
-# -------------------- the search stops
+# ----------------------------------------------------------------------------------------------------- the search stops
 
 
 def test_a_result_that_no_trial_could_have_stops_the_search_and_fails_none(run, controller):
