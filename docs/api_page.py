@@ -132,11 +132,14 @@ def _docstring(value: Any, arguments: str | None) -> Iterator[str]:
     """
     headings = {"Args:": arguments, "Returns:": "Returns", "Raises:": "Raises"}
     text, *sections = re.split(r"^(Args:|Returns:|Raises:)\n", inspect.getdoc(value) or "", flags=re.MULTILINE)
-    for paragraph in re.split(r"\n\n+", text.strip()):
-        if paragraph.startswith("    "):
-            yield from ("", "```python", *textwrap.dedent(paragraph).splitlines(), "```")
-        elif paragraph:
-            yield from ("", *_wrapped(paragraph))
+    # Text and code take turns; code may hold empty lines.
+    for index, part in enumerate(re.split(r"^((?:    .*\n*)+)", text.strip() + "\n", flags=re.MULTILINE)):
+        if index % 2:
+            yield from ("", "```python", *textwrap.dedent(part).strip().splitlines(), "```")
+            continue
+        for paragraph in re.split(r"\n\n+", part.strip()):
+            if paragraph:
+                yield from ("", *_wrapped(paragraph))
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         heading, body = headings[title], textwrap.dedent(body).strip()
         if title == "Returns:":

@@ -106,7 +106,7 @@ def ended_run(run: RunDirectory) -> RunDirectory:
     """The same run, whose seventh and last trial has failed."""
     (record,) = (record for record in run.load() if record.state is TrialState.RUNNING)
     record.state, record.reason = TrialState.FAILED, "given up"
-    run.study.end(record)
+    run.record_end(record)
     return run
 
 

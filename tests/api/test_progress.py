@@ -1,8 +1,7 @@
 """The lines that a search and full trainings print."""
 
-import pytest
-
-from mgnas.progress import PlainDisplay, RetrainingLines, clock, front_of
+from mgnas.progress import PlainDisplay, RetrainingLines
+from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.deploy.retraining import Outcome
 from mgnas.search.trial_record import TrialState
 
@@ -11,7 +10,7 @@ class Progress:
     """Of the run with known trials, after all of them."""
 
     def __init__(self, run) -> None:
-        self.records, self.trials, self.seconds_left = run.load(), 8, 75.0
+        self.records, self.n_trials, self.seconds_left = run.load(), 8, 75.0
 
     def count(self, state: TrialState) -> int:
         return sum(record.state is state for record in self.records)
@@ -38,7 +37,7 @@ def test_each_trial_is_a_line(run, capsys):
 
 
 def test_each_full_training_is_a_line(run, capsys):
-    trial = front_of(run.load())[0]
+    trial = pareto_front(run.load())[0]
     lines = RetrainingLines(1, 3)
     lines.show(Outcome(trial, 0, 0.915, known=True))
     lines.show(Outcome(trial, 1, 0.925))
@@ -51,8 +50,3 @@ def test_each_full_training_is_a_line(run, capsys):
         f"[3/3] trial 0, seed 2: failed: the loss diverged  {network}",
     ]
     assert (lines.total, len(lines.outcomes)) == (3, 3)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3599.6, "1:00:00"), (3700, "1:01:40")])
-def test_clock(seconds, text):
-    assert clock(seconds) == text
