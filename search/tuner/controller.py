@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class RunningTrial:
     before: float = 0.0
     reason: str = ""
     overdue: bool = False
+    begins_again: bool = False
 
 
 class TrialController:
@@ -98,11 +100,12 @@ class TrialController:
         self.stopped: str | None = None
         self._entry, self._limit = entry, limit
         self._handed: dict[str, RunningTrial] = {}
+        self._restarts: Counter[int] = Counter()
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will be handed out any more."""
-        return self.stopped is not None or self.strategy.finished
+        """Whether nothing will be handed out any more. A trial that is running may yet have to begin again."""
+        return self.stopped is not None or (self.strategy.finished and not self._handed)
 
     def stop(self, reason: str) -> None:
         """End the search as soon as possible; it can go on when the reason is gone."""
@@ -115,7 +118,7 @@ class TrialController:
             key: by which the other methods will call it.
         """
         self.progress.workers = max(self._limit(), 1)
-        if self.finished or len(self._handed) >= self.progress.workers:
+        if self.stopped is not None or self.strategy.finished or len(self._handed) >= self.progress.workers:
             return None
         with self._storing():
             record = self.strategy.ask()
@@ -162,6 +165,7 @@ class TrialController:
         if self.stopped is not None:
             return Decision.STOP
         record = self._handed[key].record
+        self._restarts.pop(record.number, None)
         with self._storing():
             if result.get("note"):
                 record.decisions.append(f"epoch {len(result['curve'])}: {result['note']}")
@@ -206,8 +210,15 @@ class TrialController:
                 handed.reason = f"over its time limit of {limit:g} s ({done})"
                 yield key
 
-    def worker_lost(self, key: str, file: Path) -> bool:
-        """Ray has written down why a worker is gone; whether it was its machine, which the trial cannot help."""
+    def worker_lost(self, key: str, file: Path, at_handover: bool = False) -> bool:
+        """Ray has written down why a worker is gone; whether it was its machine, which the trial cannot help.
+
+        Args:
+            key: names the trial.
+            file: what Ray has written.
+            at_handover: the worker had ended another trial and was just being given this one. Tune does not retry then,
+                so `given_up` sees to it.
+        """
         last = file.read_text(errors="replace").split("Failure #")[-1].strip().splitlines()[1:]
         # An exception out of the worker's code says what happened in its last line, Ray's own message in its first.
         line = last[-1 if "ray::" in last[0] else 0] if last else "no reason known"
@@ -216,12 +227,20 @@ class TrialController:
             return False
         handed.started = None
         handed.reason = f"the worker died: {line.strip()}"[:300]
-        return any(sign in " ".join(last).lower() for sign in _NODE_LOST)
+        machine_lost = any(sign in " ".join(last).lower() for sign in _NODE_LOST)
+        if at_handover:
+            handed.begins_again = machine_lost or self._restarts[handed.record.number] < RETRIES
+            self._restarts[handed.record.number] += not machine_lost
+        return machine_lost
 
     def given_up(self, key: str) -> None:
-        """The worker is gone, and its retries are used up."""
+        """The worker is gone, and Tune does not start another."""
         handed = self._handed.get(key)
         if handed is None or self.stopped is not None:
+            return
+        if handed.begins_again:
+            self.strategy.interrupt(handed.record.number)
+            del self._handed[key]
             return
         if handed.record.state is TrialState.RUNNING:
             self.strategy.fail(handed.record.number, handed.reason or "the worker died")

@@ -34,6 +34,7 @@ from .cluster import Cluster
 # isort: split
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -96,7 +97,10 @@ class StrategyScheduler(_Unpickled, FIFOScheduler):
             self._driver.result(trial.trial_id, result)
 
     def on_trial_error(self, tune_controller, trial) -> None:
-        if self._driver.worker_lost(trial.trial_id, Path(trial.error_file)):
+        # NOTE: A trial is pending while a process that has ended another one is being given it. If that process dies,
+        # Tune counts the death twice, once for the process and once for the call, and gives the trial up.
+        at_handover = trial.status == Trial.PENDING
+        if self._driver.worker_lost(trial.trial_id, Path(trial.error_file), at_handover):
             trial.max_failures += 1
 
 

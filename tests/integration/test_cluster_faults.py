@@ -19,10 +19,13 @@ from mgnas.errors import UserError
 from mgnas.search.config import Resources, SearchConfig
 from mgnas.search.data.dataset import cache_entry_of, load_dataset
 from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.strategy.factory import make_strategy
+from mgnas.search.strategy.strategy import Decision
 from mgnas.search.training.trainer import Trainer
 from mgnas.search.trial_record import TrialState
 from mgnas.search.tuner import ray_tune as tuner
 from mgnas.search.tuner.cluster import Cluster, _fits
+from mgnas.search.tuner.controller import SearchProgress, TrialController
 from mgnas.search.tuner.node import NodeRequirements, difference, installed_versions
 from mgnas.search.tuner.ray_tune import run_search
 from mgnas.search.tuner.worker import TrialWorker
@@ -141,6 +144,54 @@ def test_a_killed_worker_costs_at_most_one_epoch(new_run):
     assert list((run.path / "trials").iterdir()) == []
 
 
+class DyingAtHandoverWorker(TrialWorker):
+    """Kills its process, which has ended another trial, while it is given trial 1 or the last one; once each."""
+
+    def __init__(self, task):
+        super().__init__(task)
+        marker = Path(task.checkpoint).parents[1] / f"died-{task.number}"
+        if task.number in (1, 3) and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_while_it_is_given_a_trial_costs_no_trial(new_run):
+    run = new_run(trials=4, workers=1)
+    run_search(run, worker=DyingAtHandoverWorker)
+    assert {path.name for path in run.path.glob("died-*")} == {"died-1", "died-3"}
+    assert_as_undisturbed(run, 4)
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_a_worker_that_always_dies_at_the_handover_ends_its_trial(new_run, tmp_path, results):
+    run, error_file = new_run(trials=1), tmp_path / "error.txt"
+    error_file.write_text("Failure # 2 (occurred at 2026-01-01_00-00-00)\nThe actor died unexpectedly.\n")
+    strategy = make_strategy(run.config, run.space, [])
+    with run.lock:
+        controller = TrialController(run, strategy, SearchProgress(1, strategy.records, 1, 0.0))
+
+        def lose(key: str) -> None:
+            controller.worker_lost(key, error_file, at_handover=True)
+            controller.given_up(key)
+
+        assert controller.ask("first")["trial"] == 0
+        assert controller.ask("none") is None
+        lose("first")
+        assert not controller.finished
+        assert controller.ask("second")["trial"] == 0
+        if results:  # A trial that has come further may begin again as often as at first.
+            result = {"curve": [0.5], "seconds": 1.0, "failure": None, "finished": False}
+            assert controller.result("second", result) is Decision.CONTINUE
+            lose("second")
+            assert controller.ask("third")["trial"] == 0
+            lose("third")
+        else:
+            lose("second")
+        assert controller.finished
+    (record,) = run.load()
+    assert (record.state, record.reason) == (TrialState.FAILED, "the worker died: The actor died unexpectedly.")
+
+
 def test_hanging_trials_are_ended_with_their_reason(new_run):
     run = new_run(time_limit=6.0)
     run_search(run, worker=HangingWorker)
@@ -154,7 +205,7 @@ def test_hanging_trials_are_ended_with_their_reason(new_run):
 
 
 class Nodes:
-    """Machines of a cluster as `ray start` makes them, all on this one; each is a process group of its own."""
+    """Machines of a cluster as `ray start` makes them, all on this one; each is a session of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self.client_port = free_port(), free_port()
@@ -193,9 +244,15 @@ class Nodes:
         return process
 
     def kill(self, process: subprocess.Popen) -> None:
-        """As if the machine lost its power."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        """As if the machine lost its power.
+
+        The node is a session. Its workers have process groups of their own, and would otherwise train on for seconds.
+        """
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True).stdout
+        for pid in map(int, listed.split()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getsid(pid) == process.pid:
+                    os.kill(pid, signal.SIGKILL)
         process.wait()
 
     def close(self) -> None:
