@@ -140,6 +140,24 @@ def test_a_killed_worker_costs_at_most_one_epoch(new_run):
     assert list((run.path / "trials").iterdir()) == []
 
 
+class DyingAtHandoverWorker(TrialWorker):
+    """Kills its process, which has ended another trial, while it is given trial 1 or the last one; once each."""
+
+    def __init__(self, task):
+        super().__init__(task)
+        marker = Path(task.checkpoint).parents[1] / f"died-{task.number}"
+        if task.number in (1, 3) and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_while_it_is_given_a_trial_costs_no_trial(new_run):
+    run = new_run(trials=4, workers=1)
+    run_search(run, worker=DyingAtHandoverWorker)
+    assert {path.name for path in run.path.glob("died-*")} == {"died-1", "died-3"}
+    assert_as_undisturbed(run, 4)
+
+
 def test_hanging_trials_are_ended_with_their_reason(new_run):
     run = new_run(time_limit=6.0)
     run_search(run, worker=HangingWorker)
@@ -153,7 +171,7 @@ def test_hanging_trials_are_ended_with_their_reason(new_run):
 
 
 class Nodes:
-    """Machines of a cluster as `ray start` makes them, all on this one; each is a process group of its own."""
+    """Machines of a cluster as `ray start` makes them, all on this one; each is a session of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self.client_port = free_port(), free_port()
@@ -192,9 +210,15 @@ class Nodes:
         return process
 
     def kill(self, process: subprocess.Popen) -> None:
-        """As if the machine lost its power."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        """As if the machine lost its power.
+
+        The node is a session. Its workers have process groups of their own, and would otherwise train on for seconds.
+        """
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True).stdout
+        for pid in map(int, listed.split()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getsid(pid) == process.pid:
+                    os.kill(pid, signal.SIGKILL)
         process.wait()
 
     def close(self) -> None:

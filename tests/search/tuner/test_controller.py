@@ -233,6 +233,36 @@ def test_a_trial_goes_on_after_its_worker_was_lost(run, controller):
     assert (record.state, record.reason) == (COMPLETE, "")
 
 
+@pytest.mark.parametrize("comes_further", [False, True])
+def test_a_trial_whose_worker_is_lost_at_the_handover_is_handed_out_once_more(run, controller, comes_further):
+    """A worker that has ended another trial dies while it is given this one, for which Tune has no retry."""
+
+    def lose(key: str) -> None:
+        assert not controller.worker_lost(key, ERROR_FILES / "worker_killed.txt", at_handover=True)
+        controller.given_up(key)
+
+    controller.ask("a")
+    lose("a")
+    assert controller.ask("b")["trial"] == 0
+    if comes_further:
+        controller.result("b", epoch(0.25))
+        lose("b")
+        assert controller.ask("c")["trial"] == 0
+        lose("c")
+    else:
+        lose("b")
+    assert stored(run) == [FAILED]
+    assert controller.ask("d")["trial"] == 1
+
+
+def test_a_trial_may_be_handed_out_whenever_its_machine_is_lost_at_the_handover(run, controller):
+    for key in "abc":
+        assert controller.ask(key)["trial"] == 0
+        assert controller.worker_lost(key, ERROR_FILES / "node_terminated.txt", at_handover=True)
+        controller.given_up(key)
+    assert stored(run) == [RUNNING]
+
+
 def test_a_trial_without_an_error_file_is_given_up_all_the_same(run, controller):
     controller.ask("a")
     assert not controller.worker_lost("a", None)
