@@ -14,7 +14,7 @@ from ..space.candidate import Candidate
 class TrialState(enum.StrEnum):
     """Where a trial stands; only a COMPLETE one has a final accuracy and may enter a front.
 
-    A PAUSED one rests on its checkpoint and may be RUNNING again.
+    A PAUSED one has left its worker, keeps its checkpoint, and may become RUNNING again.
     """
 
     RUNNING = "running"
@@ -25,7 +25,7 @@ class TrialState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class GaussianPrediction:
-    """Mean and standard deviation of a value that is not known yet; who hands it on says on which scale."""
+    """Mean and standard deviation of a value that is not known yet, on the scale that its user documents."""
 
     mean: float
     std: float
@@ -115,7 +115,7 @@ class TrialRecord:
 
     @property
     def completed(self) -> CompletedTrial | None:
-        """The trial as it is now and will stay; None unless it is complete."""
+        """The trial in its final form; None unless it is complete."""
         if self.state is not TrialState.COMPLETE:
             return None
         curve, decisions = tuple(self.curve), tuple(self.decisions)

@@ -45,8 +45,8 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float,
     draws = of(
         rng.choice(np.asarray(above), (_RESAMPLED, len(above))), rng.choice(np.asarray(below), (_RESAMPLED, len(below)))
     )
-    known = draws[~np.isnan(draws)]
-    low, high = np.quantile(known, [0.025, 0.975], method="nearest") if len(known) else (math.nan, math.nan)
+    finite = draws[~np.isnan(draws)]
+    low, high = np.quantile(finite, [0.025, 0.975], method="nearest") if len(finite) else (math.nan, math.nan)
     return float(of(np.array([above]), np.array([below]))[0]), float(low), float(high)
 
 
@@ -57,11 +57,11 @@ def _median(rows: np.ndarray) -> np.ndarray:
     return ordered[:, middle] if rows.shape[1] % 2 else (ordered[:, middle - 1] + ordered[:, middle]) / 2
 
 
-def markdown(known: dict[str, dict[str, Entries]], tables: Sequence[TabularBenchmark]) -> str:
+def markdown(results: dict[str, dict[str, Entries]], tables: Sequence[TabularBenchmark]) -> str:
     """Per table: epochs until each share with the ratios to those of BASE, and which targets are met."""
     lines = []
     for table in tables:
-        lines += [*_epochs_table(known[table.name], table), *_targets(known[table.name]), ""]
+        lines += [*_epochs_table(results[table.name], table), *_targets(results[table.name]), ""]
     versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "optuna", "botorch", "syne-tune"))
     lines.append(
         f"Python {platform.python_version()}, {versions}. Command: `python benchmarks/search/search_efficiency.py`."
@@ -76,7 +76,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _epochs_table(found: dict[str, Entries], table: TabularBenchmark) -> list[str]:
+def _epochs_table(by_search: dict[str, Entries], table: TabularBenchmark) -> list[str]:
     judge = HypervolumeScorer(table)
     oracle = judge.oracle()
     weights, accuracy = 10 ** judge.reference[0], 100 * judge.reference[1]
@@ -91,11 +91,11 @@ def _epochs_table(found: dict[str, Entries], table: TabularBenchmark) -> list[st
         "|---|---:|" + "---|" * (2 * len(SHARES)),
     ]
     for name in COMPARED:
-        searches = found.get(name, {})
+        searches = by_search.get(name, {})
         if searches:
             cut = f", cut at {COMPARED[name].trainings}" if COMPARED[name].trainings else ""
-            lines.append(f"| {name}{cut} | {len(searches)} | {' | '.join(_cells(searches, found[BASE]))} |")
-    bound = " | ".join(f"{oracle.epochs_until(share)} | {_bound(oracle, found[BASE], share)}" for share in SHARES)
+            lines.append(f"| {name}{cut} | {len(searches)} | {' | '.join(_cells(searches, by_search[BASE]))} |")
+    bound = " | ".join(f"{oracle.epochs_until(share)} | {_bound(oracle, by_search[BASE], share)}" for share in SHARES)
     informed = " | ".join(f"{n} |" for n in informed_oracle(table))
     lines.append(f"| informed oracle (bounds.py) | | {informed}")
     return [*lines, f"| oracle that knows the truth | | {bound} |", ""]
@@ -108,10 +108,10 @@ def _bound(oracle, base: Entries, share: float) -> str:
 def _cells(searches: Entries, base: Entries) -> list[str]:
     cells = []
     for share in SHARES:
-        found = epochs(searches, share)
-        low, middle, high = (_number(value) for value in quartiles(found))
-        cells.append(f"{middle} ({low} to {high}) [{sum(map(math.isfinite, found))}]")
-        cells.append(_ratio(found, epochs(base, share)) if base else "")
+        until = epochs(searches, share)
+        low, middle, high = (_number(value) for value in quartiles(until))
+        cells.append(f"{middle} ({low} to {high}) [{sum(map(math.isfinite, until))}]")
+        cells.append(_ratio(until, epochs(base, share)) if base else "")
     return cells
 
 
@@ -126,12 +126,12 @@ def _number(value: float, digits: int = 0) -> str:
     return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
 
 
-def _targets(found: dict[str, Entries]) -> list[str]:
+def _targets(by_search: dict[str, Entries]) -> list[str]:
     """The targets: each a ratio of medians, with its interval."""
     lines = ["", "| target | measured |", "|---|---|"]
 
     def line(text: str, above: str, below: str, share: float, most: float) -> None:
-        a, b = found.get(above), found.get(below)
+        a, b = by_search.get(above), by_search.get(below)
         if a and b:
             factor, low, high = ratio(epochs(a, share), epochs(b, share))
             verdict = "" if math.isnan(factor) else "met" if factor <= most else "missed"
@@ -141,7 +141,7 @@ def _targets(found: dict[str, Entries]) -> list[str]:
     for share in (0.9, 0.95):
         line("against TPE as it is", BASE, "tpe as it is", share, 1 / 5)
     for share, most in ((0.9, 1 / 2), (0.95, 1 / 2), (0.99, 1 / 1.5)):
-        best = best_peer(found, share)
+        best = best_peer(by_search, share)
         line(f"against the best peer behind the no-repeat layer ({best})", BASE, best, share, most)
     line("against random", BASE, "random", 0.95, 1 / 3)
     line("with the other table as prior against none", BASE, "ehvi", 0.9, 1 / 2)
@@ -150,28 +150,28 @@ def _targets(found: dict[str, Entries]) -> list[str]:
     for share in SHARES:
         line("8 workers against 1", "ehvi, other prior, 8 workers", BASE, share, 1.5)
     for name in (BASE, "ehvi", "ehvi, other prior, pausing", "ehvi, pausing"):
-        if found.get(name):
-            arrived = sum(map(math.isfinite, epochs(found[name], SHARES[-1])))
-            lines.append(f"| {name}: every seed reaches {100 * SHARES[-1]:g} % | {arrived} of {len(found[name])} |")
-    if found.get(BASE) and found.get("random"):
-        lines += _against_random(found)
+        if by_search.get(name):
+            arrived = sum(map(math.isfinite, epochs(by_search[name], SHARES[-1])))
+            lines.append(f"| {name}: every seed reaches {100 * SHARES[-1]:g} % | {arrived} of {len(by_search[name])} |")
+    if by_search.get(BASE) and by_search.get("random"):
+        lines += _against_random(by_search)
     return lines
 
 
-def best_peer(found: dict[str, Entries], share: float) -> str:
+def best_peer(by_search: dict[str, Entries], share: float) -> str:
     """The peer with the smallest median."""
-    peers = [name for name in ("random", "tpe", "nsga2", "gp", "botorch qLogNEHVI") if found.get(name)]
-    return min(peers, key=lambda name: quartiles(epochs(found[name], share))[1], default="")
+    peers = [name for name in ("random", "tpe", "nsga2", "gp", "botorch qLogNEHVI") if by_search.get(name)]
+    return min(peers, key=lambda name: quartiles(epochs(by_search[name], share))[1], default="")
 
 
-def _against_random(found: dict[str, Entries]) -> list[str]:
+def _against_random(by_search: dict[str, Entries]) -> list[str]:
     """Number of searches below random ones at equal epochs: below that of the same seed at the end, below the median
     before. A search ends at 99 %, so that random ones count as 99 % from there on.
     """
-    known, random = found[BASE], np.array([entry["shares"] for entry in found["random"].values()])
+    own, random = by_search[BASE], np.array([entry["shares"] for entry in by_search["random"].values()])
     middle = np.minimum(np.median(random, axis=0), SHARES[-1])
-    shares = np.array([entry["shares"] for entry in known.values()])
-    pairs = [(entry, found["random"][seed]) for seed, entry in known.items() if seed in found["random"]]
+    shares = np.array([entry["shares"] for entry in own.values()])
+    pairs = [(entry, by_search["random"][seed]) for seed, entry in own.items() if seed in by_search["random"]]
     worse = sum(entry["shares"][-1] < min(other["shares"][-1], SHARES[-1]) for entry, other in pairs)
     below = ", ".join(f"{count} after {n}" for n, count in zip(GRID, (shares < middle).sum(axis=0), strict=True))
     return [

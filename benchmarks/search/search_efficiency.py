@@ -42,21 +42,21 @@ Results = dict[str, dict[str, dict[str, Any]]]
 
 
 def missing(
-    known: Results, tables: list[TabularBenchmark], names: list[str], seeds: int
+    results: Results, tables: list[TabularBenchmark], names: list[str], seeds: int
 ) -> Iterator[tuple[int, str, int]]:
     """(index of the table, search, seed) of each replay that is not among the results; by seeds, of all searches."""
     for seed in range(seeds):
         for name in names:
             for index, table in enumerate(tables):
-                if seed < COMPARED[name].seeds and str(seed) not in known[table.name][name]:
+                if seed < COMPARED[name].seeds and str(seed) not in results[table.name][name]:
                     yield index, name, seed
 
 
-def run_missing(known: Results, tables: list[TabularBenchmark], options: argparse.Namespace) -> None:
+def run_missing(results: Results, tables: list[TabularBenchmark], options: argparse.Namespace) -> None:
     """Replay what is not among the results yet, until the minutes are over; replays that run then still end."""
     deadline = time.monotonic() + 60 * options.minutes
     judges = [HypervolumeScorer(table) for table in tables]
-    work = missing(known, tables, options.searches, options.seeds)
+    work = missing(results, tables, options.searches, options.seeds)
     with ReplayPool(tables, options.jobs) as pool:
         running: dict[Future[Replay], tuple[int, str, int]] = {}
         while True:
@@ -70,7 +70,7 @@ def run_missing(known: Results, tables: list[TabularBenchmark], options: argpars
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index, name, seed = running.pop(future)
-                searches = known[tables[index].name][name]
+                searches = results[tables[index].name][name]
                 searches[str(seed)] = figures(judges[index], future.result())
                 keep(tables[index].name, name, seed, searches[str(seed)])
                 print(f"{tables[index].name}: {name}: {len(searches)} searches", flush=True)
@@ -97,11 +97,11 @@ def keep(table: str, name: str, seed: int, entry: dict[str, Any]) -> None:
 
 
 def load(tables: list[TabularBenchmark]) -> Results:
-    known: Results = {table.name: {name: {} for name in COMPARED} for table in tables}
+    results: Results = {table.name: {name: {} for name in COMPARED} for table in tables}
     for line in STORED.read_text().splitlines() if STORED.exists() else []:
         table, name, seed, entry = json.loads(line)
-        known.setdefault(table, {}).setdefault(name, {})[str(seed)] = entry
-    return known
+        results.setdefault(table, {}).setdefault(name, {})[str(seed)] = entry
+    return results
 
 
 def forget(tables: list[str], names: list[str]) -> None:
@@ -128,9 +128,9 @@ def main() -> None:
     tables = [TabularBenchmark.load(shipped_tables()[name]) for name in options.tables]
     if options.fresh:
         forget(options.tables, options.searches)
-    known = load(tables)
-    run_missing(known, tables, options)
-    text = markdown(known, tables)
+    results = load(tables)
+    run_missing(results, tables, options)
+    text = markdown(results, tables)
     write_text(RESULTS, text)
     print(text)
 

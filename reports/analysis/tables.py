@@ -42,7 +42,7 @@ def _row(trial: CompletedTrial, retrained: Retrained | None) -> dict[str, Any]:
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Comma-separated, with a header."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list[str](COLUMNS), lineterminator="\n")
+    writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

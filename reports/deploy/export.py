@@ -31,9 +31,9 @@ from .classifier import METADATA, Classifier, load_model
 from .folding import fold_batch_norms
 
 Format = Literal["onnx", "torch-export", "safetensors"]
-FILES: dict[str, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
+FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
 TOLERANCE = 1e-4
-"""Largest difference of a logit that counts as rounding; a larger one means another computation."""
+"""Largest difference of a logit that counts as rounding; a larger one shows another computation."""
 
 _BATCH = 64
 
@@ -254,7 +254,7 @@ def _on_arrays(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
 
 
 _WRITERS = {"onnx": _write_onnx, "torch-export": _write_torch_export, "safetensors": _write_safetensors}
-_RUNNERS: dict[str, Callable] = {
+_RUNNERS: dict[Format, Callable[[Path], Callable[[np.ndarray], np.ndarray]]] = {
     "onnx": onnx_runner,
     "torch-export": _run_torch_export,
     "safetensors": lambda file: _on_arrays(load_model(file)),

@@ -51,7 +51,7 @@ def front_figure(runs: Sequence[RunData], published: Sequence[PublishedModel] = 
         if published:
             axes.scatter([], [], s=60, marker="D", color=PUBLISHED, label="published (test accuracy, fully trained)")
         if any(run.front for run in runs):
-            # Upper left of the front there can be nothing but published models with their labels.
+            # Above and to the left of the front there can be only published models and their labels.
             axes.legend(loc="lower right" if published or len(runs) > 1 else "upper left", fontsize=9)
         hidden = sum(bool(100 * trial.accuracy < low) for run in runs for trial in run.finished)
         if hidden:

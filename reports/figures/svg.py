@@ -57,7 +57,7 @@ Shape = Box | Label | Line
 
 @dataclass(frozen=True)
 class Drawing:
-    """Shapes from top left, in pixels."""
+    """Shapes, later ones above earlier ones. All lengths are pixels, from the top left corner."""
 
     shapes: list[Shape]
     width: float
@@ -88,16 +88,16 @@ def to_svg(drawing: Drawing, themed: bool = False) -> str:
     def svg(shape: Shape) -> str:
         if isinstance(shape, Label):
             weight = ' font-weight="600"' if shape.bold else ""
-            place = f'x="{shape.x:g}" y="{shape.y:g}" font-size="{shape.size:g}" text-anchor="{shape.anchor}"'
-            return f'<text {place} fill="{colour(shape.role)}"{weight}>{escape(shape.text)}</text>'
+            layout = f'x="{shape.x:g}" y="{shape.y:g}" font-size="{shape.size:g}" text-anchor="{shape.anchor}"'
+            return f'<text {layout} fill="{colour(shape.role)}"{weight}>{escape(shape.text)}</text>'
         if isinstance(shape, Line):
             dash = ' stroke-dasharray="4 3"' if shape.dashed else ""
             ends = f'x1="{shape.x1:g}" y1="{shape.y1:g}" x2="{shape.x2:g}" y2="{shape.y2:g}"'
             line = f'<line {ends} stroke="{colour("line")}" stroke-width="1.4"{dash}/>'
             return line + (f'<path d="{_head(shape)}" fill="{colour("line")}"/>' if shape.arrow else "")
         edge = "" if shape.fill == "band" else f' stroke="{colour("line")}"'
-        place = f'x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:g}" height="{shape.height:g}" rx="6"'
-        parts = [f'<rect {place} fill="{colour(shape.fill)}"{edge}/>']
+        layout = f'x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:g}" height="{shape.height:g}" rx="6"'
+        parts = [f'<rect {layout} fill="{colour(shape.fill)}"{edge}/>']
         ink = colour("ink") if shape.fill in ROLES else _text_colour(shape.fill)
         for index, text in enumerate(shape.lines):
             at = f'x="{shape.x + shape.width / 2:g}" y="{shape.y + 16 + 15 * index:g}"'

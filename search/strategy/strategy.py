@@ -231,6 +231,10 @@ class Strategy:
             record.state, record.reason = TrialState.FAILED, reason
             self._study.tell(self._study_numbers[number], state=OptunaState.FAIL)
 
+    def interrupt(self, number: int) -> None:
+        """The trial has lost its worker before it could go on; it is handed out again first."""
+        self._interrupted.append(self.records[number])
+
     def _adopt(self, record: TrialRecord) -> None:
         """Take over a record of an earlier part of the search."""
         # NOTE: For the sampler a paused trial is a running one: Optuna would hand out a waiting one by itself.

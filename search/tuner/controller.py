@@ -6,6 +6,7 @@ It does not know Ray.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class RunningTrial:
         seconds_before: training time of the epochs that earlier workers finished.
         reason: why its last worker is gone.
         overdue: it has exceeded its time limit, and its worker is being ended.
+        starts_again: its worker was lost before it could begin, and Tune does not retry.
     """
 
     record: TrialRecord
@@ -42,6 +44,7 @@ class RunningTrial:
     seconds_before: float = 0.0
     reason: str = ""
     overdue: bool = False
+    starts_again: bool = False
 
 
 class TrialController:
@@ -72,11 +75,12 @@ class TrialController:
         self.stopped: str | None = None
         self._entry, self._limit = entry, limit
         self._running: dict[str, RunningTrial] = {}
+        self._restarts: Counter[int] = Counter()
 
     @property
     def finished(self) -> bool:
-        """Whether no trial will be handed out any more."""
-        return self.stopped is not None or self.strategy.finished
+        """Whether no trial will be handed out any more. A trial that is running may yet have to start again."""
+        return self.stopped is not None or (self.strategy.finished and not self._running)
 
     def stop(self, reason: str) -> None:
         """End the search as soon as possible; it can be resumed when the reason is gone. The first reason stays."""
@@ -93,7 +97,7 @@ class TrialController:
             `finished`.
         """
         self.progress.workers = max(self._limit(), 1)
-        if self.finished or len(self._running) >= self.progress.workers:
+        if self.stopped is not None or self.strategy.finished or len(self._running) >= self.progress.workers:
             return None
         with self._storing():
             record = self.strategy.ask()
@@ -143,6 +147,7 @@ class TrialController:
         if self.stopped is not None:
             return Decision.STOP
         record = self._running[key].record
+        self._restarts.pop(record.number, None)
         with self._storing():
             if result.get("note"):
                 record.decisions.append(f"epoch {len(result['curve'])}: {result['note']}")
@@ -187,24 +192,33 @@ class TrialController:
                 trial.reason = f"over its time limit of {limit:g} s ({done})"
                 yield key
 
-    def worker_lost(self, key: str, error_file: str | Path | None) -> bool:
+    def worker_lost(self, key: str, error_file: str | Path | None, at_handover: bool = False) -> bool:
         """A worker is gone; whether its whole machine is, which is not the trial's fault.
 
         Args:
             key: names the trial.
             error_file: in which Ray noted why.
+            at_handover: the worker had ended another trial and was just being given this one. Tune does not retry then,
+                so `given_up` hands the trial out again.
         """
         trial = self._running.get(key)
         if trial is None or trial.overdue:
             return False
         trial.started = None
         trial.reason, machine_lost = read_error_file(error_file)
+        if at_handover:
+            trial.starts_again = machine_lost or self._restarts[trial.record.number] < RETRIES
+            self._restarts[trial.record.number] += not machine_lost
         return machine_lost
 
     def given_up(self, key: str) -> None:
-        """The worker is gone, and the trial may not start again."""
+        """The worker is gone, and Tune does not start another."""
         trial = self._running.get(key)
         if trial is None or self.stopped is not None:
+            return
+        if trial.starts_again:
+            self.strategy.interrupt(trial.record.number)
+            del self._running[key]
             return
         if trial.record.state is TrialState.RUNNING:
             self.strategy.fail(trial.record.number, trial.reason or "the worker died")

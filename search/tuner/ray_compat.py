@@ -87,7 +87,7 @@ def client_session_folder() -> Iterator[None]:
 
 
 def set_retries(trial: Trial, retries: int) -> None:
-    """Let a trial start again after so many more failures. Tune's public setting is one number for all trials."""
+    """Let a trial start again after this number of further failures; Tune's own setting counts for all trials."""
     trial.max_failures = trial.num_failures + retries
 
 

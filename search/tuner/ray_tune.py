@@ -97,7 +97,10 @@ class StrategyScheduler(_Unpickled, FIFOScheduler):
             self._controller.result(trial.trial_id, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        if self._controller.worker_lost(trial.trial_id, trial.error_file):
+        # NOTE: A trial is pending while a process that has ended another one is being given it. If that process dies,
+        # Tune counts the death twice, once for the process and once for the call, and gives the trial up.
+        at_handover = trial.status == Trial.PENDING
+        if self._controller.worker_lost(trial.trial_id, trial.error_file, at_handover):
             add_retry(trial)
 
 

@@ -1,6 +1,6 @@
 "use strict";
-// The interactive front: hover shows a network in words, click keeps it, sliders show what limits leave.
-// All text from the data is set as text, never as markup; only the drawings are markup, made and escaped by mgnas.
+// The interactive front: hovering describes a network, clicking keeps it, and the sliders limit which may be chosen.
+// Text from the data is set as text, never as markup. Only the drawings are markup; mgnas made and escaped them.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const trials = data.runs.flatMap((run, index) => run.trials.map((trial) => ({ ...trial, run: index })));
@@ -60,12 +60,12 @@
   // What `mgnas select` takes: of the trials that keep the limits, the first in the order of the preference.
   const selected = () => {
     const rank = (trial) => trial.ranks[state.prefer];
-    const left = trials.filter((trial) => keeps(trial) && rank(trial) !== undefined);
-    return left.length ? left.reduce((best, trial) => (rank(trial) < rank(best) ? trial : best)) : null;
+    const allowed = trials.filter((trial) => keeps(trial) && rank(trial) !== undefined);
+    return allowed.length ? allowed.reduce((best, trial) => (rank(trial) < rank(best) ? trial : best)) : null;
   };
 
   // ---------------------------------------------------------------- the chart
-  let places = [];
+  let points = [];
   const drawn = (path, x, y, size) => ({ d: path, transform: `translate(${x} ${y}) scale(${size})` });
   const draw = () => {
     const width = Math.max(chart.parentElement.clientWidth - 2, 280), narrow = width < 560;
@@ -108,7 +108,7 @@
       make("path", { d: path + `H${width - margin.right}`, class: `stairs run${index % data.marks.length}` }, chart);
     });
     const chosen = selected();
-    places = [];
+    points = [];
     for (const trial of [...trials].sort((a, b) => a.front - b.front)) {
       const px = x(trial.weights), py = y(trial.accuracy);
       if (trial.accuracy < bottom) continue;
@@ -118,21 +118,21 @@
         make("path", { d: `M${px - 7},${y(mean)}h14` + (std ? `M${px},${y(mean - std)}V${y(mean + std)}` +
           `M${px - 4},${y(mean - std)}h8M${px - 4},${y(mean + std)}h8` : "") }, bar);
       }
-      const mark = make("path", { ...drawn(data.marks[trial.run % data.marks.length], px, py, trial.front ? 5.5 : 3),
+      make("path", { ...drawn(data.marks[trial.run % data.marks.length], px, py, trial.front ? 5.5 : 3),
         class: classes.join(" ").trim(), "data-run": trial.run, "data-trial": trial.number }, chart);
-      places.push({ trial, px, py, mark });
+      points.push({ trial, px, py });
     }
     const published = models.map((model) => ({ model, px: x(model.weights), py: y(model.accuracy) }));
     for (const { px, py } of published)
       make("path", { ...drawn(data.published_mark, px, py, 5.5), class: "mark publication" }, chart);
-    places.push(...published);
+    points.push(...published);
     if (!narrow) label(published, margin.left, width - margin.right, margin.top);
     ring(chosen, "chosen", 11);
     ring(state.kept, "kept", 9);
     ring(state.hovered, "hovered", 8);
     say(chosen);
   };
-  // Names of published models above or below their marks, where they cover neither each other nor a mark.
+  // Names of published models, above or below their marks; a name that would cover another one or a mark is left out.
   const label = (published, left, right, top) => {
     const taken = published.map(({ px, py }) => ({ px, py: py + 4, half: 6 }));
     for (const { model, px, py } of published) {
@@ -150,20 +150,20 @@
       taken.push({ px: at, py: line, half });
     }
   };
-  const placeOf = (trial) => places.find((place) => place.trial === trial);
+  const pointOf = (trial) => points.find((point) => point.trial === trial);
   const ring = (trial, name, radius) => {
     chart.querySelectorAll(`.ring.${name}`).forEach((element) => element.remove());
-    const place = trial && placeOf(trial);
-    if (place) make("circle", { cx: place.px, cy: place.py, r: radius, class: `ring ${name}` }, chart);
+    const point = trial && pointOf(trial);
+    if (point) make("circle", { cx: point.px, cy: point.py, r: radius, class: `ring ${name}` }, chart);
   };
   const say = (chosen) => {
     const own = front.filter((trial) => trial.run === state.run);
-    const left = own.filter(keeps).length, rest = trials.filter(keeps).length;
-    byId("remains").textContent = `${left} of ${own.length} networks of the front remain, ${rest} trials in all.`;
+    const ofFront = own.filter(keeps).length, inAll = trials.filter(keeps).length;
+    byId("remains").textContent = `${ofFront} of ${own.length} networks of the front remain, ${inAll} trials in all.`;
     const button = byId("take");
     button.hidden = !chosen;
     if (!chosen) {
-      byId("chosen").textContent = rest ? "This run has too few complete trials to prefer so." : "Nothing keeps these limits.";
+      byId("chosen").textContent = inAll ? "This run has too few complete trials to prefer so." : "Nothing keeps these limits.";
       byId("command").textContent = "";
       return;
     }
@@ -177,20 +177,20 @@
 
   // ---------------------------------------------------------------- hover, click, keys
   const tip = byId("tip");
-  const hover = (place) => {
-    state.hovered = place && place.trial ? place.trial : null;
+  const hover = (point) => {
+    state.hovered = point && point.trial ? point.trial : null;
     ring(state.hovered, "hovered", 8);
-    if (!place) {
+    if (!point) {
       tip.hidden = true;
       return;
     }
     tip.replaceChildren();
-    if (place.model) {
-      html("strong", tip, place.model.label);
-      html("div", tip, `published: ${percent(place.model.accuracy)} test accuracy, ${count(place.model.weights)} weights`);
-      if (place.model.note) html("div", tip, place.model.note, "soft");
+    if (point.model) {
+      html("strong", tip, point.model.label);
+      html("div", tip, `published: ${percent(point.model.accuracy)} test accuracy, ${count(point.model.weights)} weights`);
+      if (point.model.note) html("div", tip, point.model.note, "soft");
     } else {
-      const trial = place.trial;
+      const trial = point.trial;
       html("strong", tip, `${percent(trial.accuracy)}, ${count(trial.weights)} weights`);
       html("div", tip, trial.words);
       const run = data.runs.length > 1 ? `${data.runs[trial.run].name}, ` : "";
@@ -199,35 +199,35 @@
     }
     tip.hidden = false;
     const box = chart.getBoundingClientRect(), scale = box.width / chart.viewBox.baseVal.width;
-    const left = Math.min(Math.max(place.px * scale - tip.offsetWidth / 2, 4), box.width - tip.offsetWidth - 4);
-    const above = place.py * scale - tip.offsetHeight - 14;
+    const left = Math.min(Math.max(point.px * scale - tip.offsetWidth / 2, 4), box.width - tip.offsetWidth - 4);
+    const above = point.py * scale - tip.offsetHeight - 14;
     tip.style.left = `${left}px`;
-    tip.style.top = `${above > 0 ? above : place.py * scale + 16}px`;
+    tip.style.top = `${above > 0 ? above : point.py * scale + 16}px`;
   };
   const nearest = (event) => {
     const box = chart.getBoundingClientRect(), scale = chart.viewBox.baseVal.width / box.width;
     const px = (event.clientX - box.left) * scale, py = (event.clientY - box.top) * scale;
     let best = null, distance = 26;
-    for (const place of places) {
+    for (const point of points) {
       // A network of the front wins over what lies about it.
-      const own = Math.hypot(place.px - px, place.py - py) - (place.trial && !place.trial.front ? 0 : 5);
-      if (own < distance) [best, distance] = [place, own];
+      const own = Math.hypot(point.px - px, point.py - py) - (point.trial && !point.trial.front ? 0 : 5);
+      if (own < distance) [best, distance] = [point, own];
     }
     return best;
   };
   chart.addEventListener("pointermove", (event) => hover(nearest(event)));
   chart.addEventListener("pointerleave", () => hover(null));
   chart.addEventListener("click", (event) => {
-    const place = nearest(event);
-    if (place && place.trial) keep(place.trial);
+    const point = nearest(event);
+    if (point && point.trial) keep(point.trial);
   });
   chart.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    const own = front.filter((trial) => placeOf(trial));
+    const own = front.filter((trial) => pointOf(trial));
     if (step && own.length) {
       const at = own.indexOf(state.hovered);
       const next = at < 0 ? (step > 0 ? 0 : own.length - 1) : Math.min(Math.max(at + step, 0), own.length - 1);
-      hover(placeOf(own[next]));
+      hover(pointOf(own[next]));
       byId("live").textContent = `${percent(own[next].accuracy)}, ${count(own[next].weights)} weights, ${own[next].words}`;
     } else if ((event.key === "Enter" || event.key === " ") && state.hovered) keep(state.hovered);
     else if (event.key === "Escape") hover(null);
@@ -240,12 +240,12 @@
   const keep = (trial) => {
     state.kept = trial;
     ring(trial, "kept", 9);
-    const place = byId("kept");
-    place.replaceChildren();
-    place.hidden = false;
-    html("h3", place, `Trial ${trial.number}` + (data.runs.length > 1 ? ` of ${data.runs[trial.run].name}` : ""));
-    html("p", place, trial.words);
-    const facts = html("dl", place, undefined, "facts small");
+    const section = byId("kept");
+    section.replaceChildren();
+    section.hidden = false;
+    html("h3", section, `Trial ${trial.number}` + (data.runs.length > 1 ? ` of ${data.runs[trial.run].name}` : ""));
+    html("p", section, trial.words);
+    const facts = html("dl", section, undefined, "facts small");
     const fact = (label, value, detail) => {
       const box = html("div", facts);
       html("dt", box, label);
@@ -257,9 +257,9 @@
     fact("MACs per image", short(trial.macs));
     if (trial.latency) fact("latency", `${trial.latency[0].toFixed(2)} ms`, `32 images: ${trial.latency[1].toFixed(1)} ms`);
     if (trial.expected) fact("if trained again", percent(trial.expected.accuracy), "expected, without luck");
-    if (trial.retrained) html("p", place, `Trained fully: ${trial.retrained.words}.`);
-    if (trial.expected) html("p", place, `${trial.expected.words}.`, "soft");
-    const columns = html("div", place, undefined, "columns");
+    if (trial.retrained) html("p", section, `Trained fully: ${trial.retrained.words}.`);
+    if (trial.expected) html("p", section, `${trial.expected.words}.`, "soft");
+    const columns = html("div", section, undefined, "columns");
     const config = html("section", columns);
     html("h4", config, "Config");
     html("pre", config, trial.yaml).tabIndex = 0;
@@ -270,8 +270,8 @@
     html("h4", bars, "Weights, part by part");
     drawParts(bars, trial);
     if (trial.drawing) {
-      html("h4", place, "Architecture");
-      const box = html("div", place, undefined, "drawing");
+      html("h4", section, "Architecture");
+      const box = html("div", section, undefined, "drawing");
       box.tabIndex = 0;
       const drawing = new DOMParser().parseFromString(trial.drawing, "image/svg+xml").documentElement;
       const shown = document.importNode(drawing, true);
@@ -320,8 +320,8 @@
     const part = +weightSlider.value / STEPS;
     state.maxWeights = part === 1 ? Infinity : Math.ceil(lightest * (heaviest / lightest) ** part);
     // Rounded down to the digits that the command shows, so that slider and command mean the same.
-    const least = Math.floor(1e4 * (worst + ((best - worst) * +accuracySlider.value) / STEPS)) / 1e4;
-    state.minAccuracy = +accuracySlider.value === 0 ? 0 : least;
+    const minimum = Math.floor(1e4 * (worst + ((best - worst) * +accuracySlider.value) / STEPS)) / 1e4;
+    state.minAccuracy = +accuracySlider.value === 0 ? 0 : minimum;
     byId("max-weights-value").textContent = part === 1 ? "any" : count(state.maxWeights);
     byId("min-accuracy-value").textContent = state.minAccuracy === 0 ? "any" : percent(state.minAccuracy);
     weightSlider.setAttribute("aria-valuetext", byId("max-weights-value").textContent);
@@ -349,7 +349,7 @@
   document.querySelectorAll("[data-keep]").forEach((button) =>
     button.addEventListener("click", () => {
       const [run, number] = button.dataset.keep.split(" ").map(Number);
-      const trial = trials.find((each) => each.run === run && each.number === number);
+      const trial = trials.find((other) => other.run === run && other.number === number);
       if (trial) keep(trial);
       byId("kept").scrollIntoView({ block: "nearest" });
     }));

@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from mgnas.errors import SearchStoppedError
 from mgnas.files import read_yaml
 from mgnas.search.config import SearchConfig
+from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import TrialRecord, TrialState
 
@@ -208,6 +210,70 @@ def test_a_half_written_run_is_neither_opened_nor_offered_nor_in_the_way(runs, c
     assert "study.db is missing" in refusal(lambda: RunDirectory(half))
     assert refusal(lambda: RunDirectory(runs / "other")).endswith("there are small-1")
     assert RunDirectory.create(config, runs).path.name == "small-2"
+
+
+# --------------------------------------------------------------------------------------------------- a trial's events
+
+
+@pytest.fixture
+def trial(run) -> TrialRecord:
+    return TrialRecord(0, next(run.space.enumerate()), 3)
+
+
+def as_others_see(run) -> tuple[list[TrialRecord], list[TrialRecord]]:
+    """The trials in the study and in the journal, read by another process."""
+    return RunDirectory(run.path).load(), Journal(run.path / "journal.jsonl").read(run.space)
+
+
+def test_study_and_journal_are_in_step_after_every_event(run, trial):
+    run.record_start(trial)
+    assert as_others_see(run) == ([trial], [trial])
+    trial.curve, trial.seconds = [0.1], 1.0
+    run.record_epoch(trial)
+    assert RunDirectory(run.path).load()[0].curve == [0.1]
+    trial.state, trial.decisions = TrialState.PAUSED, ["epoch 1: paused, told to"]
+    run.record_pause(trial)
+    assert as_others_see(run) == ([trial], [trial])
+    trial.state = TrialState.RUNNING
+    run.record_start(trial)
+    assert as_others_see(run) == ([trial], [trial])
+    trial.state, trial.curve, trial.finished = TrialState.COMPLETE, [0.1, 0.5], 7.25
+    run.record_epoch(trial)
+    run.record_end(trial)
+    assert as_others_see(run) == ([trial], [trial])
+
+
+def test_the_end_of_a_trial_sets_the_clock_and_deletes_its_checkpoints_alone(run, trial):
+    run.record_start(trial)
+    for number in (0, 1):
+        for version in (run.checkpoint(number), run.checkpoint(number).with_suffix(".previous.pt")):
+            version.write_bytes(b"progress")
+    trial.state, trial.reason, trial.finished = TrialState.FAILED, "the worker died", 7.25
+    run.record_end(trial)
+    assert RunDirectory(run.path).elapsed == 7.25
+    assert names(run.path / "trials") == ["00001.previous.pt", "00001.pt"]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_stops_nothing(run, trial, caplog):
+    run.record_start(trial)
+    run.checkpoint(0).mkdir()
+    trial.state, trial.curve, trial.finished = TrialState.COMPLETE, [0.5], 7.25
+    run.record_epoch(trial)
+    run.record_end(trial)
+    assert as_others_see(run) == ([trial], [trial])
+    assert f"{run.checkpoint(0)}: cannot be deleted (" in caplog.text
+
+
+def test_what_the_study_refuses_does_not_reach_the_journal(run, trial):
+    run.record_start(trial)
+    before = (run.path / "journal.jsonl").read_bytes()
+    (run.path / "study.db").unlink()
+    trial.state, trial.curve, trial.finished = TrialState.COMPLETE, [0.5], 7.25
+    for record in (run.record_start, run.record_epoch, run.record_pause, run.record_end):
+        with pytest.raises(SearchStoppedError, match=r"study.db: is no longer there"):
+            record(trial)
+    assert (run.path / "journal.jsonl").read_bytes() == before
+    assert run.elapsed == 0
 
 
 # --------------------------------------------------------------------------------------------------------------- state

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,10 @@ from mgnas.search.storage.server_trial_store import ServerTrialStore, has_passwo
 from mgnas.search.trial_record import TrialRecord, TrialState
 
 
-def binary(name: str) -> str | None:
-    found = shutil.which(name)
-    if found is None:
-        found = next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
-    return found
+def binary(name: str) -> str:
+    """The file of a program of PostgreSQL; empty if it is not installed."""
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or next((str(path) for path in installed), "")
 
 
 class Postgres:
@@ -30,11 +30,11 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         # PostgreSQL refuses to be run by root.
-        self._options = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+        self._options: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         self._data = folder / "data"
         if self._options:
             shutil.chown(folder, "nobody", "nogroup")
-        quiet = {"check": True, "capture_output": True, "cwd": folder, **self._options}
+        quiet: dict[str, Any] = {"check": True, "capture_output": True, "cwd": folder, **self._options}
         trust = ["--auth-host=trust", "--auth-local=trust", "--username=mgnas", "--no-sync"]
         subprocess.run([binary("initdb"), "-D", str(self._data), *trust], **quiet)
         with socket.socket() as probe:
@@ -45,13 +45,13 @@ class Postgres:
 
     def start(self) -> None:
         options = ["-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(self._data)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self._data.parent}
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self._data.parent}
         self.process = subprocess.Popen([binary("postgres"), *options], **quiet, **self._options)
+        import psycopg
+
         deadline = time.monotonic() + 60
         while True:
             try:
-                import psycopg
-
                 psycopg.connect(self.url, connect_timeout=2).close()
                 return
             except psycopg.OperationalError:
@@ -66,7 +66,7 @@ class Postgres:
 @pytest.fixture(scope="module")
 def postgres():
     pytest.importorskip("psycopg")
-    if binary("initdb") is None or binary("postgres") is None:
+    if not (binary("initdb") and binary("postgres")):
         pytest.skip("needs PostgreSQL")
     folder = Path(tempfile.mkdtemp(prefix="mgnas-postgres-"))
     server = Postgres(folder)

@@ -186,6 +186,7 @@ def test_trials_have_a_start_and_only_ended_ones_an_end(store, some_records, wri
         write_trial(store, record)
     loaded = optuna.load_study(study_name="mgnas", storage=f"sqlite:///{store.path}")
     for record, trial in zip(some_records, loaded.get_trials(), strict=True):
+        assert trial.datetime_start is not None
         assert before - 1 <= trial.datetime_start.timestamp() <= time.time()
         assert (trial.datetime_complete is None) == (record.state is RUNNING)
 

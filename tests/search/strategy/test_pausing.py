@@ -116,13 +116,13 @@ def test_what_the_sampler_expected_of_a_network_counts_too(make):
 
 def test_at_the_end_trials_have_three_deviations(make):
     rule = ParetoPausing(Expects(0.80, 0.83))
-    resting = make(3, [0.5], TrialState.PAUSED)
+    paused = make(3, [0.5], TrialState.PAUSED)
     rule.complete(make(1, [0.87], TrialState.COMPLETE).completed)
-    assert rule.resume([resting], last=False, spare=False) is None
-    assert rule.resume([resting], last=True, spare=False)[0] is resting
+    assert rule.resume([paused], last=False, spare=False) is None
+    assert rule.resume([paused], last=True, spare=False)[0] is paused
     rule.complete(make(1, [0.91], TrialState.COMPLETE).completed)
-    assert rule.resume([resting], last=True, spare=False) is None
-    assert rule.resume([resting], last=True, spare=True) == (resting, "the space has nothing else to train")
+    assert rule.resume([paused], last=True, spare=False) is None
+    assert rule.resume([paused], last=True, spare=True) == (paused, "the space has nothing else to train")
 
 
 def test_rules_by_name():

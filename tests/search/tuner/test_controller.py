@@ -69,7 +69,7 @@ def stored(run: RunDirectory) -> list[TrialState]:
     return [record.state for record in study]
 
 
-# -------------------- a trial ends
+# --------------------------------------------------------------------------------------------------------- a trial ends
 
 
 def test_a_trial_is_stored_before_its_worker_has_it(run, controller):
@@ -150,7 +150,7 @@ def test_a_trial_that_has_ended_is_changed_no_more(run, controller):
     assert run.load() == before
 
 
-# -------------------- which trial is next
+# -------------------------------------------------------------------------------------------------- which trial is next
 
 
 def test_no_more_trials_are_handed_out_than_may_run(controller):
@@ -202,7 +202,7 @@ def test_an_interrupted_trial_is_the_first_of_the_next_session(run, make_control
     assert stored(run) == [RUNNING, RUNNING]
 
 
-# -------------------- lost workers
+# --------------------------------------------------------------------------------------------------------- lost workers
 
 
 @pytest.mark.parametrize(
@@ -233,6 +233,36 @@ def test_a_trial_goes_on_after_its_worker_was_lost(run, controller):
     assert (record.state, record.reason) == (COMPLETE, "")
 
 
+@pytest.mark.parametrize("comes_further", [False, True])
+def test_a_trial_whose_worker_is_lost_at_the_handover_is_handed_out_once_more(run, controller, comes_further):
+    """A worker that has ended another trial dies while it is given this one, for which Tune has no retry."""
+
+    def lose(key: str) -> None:
+        assert not controller.worker_lost(key, ERROR_FILES / "worker_killed.txt", at_handover=True)
+        controller.given_up(key)
+
+    controller.ask("a")
+    lose("a")
+    assert controller.ask("b")["trial"] == 0
+    if comes_further:
+        controller.result("b", epoch(0.25))
+        lose("b")
+        assert controller.ask("c")["trial"] == 0
+        lose("c")
+    else:
+        lose("b")
+    assert stored(run) == [FAILED]
+    assert controller.ask("d")["trial"] == 1
+
+
+def test_a_trial_may_be_handed_out_whenever_its_machine_is_lost_at_the_handover(run, controller):
+    for key in "abc":
+        assert controller.ask(key)["trial"] == 0
+        assert controller.worker_lost(key, ERROR_FILES / "node_terminated.txt", at_handover=True)
+        controller.given_up(key)
+    assert stored(run) == [RUNNING]
+
+
 def test_a_trial_without_an_error_file_is_given_up_all_the_same(run, controller):
     controller.ask("a")
     assert not controller.worker_lost("a", None)
@@ -257,7 +287,7 @@ def test_a_trial_over_its_time_limit_is_named_once_and_fails_for_it(run, control
     assert stored(run) == [FAILED, RUNNING]
 
 
-# -------------------- the search stops
+# ----------------------------------------------------------------------------------------------------- the search stops
 
 
 def test_a_result_that_no_trial_could_have_stops_the_search_and_fails_none(run, controller):

@@ -1,7 +1,6 @@
 """The search through real Ray: results, failures of every kind, workers that die."""
 
 import os
-import struct
 from pathlib import Path
 
 import optuna
@@ -14,7 +13,7 @@ from mgnas.search.config import SearchConfig
 from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import TrialState
-from mgnas.search.tuner import ray_tune as tuner
+from mgnas.search.tuner import ray_tune
 from mgnas.search.tuner.ray_tune import run_search
 from mgnas.search.tuner.worker import TrialWorker
 
@@ -73,22 +72,7 @@ def _pickle_workers_of_this_file():
     ray.cloudpickle.unregister_pickle_by_value(module)
 
 
-def logged(folder: Path) -> dict[str, list[float]]:
-    """What a folder's TensorBoard event file holds: name -> values in the order of the epochs."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    (file,), found, place = folder.iterdir(), {}, 0
-    content = file.read_bytes()
-    while place < len(content):  # Records of length, its checksum, content, its checksum.
-        (length,) = struct.unpack("<Q", content[place : place + 8])
-        event = Event.FromString(content[place + 12 : place + 12 + length])
-        for value in event.summary.value:
-            found.setdefault(value.tag, []).append(value.simple_value)
-        place += length + 16
-    return found
-
-
-def test_search_trains_every_trial_once(new_run):
+def test_search_trains_every_trial_once(new_run, logged):
     run = new_run()
     progress = run_search(run)
     records = run.load()
@@ -101,7 +85,7 @@ def test_search_trains_every_trial_once(new_run):
     assert list((run.path / "trials").iterdir()) == []
     for record in records:
         curves = logged(run.path / "tensorboard" / f"{record.number:05d}")
-        assert curves["accuracy"] == pytest.approx(record.curve)
+        assert [value for _, value in curves["accuracy"]] == pytest.approx(record.curve)
         assert len(curves["loss"]) == 2
     assert Journal(run.path / "journal.jsonl").read(run.space) == records
     study = optuna.load_study(study_name="mgnas", storage=f"sqlite:///{run.path / 'study.db'}")
@@ -118,7 +102,7 @@ def test_failures_are_recorded_and_the_search_goes_on(new_run):
     assert "a bug in the worker" in reasons[2]
     assert reasons[3].startswith("the worker died: The actor died unexpectedly")
     assert reasons[5] == "no memory left"
-    # The worker of trial 4 died once, behind its first epoch; its retry continued from the checkpoint.
+    # The worker of trial 4 died once, after its first epoch; its retry continued from the checkpoint.
     assert len(records[4].curve) == 2
 
 
@@ -131,7 +115,7 @@ class TrialsAtTheEnd(tune.Callback):
 
 def test_search_ends_when_the_space_is_exhausted(new_run, monkeypatch):
     run, end = new_run(trials=100), TrialsAtTheEnd()
-    monkeypatch.setattr(tuner, "make_loggers", lambda *args: [end])
+    monkeypatch.setattr(ray_tune, "make_loggers", lambda *args: [end])
     progress = run_search(run)
     # Of ended trials Tune keeps no statistics, as they would fill the memory of a long search.
     assert [trial.metric_analysis for trial in end.trials] == [{}] * len(progress.records)
