@@ -52,6 +52,7 @@ def test_missing_files_and_folders(command, tmp_path, refused):
 
 
 def test_half_written_run_directory(command, run, refused):
+    (run.path / "journal.jsonl").unlink()  # Without it the study cannot be rebuilt.
     (run.path / "study.db").write_bytes(b"SQLite format 3\0 cut short")
     for name in ("status", "resume", "report", "select"):
         refused(command(name, run.path), "study.db")
