@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mgnas.search.data.dataset import DataSettings, load_dataset
+
 CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_converted(_own_cache):
+    """The first use of a data set is announced, which is no command's own output."""
+    load_dataset(DataSettings(name="digits"))
 
 
 @pytest.fixture
