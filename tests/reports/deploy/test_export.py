@@ -84,10 +84,10 @@ def test_safetensors_is_loaded_back(folder, images, tmp_path):
 
 
 def test_another_computation_is_refused_and_leaves_what_was_there(folder):
-    (folder / "model.pt2").write_bytes(b"an older export")
-    with pytest.raises(UserError, match=r"model\.pt2: not written: .* differ by up to .* on 256 images"):
-        export_and_verify(folder, "torch-export", tolerance=0.0)
-    assert (folder / "model.pt2").read_bytes() == b"an older export"
+    (folder / "model.onnx").write_bytes(b"an older export")
+    with pytest.raises(UserError, match=r"model\.onnx: not written: .* differ by up to .* on 256 images"):
+        export_and_verify(folder, "onnx", tolerance=0.0)
+    assert (folder / "model.onnx").read_bytes() == b"an older export"
     assert not list(folder.glob(".new-*"))
     assert not (folder / "exports.json").exists()
 
