@@ -2,8 +2,8 @@
 
 An export takes raw uint8 images, n x channels x h x w for any n, and gives logits, n x classes. Before it gets its
 name it is run on real images and compared with the PyTorch network. ONNX and torch.export hold the computation, with
-the normalisation in front and batch norms folded where that is exact (folding.py). safetensors holds the unchanged
-weights, for `mgnas.load`.
+the normalisation in front. torch's ONNX exporter folds a batch norm into the convolution before it where that is exact.
+safetensors holds the unchanged weights, for `mgnas.load`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from mgnas import __version__
 from mgnas.errors import UserError
 
 from .classifier import METADATA, Classifier, load_model
-from .folding import fold_batch_norms
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
@@ -47,14 +46,12 @@ class Export:
         size: in bytes.
         difference: largest difference of a logit from the PyTorch network's.
         images: on how many images that was measured.
-        folded: batch norms that became part of a convolution.
     """
 
     file: str
     size: int
     difference: float
     images: int
-    folded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,12 +74,12 @@ def export_model(
     """
     model = model.eval().cpu()
     with _new_file(file) as temporary:
-        folded = _WRITERS[kind](model, temporary, images)
+        _WRITERS[kind](model, temporary, images)
         difference = largest_difference(model, _RUNNERS[kind](temporary), images)
         if not difference <= tolerance:
             measured = f"the exported network's logits differ by up to {difference:.2g} on {len(images)} images"
             raise UserError(f"{file}: not written: {measured}, more than --tolerance {tolerance:g}")
-    return Export(file.name, file.stat().st_size, difference, len(images), folded)
+    return Export(file.name, file.stat().st_size, difference, len(images))
 
 
 def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
@@ -154,27 +151,21 @@ def quiet_exporter() -> Iterator[None]:
                 logging.getLogger(name).setLevel(level)
 
 
-def _deployable(model: Classifier, images: np.ndarray) -> tuple[nn.Module, torch.Tensor, int]:
-    """The network with batch norms folded, an example of its input, and how many were folded."""
-    network, folded = fold_batch_norms(model.network)
-    deployable = Classifier(model.config, model.mean.flatten().tolist(), model.std.flatten().tolist())
-    deployable.network = network
-    # NOTE: torch.export treats a size of 0 or 1 as a constant, so the example has two images.
-    example = torch.from_numpy(np.resize(images, (2, *images.shape[1:])))
-    return deployable.eval(), example, folded
+def _example(images: np.ndarray) -> torch.Tensor:
+    """An input for the tracers. It has two images, since torch.export takes sizes of 0 and 1 for constants."""
+    return torch.from_numpy(np.resize(images, (2, *images.shape[1:])))
 
 
-def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> int:
+def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it; its own message would be less clear
     except ImportError as error:
         raise needs(error) from None
-    network, example, folded = _deployable(model, images)
     with quiet_exporter():
         program = torch.onnx.export(
-            network,
-            (example,),
+            model,
+            (_example(images),),
             dynamo=True,
             verbose=False,
             input_names=["images"],
@@ -190,24 +181,20 @@ def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> int:
             node.doc_string = ""
     for part in (*proto.graph.value_info, *proto.graph.initializer, *proto.graph.input, *proto.graph.output):
         del part.metadata_props[:]
-    del proto.metadata_props[:]
+    del proto.metadata_props[:], proto.graph.metadata_props[:]
     onnx.helper.set_model_props(proto, _metadata(model))
     onnx.checker.check_model(proto)
     onnx.save(proto, file)
-    return folded
 
 
-def _write_torch_export(model: Classifier, file: Path, images: np.ndarray) -> int:
-    network, example, folded = _deployable(model, images)
+def _write_torch_export(model: Classifier, file: Path, images: np.ndarray) -> None:
     with quiet_exporter():
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        program = torch.export.export(model, (_example(images),), dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, file, extra_files=_metadata(model))
-    return folded
 
 
-def _write_safetensors(model: Classifier, file: Path, images: np.ndarray) -> int:
+def _write_safetensors(model: Classifier, file: Path, images: np.ndarray) -> None:
     file.write_bytes(as_safetensors(model))
-    return 0
 
 
 def as_safetensors(model: Classifier) -> bytes:

@@ -56,7 +56,7 @@ def export_and_verify(
     file = output or folder / FILES[kind]
     written = export_model(model, kind, file, images, tolerance)
     note_export(folder, kind, written.to_dict())
-    say(f"Wrote {file}: {written.size:,} bytes, {written.folded} batch norms folded")
+    say(f"Wrote {file}: {written.size:,} bytes")
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:
         quantised = quantise(file, file.with_name(INT8_FILE), dataset.train, unseen)
