@@ -35,6 +35,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import LogNormalPrior
 from scale import cifar10_space
 
+from mgnas.errors import first_line
 from mgnas.search.history.table import SHIPPED, TabularBenchmark
 from mgnas.search.samplers.features import architecture_features
 from mgnas.search.samplers.gaussian_process import AccuracyModel
@@ -60,12 +61,10 @@ class Ours:
 
     def learn(self, x: np.ndarray, y: np.ndarray, candidates: np.ndarray) -> Prediction:
         self._model = AccuracyModel()
-        self._model.fit(x, y, np.zeros(len(x)))
-        return self._model.predict(candidates)
+        return self._model.fit(x, y, np.zeros(len(x))).predict(candidates)
 
     def keep(self, x: np.ndarray, y: np.ndarray, candidates: np.ndarray) -> Prediction:
-        self._model.fit(x, y, np.zeros(len(x)))
-        return self._model.predict(candidates)
+        return self._model.fit(x, y, np.zeros(len(x))).predict(candidates)
 
 
 class BoTorch:
@@ -92,7 +91,7 @@ class BoTorch:
             covar_module=ScaleKernel(kernel, outputscale_prior=LogNormalPrior(0.0, 1.0)),
             likelihood=GaussianLikelihood(
                 noise_prior=noise,
-                noise_constraint=GreaterThan(1e-5, transform=None, initial_value=noise.mode),
+                noise_constraint=GreaterThan(1e-5, transform=None, initial_value=noise.mode),  # pyright: ignore[reportArgumentType] - None is how BoTorch itself calls it
             ),
             outcome_transform=Standardize(m=1),
         )
@@ -153,7 +152,7 @@ def import_seconds(statement: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""))
     parser.add_argument("--observations", type=int, nargs="+", default=[30, 300])
     parser.add_argument("--repetitions", type=int, default=9)
     options = parser.parse_args()

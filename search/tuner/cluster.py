@@ -74,7 +74,8 @@ class Cluster:
         address: of a running cluster; None: one is started on this machine, for this search alone.
 
     Raises:
-        UserError: on entering; there is no cluster at the address, or no trial will ever fit.
+        UserError: on entering; this process uses Ray already, there is no cluster at the address, or no trial will ever
+            fit.
     """
 
     def __init__(self, resources: Resources, address: str | None) -> None:
@@ -83,6 +84,10 @@ class Cluster:
         self._fits, self._looked = 0, -math.inf
 
     def __enter__(self) -> Cluster:
+        if ray.is_initialized():
+            # Whatever the user's program does with Ray must go on undisturbed, and Ray has one cluster per process.
+            problem = "Ray is in use in this process, by another search or by your own code"
+            raise UserError(f"{problem}; wait for that search, call ray.shutdown(), or search in another process")
         if self.address is None or self.address == "local":
             self._start()
         else:

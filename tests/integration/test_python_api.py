@@ -60,6 +60,18 @@ run.resume()
 print([trial.state.value for trial in run.trials])
 """
 
+OWN_RAY = """
+import json, sys
+import mgnas, ray
+config, runs = json.loads(sys.argv[1]), sys.argv[2]
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+try:
+    mgnas.run_search(config, trials=1, runs=runs)
+except mgnas.UserError as error:
+    print(error)
+print(ray.get(ray.put("still there")))
+"""
+
 
 def start(script, config, runs):
     command = [sys.executable, "-c", script, json.dumps(config), str(runs)]
@@ -85,6 +97,14 @@ def test_ctrl_c_reaches_the_program_and_leaves_a_resumable_run(tmp_path):
     assert "running" in first
     assert last == str(["complete"] * 3)
     assert [record.state for record in RunDirectory(path).load()] == [TrialState.COMPLETE] * 3
+
+
+def test_a_programs_own_ray_goes_on(tmp_path):
+    process = start(OWN_RAY, CONFIG, tmp_path / "runs")
+    out, _ = process.communicate(timeout=120)
+    refusal, answer = out.splitlines()
+    assert refusal.startswith("Ray is in use in this process")
+    assert answer == "still there"
 
 
 def wait_for_checkpoint(path: Path, process) -> None:

@@ -25,10 +25,12 @@ def test_largest_difference_is_that_of_the_worst_logit(folder, images):
 
 
 def test_another_computation_is_refused_and_leaves_what_was_there(folder, images):
-    file = folder / "model.pt2"
+    file = folder / "model.onnx"
     file.write_bytes(b"an older export")
-    with pytest.raises(UserError, match=r"model\.pt2: not written: .* differ by up to .* on 9 images, more than .* 0$"):
-        export_model(mgnas.load(folder), "torch-export", file, images[:9], tolerance=0.0)
+    with pytest.raises(
+        UserError, match=r"model\.onnx: not written: .* differ by up to .* on 9 images, more than .* 0$"
+    ):
+        export_model(mgnas.load(folder), "onnx", file, images[:9], tolerance=0.0)
     assert file.read_bytes() == b"an older export"
     assert not list(folder.glob(".new-*"))
 
