@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 # For torch, which reads it when it is imported, here and in what tests start: on several threads the sums of a network
@@ -81,10 +82,12 @@ def config_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def run(tmp_path: Path, config_file: Path) -> RunDirectory:
-    """Six trials: 8 channels dominate 12; 4, 8, 16 and 32 are on the front; 24 has failed, 28 is running."""
-    directory = RunDirectory.create(SearchConfig.load(config_file), tmp_path / "runs")
+@pytest.fixture(scope="session")
+def _known_run(tmp_path_factory) -> Path:
+    """The run directory of which each test has its own copy."""
+    folder = tmp_path_factory.mktemp("known")
+    (folder / "known.yaml").write_text(CONFIG)
+    directory = RunDirectory.create(SearchConfig.load(folder / "known.yaml"), folder / "runs")
     space = directory.space
     accuracies = {"4": 0.80, "12": 0.88, "8": 0.90, "16": 0.95, "32": 0.96}
     records = [finished_record(space, i, label, accuracy) for i, (label, accuracy) in enumerate(accuracies.items())]
@@ -98,7 +101,14 @@ def run(tmp_path: Path, config_file: Path) -> RunDirectory:
         if record.state is not TrialState.RUNNING:
             directory.record_end(record)
     directory.elapsed = 75.0
-    return directory
+    directory.close()
+    return directory.path
+
+
+@pytest.fixture
+def run(tmp_path: Path, _known_run: Path) -> RunDirectory:
+    """Seven trials: 8 channels dominate 12; 4, 8, 16 and 32 are on the front; 24 has failed, 28 is running."""
+    return RunDirectory(shutil.copytree(_known_run, tmp_path / "runs" / _known_run.name))
 
 
 @pytest.fixture

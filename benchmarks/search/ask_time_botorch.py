@@ -112,7 +112,7 @@ def timed(call: Callable[..., Prediction], *args: np.ndarray) -> tuple[float, Pr
 
 
 def measure(count: int, candidates: np.ndarray, repetitions: int) -> list[str]:
-    """Lines of the table for so many observations."""
+    """Lines of the table for this number of observations."""
     x, y = observations(count)
     models = {"ours": Ours(), "BoTorch": BoTorch()}
     lines = []

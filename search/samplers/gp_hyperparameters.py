@@ -183,8 +183,8 @@ class LogPosterior:
     2006, eq. 5.9). For the logarithm of the lengthscale of feature f, with the scaled distance h of two points,
     dk/dlog l_f = 5/3 (1 + h) exp(-h) (x_f - x'_f)^2 / l_f^2, so that all d traces are one matrix product.
 
-    It is evaluated about ten times whenever hyperparameters are learned. GPyTorch's modules give the same values, but with
-    them this was most of an ask.
+    It is evaluated about ten times whenever hyperparameters are learned. GPyTorch's modules give the same values, but
+    took most of an ask.
 
     Args:
         x: features, n x d.

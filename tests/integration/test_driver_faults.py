@@ -278,15 +278,19 @@ def test_a_run_directory_that_becomes_read_only_stops_the_search(small, undistur
 # ------------------------------------------------------------------------------------------- damaged and edited files
 
 
+@pytest.fixture(scope="module")
+def seven_resumed() -> list[Path]:
+    """The run directory of `seven`, once a test has made it."""
+    return []
+
+
 @pytest.fixture
-def seven(command, run):
+def seven(command, ended_run, seven_resumed, tmp_path, tmp_path_factory):
     """A run whose trials have all ended, and that has been opened to go on once."""
-    for record in run.load():
-        if record.state is TrialState.RUNNING:
-            record.state, record.reason = TrialState.FAILED, "given up"
-            run.record_end(record)
-    assert command("resume", run.path, "--trials", 7)[0] == 0
-    return run
+    if not seven_resumed:
+        assert command("resume", ended_run.path, "--trials", 7)[0] == 0
+        seven_resumed.append(shutil.copytree(ended_run.path, tmp_path_factory.mktemp("seven") / "run"))
+    return RunDirectory(shutil.copytree(seven_resumed[0], tmp_path / "seven" / ended_run.path.name))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "zeros", "gone", "page"])

@@ -84,6 +84,7 @@ def test_nothing_is_printed_in_an_event_loop_or_in_a_thread(tmp_path):
     assert (*process.communicate(timeout=300), process.returncode) == ("", "", 0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_program_and_leaves_a_resumable_run(tmp_path):
     config = CONFIG | {"training": {"epochs": 40, "batch_size": 16}}
     path = tmp_path / "runs" / "small-1"

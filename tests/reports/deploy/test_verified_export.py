@@ -69,8 +69,8 @@ def test_safetensors_is_loaded_back(folder, images, tmp_path):
 
 
 def test_what_is_refused_is_noted_nowhere(folder):
-    with pytest.raises(UserError, match=r"model\.pt2: not written: .* on 256 images"):
-        export_and_verify(folder, "torch-export", tolerance=0.0)
+    with pytest.raises(UserError, match=r"model\.onnx: not written: .* on 256 images"):
+        export_and_verify(folder, "onnx", tolerance=0.0)
     assert not (folder / "exports.json").exists()
 
 

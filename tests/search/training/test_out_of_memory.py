@@ -194,7 +194,7 @@ def test_a_trial_goes_on_after_a_shortage_and_fails_after_the_next(tmp_path, tin
     recipe = TrainingSettings(epochs=2, batch_size=16)
     worker = TrialWorker(TrialTask(0, tiny(), recipe, data, seed=0, checkpoint=str(tmp_path / "trial.pt")))
     assert worker.step()["failure"] is None
-    worker._run.model.register_forward_pre_hook(Shortage(1, 2))
+    worker._trainer.model.register_forward_pre_hook(Shortage(1, 2))
     assert worker.step()["failure"].startswith("out of memory: MgNet [4]")
 
 
