@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 # The installed layout as links, for tools that do not ask Python where a package lies (pyright, import-linter).
 TREE := $(VENV)/src/mgnas
 ROOMS := models space search reports cli
+# Tests with Ray wait for processes most of the time, so three at a time keep two cores busy.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 .PHONY: help install links search test test-slow lint coverage format clean
 
@@ -34,7 +36,7 @@ search: install
 	$(BIN)/mgnas search configs/digits.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: install
 	$(BIN)/python -m pytest -m 'slow or not slow'
@@ -46,7 +48,7 @@ lint: install links
 	$(BIN)/pyright
 
 coverage: install
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html:build/coverage
+	$(PYTEST) --cov --cov-report=term --cov-report=html:build/coverage
 
 format: install
 	$(BIN)/ruff check --fix .
