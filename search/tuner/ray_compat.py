@@ -34,10 +34,7 @@ for _name, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
-from ray.air.execution._internal import actor_manager  # noqa: E402
-from ray.exceptions import OutOfMemoryError, RayActorError  # noqa: E402
 from ray.train._internal import storage as train_storage  # noqa: E402
-from ray.tune.execution import tune_controller  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
 
 _ALLOW_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -87,23 +84,6 @@ def client_session_folder() -> Iterator[None]:
     finally:
         setattr(train_storage, _SESSION_FOLDER, before)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def memory_kills_are_lost_workers() -> Iterator[None]:
-    """A context in which a worker that Ray's memory monitor kills is a lost worker for Ray Tune.
-
-    Tune tells lost workers by their RayActorError. The monitor's OutOfMemoryError is another class, and an error that
-    Tune does not know ends the whole experiment.
-    """
-    name = "RayActorError"
-    for module in (actor_manager, tune_controller):
-        setattr(module, name, (RayActorError, OutOfMemoryError))
-    try:
-        yield
-    finally:
-        for module in (actor_manager, tune_controller):
-            setattr(module, name, RayActorError)
 
 
 def set_retries(trial: Trial, retries: int) -> None:

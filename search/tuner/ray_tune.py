@@ -30,7 +30,7 @@ from .worker import TrialWorker
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
-from .ray_compat import add_retry, end_worker, memory_kills_are_lost_workers, set_retries
+from .ray_compat import add_retry, end_worker, set_retries
 
 # isort: split
 from ray import tune
@@ -211,23 +211,22 @@ def _tune(controller: TrialController, loggers: list[tune.Callback], trainable: 
     scratch = tempfile.mkdtemp(prefix="mgnas-ray-")
     resources = controller.run.config.resources
     try:
-        with memory_kills_are_lost_workers():
-            tune.run(
-                tune.with_resources(trainable, resources.per_trial),
-                search_alg=StrategySearcher(controller),
-                scheduler=StrategyScheduler(controller),
-                callbacks=[_TimeLimit(controller), _ForgetStatistics(), *loggers],
-                stop=_StopWhenStopped(controller),
-                num_samples=-1,
-                max_failures=RETRIES,
-                raise_on_failed_trial=False,
-                reuse_actors=True,
-                storage_path=scratch,
-                name="search",
-                verbose=0,
-                # The experiment runs here, where the run directory is; under ray:// Tune would run it on the cluster.
-                _remote=False,
-            )
+        tune.run(
+            tune.with_resources(trainable, resources.per_trial),
+            search_alg=StrategySearcher(controller),
+            scheduler=StrategyScheduler(controller),
+            callbacks=[_TimeLimit(controller), _ForgetStatistics(), *loggers],
+            stop=_StopWhenStopped(controller),
+            num_samples=-1,
+            max_failures=RETRIES,
+            raise_on_failed_trial=False,
+            reuse_actors=True,
+            storage_path=scratch,
+            name="search",
+            verbose=0,
+            # The experiment runs here, where the run directory is; under ray:// Tune would run it on the cluster.
+            _remote=False,
+        )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -158,32 +158,6 @@ def test_a_worker_that_dies_while_it_is_given_a_trial_costs_no_trial(new_run):
     assert_as_undisturbed(run, 4)
 
 
-class HungryWorker(TrialWorker):
-    """Trial 1 takes 4 GB more than there may be: in its first process only, trial 2 in all of its processes."""
-
-    def step(self):
-        marker = Path(self.task.checkpoint).parents[1] / f"hungry-{self.task.number}"
-        if self.task.number == 2 or (self.task.number == 1 and not marker.exists()):
-            marker.touch()
-            hoard = [bytearray(os.urandom(2**20)) * 64 for _ in range(64)]
-            time.sleep(60)
-            del hoard
-        return super().step()
-
-
-@pytest.mark.slow
-def test_a_worker_that_rays_memory_monitor_kills_is_a_lost_worker(new_run, monkeypatch):
-    memory = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
-    used = memory["MemTotal"] - memory["MemAvailable"]
-    monkeypatch.setenv("RAY_memory_usage_threshold", str((used + 4 * 2**20) / memory["MemTotal"]))
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    run = new_run(trials=4, workers=1)
-    run_search(run, worker=HungryWorker)
-    states = [record.state for record in run.load()]
-    assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAILED, TrialState.COMPLETE]
-    assert "memory" in run.load()[2].reason
-
-
 def test_hanging_trials_are_ended_with_their_reason(new_run):
     run = new_run(time_limit=6.0)
     run_search(run, worker=HangingWorker)
