@@ -17,6 +17,9 @@ _MACHINE_LOST = ("node has died", "node died", "node was", "node is dead", "pree
 machine is gone, not just the connection.
 """
 
+_LOW_ON_MEMORY = "running low on memory"
+"""A part of the sentence in which Ray says that its memory monitor killed the worker."""
+
 
 class WorkerLoss(NamedTuple):
     """Why a worker is gone.
@@ -38,9 +41,11 @@ def read_error_file(file: str | Path | None) -> WorkerLoss:
     lines = _HEADING.split(text)[-1].strip().splitlines()
     if not lines:
         return WorkerLoss("the worker died: no reason known", False)
+    # NOTE: After a lack of memory Ray lists the command lines of the node's largest processes, which may say anything.
+    low_on_memory = _LOW_ON_MEMORY in lines[0]
     # After an exception in the worker's code Ray writes a traceback, whose last line says what happened. Ray's own
     # messages say it in their first line.
     raised = "ray::" in lines[0]
     message = " ".join(lines).lower()
-    machine_lost = not raised and any(sign in message for sign in _MACHINE_LOST)
+    machine_lost = not (raised or low_on_memory) and any(sign in message for sign in _MACHINE_LOST)
     return WorkerLoss(first_line(f"the worker died: {lines[-1 if raised else 0].strip()}"), machine_lost)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _ENVIRONMENT = {
     # Hide no GPU from a worker that asks for none: its TrialTask says what it uses.
@@ -34,11 +35,15 @@ for _name, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray.air.execution._internal.actor_manager import RayActorManager  # noqa: E402
+from ray.exceptions import OutOfMemoryError, RayActorError  # noqa: E402
 from ray.train._internal import storage as train_storage  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
 
 _ALLOW_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SESSION_FOLDER = "_get_ray_train_session_dir"
+_TASK_FAILED = "_actor_task_failed"
+_DEFAULT_RESULT = "_get_default_result_or_future"
 
 
 @contextmanager
@@ -84,6 +89,38 @@ def client_session_folder() -> Iterator[None]:
     finally:
         setattr(train_storage, _SESSION_FOLDER, before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def memory_kills_as_lost_workers() -> Iterator[None]:
+    """A context in which Ray Tune treats a worker that Ray's memory monitor kills like any other lost worker.
+
+    Tune knows a lost worker by its RayActorError. The monitor's OutOfMemoryError is of another class, and Tune ends the
+    whole experiment after an error that it does not know. Two private methods meet with it: one hears that a worker's
+    call failed, the other fetches the values that Tune shows of a trial before its first result.
+    """
+    task_failed, default_result = getattr(RayActorManager, _TASK_FAILED), getattr(Trial, _DEFAULT_RESULT)
+
+    def lost_if_task_failed(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        task_failed(manager, tracked_actor_task, exception)
+
+    def no_default_result_if_lost(trial: Trial) -> dict[str, Any] | None:
+        try:
+            return default_result(trial)
+        except OutOfMemoryError:
+            # As Tune does after a RayActorError.
+            trial._default_result_or_future = None
+            return None
+
+    setattr(RayActorManager, _TASK_FAILED, lost_if_task_failed)
+    setattr(Trial, _DEFAULT_RESULT, no_default_result_if_lost)
+    try:
+        yield
+    finally:
+        setattr(RayActorManager, _TASK_FAILED, task_failed)
+        setattr(Trial, _DEFAULT_RESULT, default_result)
 
 
 def set_retries(trial: Trial, retries: int) -> None:

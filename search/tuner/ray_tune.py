@@ -30,7 +30,7 @@ from .worker import TrialWorker
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
-from .ray_compat import add_retry, end_worker, set_retries
+from .ray_compat import add_retry, end_worker, memory_kills_as_lost_workers, set_retries
 
 # isort: split
 from ray import tune
@@ -206,6 +206,7 @@ def _node_needs(run: RunDirectory, cluster: Cluster) -> NodeRequirements:
     return needs
 
 
+@memory_kills_as_lost_workers()
 def _tune(controller: TrialController, loggers: list[tune.Callback], trainable: Any) -> None:
     """Run the experiment, from the first trial that is asked for to the last one that has ended."""
     scratch = tempfile.mkdtemp(prefix="mgnas-ray-")

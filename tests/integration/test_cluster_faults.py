@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 import ray.cloudpickle
@@ -156,6 +157,49 @@ def test_a_worker_that_dies_while_it_is_given_a_trial_costs_no_trial(new_run):
     run_search(run, worker=DyingAtHandoverWorker)
     assert {path.name for path in run.path.glob("died-*")} == {"died-1", "died-3"}
     assert_as_undisturbed(run, 4)
+
+
+def memory() -> dict[str, int]:
+    """Bytes of this machine's memory, from which Ray's memory monitor takes `MemTotal` and `MemAvailable`."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+
+
+class HungryWorker(TrialWorker):
+    """Trial 1 takes memory until it is killed in its first process, trial 2 in all of its processes."""
+
+    def step(self):
+        attempts = Path(self.task.checkpoint).parents[1] / f"attempts-{self.task.number}.txt"
+        with attempts.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if self.task.number == 2 or (self.task.number == 1 and len(attempts.read_text().splitlines()) == 1):
+            # NOTE: Other programs may free memory meanwhile, so the amount that is enough is not known beforehand.
+            hoard = []
+            while memory()["MemAvailable"] > 2 * 2**30:
+                hoard.append(np.ones(64 * 2**20, np.uint8))
+                time.sleep(0.01)
+            time.sleep(1)
+        curve = [0.5] * self.task.training.epochs
+        return {"curve": curve, "loss": 1.0, "seconds": 0.1, "finished": True, "failure": None}
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_memory_monitor_kills_is_a_lost_worker(new_run, monkeypatch):
+    free, total = memory()["MemAvailable"], memory()["MemTotal"]
+    # Other programs of this machine may take this much during the test without costing its other trials their workers.
+    room = min(free // 3, 6 * 2**30)
+    if room < 2 * 2**30:
+        pytest.skip("less than 6 GiB of memory are free")
+    monkeypatch.setenv("RAY_memory_usage_threshold", str((total - free + room) / total))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    run = new_run(trials=4, workers=1)
+    run_search(run, worker=HungryWorker)
+    records = run.load()
+    complete, failed = TrialState.COMPLETE, TrialState.FAILED
+    assert [record.state for record in records] == [complete, complete, failed, complete], [r.reason for r in records]
+    assert "the node running low on memory" in records[2].reason
+    assert len(records[2].reason.splitlines()) == 1
+    assert [len((run.path / f"attempts-{n}.txt").read_text().splitlines()) for n in range(4)] == [1, 2, 2, 1]
 
 
 def test_hanging_trials_are_ended_with_their_reason(new_run):

@@ -10,6 +10,11 @@ from mgnas.search.tuner.error_file import read_error_file
 
 FILES = Path(__file__).parent / "error_files"
 DIED = "the worker died: The actor died unexpectedly before finishing this task."
+LOW_ON_MEMORY = (
+    "the worker died: 1 worker(s) were killed due to the node running low on memory. Memory on the node "
+    "(IP: 127.0.0.1, ID: f2f57cf2fe113bee9d8ca98caaacea66bb73a86cdc120c59077d09ab) was 7.24GB used / 23.59GB limit "
+    "(0.306991)"
+)
 EXPECTED = {
     "constructor": ("the worker died: ValueError: a bug in the constructor", False),
     "constructor_in_reused_worker": ("the worker died: ValueError: a bug in the constructor", False),
@@ -18,6 +23,7 @@ EXPECTED = {
     "worker_killed_twice": (DIED, False),
     "worker_exited": (DIED, False),
     "killed_by_time_limit": (DIED, False),
+    "memory_monitor": (LOW_ON_MEMORY, False),
     "node_preempted": (DIED, True),
     "node_terminated": (DIED, True),
 }
@@ -58,6 +64,13 @@ def test_an_exception_that_speaks_of_nodes_is_the_trials_fault(tmp_path):
     text = (FILES / "step.txt").read_text()
     file.write_text(text.replace("a bug in the worker", "the node was too deep, a leaf is unavailable"))
     assert read_error_file(file) == ("the worker died: ValueError: the node was too deep, a leaf is unavailable", False)
+
+
+def test_a_lack_of_memory_is_the_trials_fault_whatever_programs_run_there(tmp_path):
+    file = tmp_path / "error.txt"
+    text = (FILES / "memory_monitor.txt").read_text()
+    file.write_text(text.replace("python -m pytest", "preempt --because 'the node was slow'"))
+    assert read_error_file(file) == (LOW_ON_MEMORY, False)
 
 
 def test_a_file_that_is_missing_or_empty_knows_no_reason(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,11 +13,17 @@ from mgnas.search.tuner.ray_compat import (
     end_worker,
     environment_kept,
     loopback_only,
+    memory_kills_as_lost_workers,
     set_retries,
 )
 
 # isort: split
+import ray
 from ray._private import ray_constants
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train._internal import storage as train_storage
 from ray.tune.experiment import Trial
 from ray.util import get_node_ip_address
@@ -55,6 +62,50 @@ def test_a_client_has_a_scratch_folder_that_goes_with_it():
         assert folder.is_dir()
     assert not folder.exists()
     assert getattr(train_storage, SESSION_FOLDER) is before
+
+
+def task_failure(error: Exception) -> list[Exception]:
+    """What Tune hears, first of the worker and then of its call, when a call of a running worker ends with an error."""
+    heard = []
+    manager = RayActorManager(SimpleNamespace(free_resources=lambda acquired_resource: None))
+    worker = TrackedActor(0, on_error=lambda actor, error: heard.append(error))
+    manager._live_actors_to_ray_actors_resources[worker] = (None, None)
+    call = TrackedActorTask(worker, on_error=lambda actor, error: heard.append(error))
+    manager._actor_task_failed(tracked_actor_task=call, exception=error)
+    return heard
+
+
+def test_a_worker_that_the_memory_monitor_kills_is_lost_for_tune_only_inside():
+    error = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
+    with contextlib.suppress(KeyError), memory_kills_as_lost_workers():
+        assert [(type(heard), str(heard)) for heard in task_failure(error)] == [(RayActorError, str(error))] * 2
+        raise KeyError
+    with pytest.raises(RuntimeError, match="unexpected exception"):
+        task_failure(error)
+
+
+def test_a_trial_whose_worker_the_memory_monitor_kills_before_its_first_result_has_none_only_inside(monkeypatch):
+    def killed(ref: ray.ObjectRef):
+        raise OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
+
+    monkeypatch.setattr(ray, "get", killed)
+    trial = Trial("mgnas", stub=True, trial_id="t")
+    ref = trial._default_result_or_future = ray.ObjectRef.from_random()
+    with pytest.raises(OutOfMemoryError):
+        _ = trial.last_result
+    assert trial._default_result_or_future == ref
+    with contextlib.suppress(KeyError), memory_kills_as_lost_workers():
+        assert trial.last_result == {"trial_id": "t"}
+        raise KeyError
+    trial._default_result_or_future = ref
+    with pytest.raises(OutOfMemoryError):
+        _ = trial.last_result
+
+
+def test_other_losses_of_workers_stay_as_they_are():
+    error = RayActorError(error_msg="The actor died.", preempted=True)
+    with memory_kills_as_lost_workers():
+        assert task_failure(error) == [error, error]
 
 
 def test_retries_are_counted_from_the_failures_so_far():
