@@ -12,6 +12,10 @@ algorithm up to rounding, with fewer convolutions.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,6 +39,33 @@ def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
     return module.training and features.device.type == "cpu"
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that does not count its batches: the count has no use, and costs a kernel in every pass."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.num_batches_tracked = None
+
+    # Only this method, which torch documents for overriding, can ignore a key. Files of version 0.1.0 hold the count.
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride] - all arguments are positional
+        self, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *arguments: Any
+    ) -> None:
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, {**metadata, "version": self._version}, *arguments)
+
+
+class Kernel(NamedTuple):
+    """The weights of a convolution in the form in which one forward pass uses them.
+
+    Args:
+        weight: in the type that the pass computes in.
+        groups: number of groups that the weight is for.
+    """
+
+    weight: Tensor
+    groups: int
+
+
 class Convolution(nn.Conv2d):
     """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2).
 
@@ -49,14 +80,36 @@ class Convolution(nn.Conv2d):
         padding = kernel_size // 2
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that nn.Conv2d gives it
-        return self._apply_weight(input, self.weight)
+    def forward(self, input: Tensor, kernel: Kernel | None = None) -> Tensor:  # noqa: A002 - nn.Conv2d's name
+        """N x in x h x w -> N x out x h/stride x w/stride. `kernel`: weights that this pass has prepared."""
+        weight, groups = kernel or self.kernel(input)
+        return F.conv2d(input, weight, self.bias, self.stride, self.padding, 1, groups)
 
-    def _apply_weight(self, features: Tensor, weight: Tensor) -> Tensor:
+    def repeatedly(self, features: Tensor, uses: Uses | None) -> Callable[..., Tensor]:
+        """This convolution for several calls in one forward pass, on such features. Its weights are prepared once.
+
+        Args:
+            features: of the pass.
+            uses: the weights that were prepared together with those of other convolutions.
+        """
+        prepared = uses.get(self) if uses else None
+        if prepared is None:
+            return partial(self, kernel=self._shared_kernel(features))
+        weights = iter(prepared)
+        return lambda *inputs: self(*inputs, kernel=Kernel(next(weights), self.groups))
+
+    def _shared_kernel(self, features: Tensor) -> Kernel:
+        return self.kernel(features)
+
+    def kernel(self, features: Tensor) -> Kernel:
+        """The weights in the type that a pass over such features computes in, in merged groups if that is faster."""
+        weight, device = self.weight, features.device.type
+        if torch.is_autocast_enabled(device):
+            weight = weight.to(torch.get_autocast_dtype(device))
         merged = self._groups_to_merge(features) if trains_on_cpu(self, features) else 1
         if merged > 1:
             weight = grouped_together(weight, self.groups, merged)
-        return F.conv2d(features, weight, self.bias, self.stride, self.padding, 1, self.groups // merged)
+        return Kernel(weight, self.groups // merged)
 
     def _groups_to_merge(self, features: Tensor) -> int:
         """Number of groups to merge into one, a divisor of `groups`: as many as fit into `_VECTOR_BYTES`."""
@@ -89,15 +142,19 @@ def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
     return (parts * blocks).reshape(len(weight), merged * weight.shape[1], *weight.shape[2:])
 
 
+Uses = Mapping[Convolution, Sequence[Tensor]]
+"""Weights for each use of a convolution in one forward pass: -A or B of the type in which the pass computes."""
+
+
 class SmoothingStep(nn.Module):
     """The increment d = sigma(bn2(B sigma(bn1(r)))) of one smoothing step; both batch norms belong to the step."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm(channels)
+        self.bn2 = BatchNorm(channels)
 
-    def forward(self, residual: Tensor, b: nn.Module) -> Tensor:
+    def forward(self, residual: Tensor, b: Callable[[Tensor], Tensor]) -> Tensor:
         return rectified(self.bn2(b(rectified(self.bn1(residual)))))
 
 
@@ -134,9 +191,24 @@ class ResidualOperator(Convolution):
         super().__init__(channels, channels, groups=groups)
 
     # A residual operator is never called as a plain convolution; being one keeps the parameter's name, `a.weight`.
-    def forward(self, features: Tensor, residual: Tensor, add: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # Negating the weights is cheaper than a pass over the output.
-        return self._apply_weight(features, self.weight if add else -self.weight).add_(residual)
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, features: Tensor, residual: Tensor, add: bool = False, kernel: Kernel | None = None
+    ) -> Tensor:
+        if kernel is None:
+            kernel = self.kernel(features) if add else self.negated(features)
+        return super().forward(features, kernel).add_(residual)
+
+    def _shared_kernel(self, features: Tensor) -> Kernel:
+        return self.negated(features)
+
+    def negated(self, features: Tensor) -> Kernel:
+        """-A. Negating the weights is cheaper than a pass over the output."""
+        weight, groups = self.kernel(features)
+        return Kernel(-weight, groups)
+
+
+_FEW_VALUES = 2**19
+"""Values of an increment up to which a GPU takes longer to start a kernel than to copy the increment."""
 
 
 class Sum:
@@ -144,25 +216,53 @@ class Sum:
 
     The second term makes a new tensor, and further terms are added to it in place. The first term is not changed,
     because its ReLU needs it for the backward pass.
+
+    In training on a GPU, small terms are added at the end, in two kernels. They are in memory until the backward pass
+    anyway.
+
+    Args:
+        start: the first term, or None.
+        module: to whose forward pass the sum belongs.
     """
 
-    def __init__(self, start: Tensor | None) -> None:
-        self.value = start
-        self._own = False
+    def __init__(self, start: Tensor | None, module: nn.Module) -> None:
+        self._terms = [] if start is None else [start]
+        self._module, self._own = module, False
 
     def add(self, term: Tensor) -> None:
-        if self.value is None:
-            self.value = term
+        together = self._module.training and not trains_on_cpu(self._module, term) and term.numel() <= _FEW_VALUES
+        if together or not self._terms:
+            self._terms.append(term)
         elif self._own:
-            self.value += term
+            self._terms[0] += term
         else:
-            self.value, self._own = self.value + term, True
+            self._terms[0], self._own = self._terms[0] + term, True
+
+    @property
+    def value(self) -> Tensor:
+        """The sum of one or more terms."""
+        if len(self._terms) == 2:
+            return self._terms[0] + self._terms[1]
+        return self._terms[0] if len(self._terms) == 1 else torch.stack(self._terms).sum(dim=0)
 
 
-class SharedSmoother(nn.Module):
-    """nu smoothing steps of one level with a shared A. B is shared too (`AB`), or there is one B per step (`A`).
+class Smoother(nn.Module):
+    """The smoothing of one resolution level.
 
     Shapes: features u and residual r are N x c x h x w. u is None if the level starts from u = 0.
+    """
+
+    def uses(self) -> list[tuple[Convolution, int]]:
+        """The operators that a forward pass uses several times in the same form, and how often."""
+        return []
+
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        """Smooth. Returns u and r; if nothing follows the level, r is out of date and must not be used."""
+        raise NotImplementedError
+
+
+class SharedSmoother(Smoother):
+    """nu smoothing steps of one level with a shared A. B is shared too (`AB`), or there is one B per step (`A`).
 
     Args:
         channels: c.
@@ -180,19 +280,27 @@ class SharedSmoother(nn.Module):
         self.a = None if last and steps == 1 else ResidualOperator(channels, groups)
         self.b = nn.ModuleList(Convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
 
-    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
-        total = Sum(features)
+    def uses(self) -> list[tuple[Convolution, int]]:
+        shared: list[tuple[Convolution, int]] = []
+        if self.a is not None:
+            shared.append((self.a, len(self.steps) - self.last))
+        if len(self.b) == 1:
+            shared += [(b, len(self.steps)) for b in self.b if isinstance(b, Convolution)]
+        return shared
+
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        total = Sum(features, self)
+        a = None if self.a is None else self.a.repeatedly(residual, uses)
+        b = [operator.repeatedly(residual, uses) for operator in self.b if isinstance(operator, Convolution)]
         for index, step in enumerate(self.steps):
-            increment = step(residual, self.b[index % len(self.b)])
+            increment = step(residual, b[index % len(b)])
             total.add(increment)
-            if self.a is not None and (index + 1 < len(self.steps) or not self.last):
-                residual = self.a(increment, residual)
-        assert total.value is not None  # nu >= 1
+            if a is not None and (index + 1 < len(self.steps) or not self.last):
+                residual = a(increment, residual)
         return total.value, residual
 
 
-class UnsharedSmoother(nn.Module):
+class UnsharedSmoother(Smoother):
     """nu smoothing steps of one level, each with its own A and B (sharing `none`, as in a ResNet).
 
     The operators differ from step to step, so f is needed. On entry it is f = r + A_1 u. The transfer to the next level
@@ -214,8 +322,7 @@ class UnsharedSmoother(nn.Module):
         self.a = nn.ModuleList(ResidualOperator(channels) for _ in range(count))
         self.b = nn.ModuleList(Convolution(channels, channels) for _ in range(steps))
 
-    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
         data = residual if features is None or not self.a else self.a[0](features, residual, add=True)
         for index, step in enumerate(self.steps):
             if index > 0:
@@ -241,11 +348,11 @@ class ResolutionTransfer(nn.Module):
         groups = in_channels if kind == "depthwise" else 1
         self.pi = Convolution(in_channels, out_channels, stride=2, groups=groups)
         self.r = Convolution(in_channels, out_channels, stride=2, groups=groups)
-        self.pi_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
-        self.r_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
+        self.pi_bn = BatchNorm(out_channels) if kind == "dense" else None
+        self.r_bn = BatchNorm(out_channels) if kind == "dense" else None
 
-    def forward(self, features: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        features, residual = self.pi(features), self.r(residual)
+    def forward(self, features: Tensor, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        features, residual = self.pi.repeatedly(features, uses)(features), self.r.repeatedly(residual, uses)(residual)
         if self.pi_bn is not None and self.r_bn is not None:
             features, residual = rectified(self.pi_bn(features)), rectified(self.r_bn(residual))
         return features, residual
@@ -255,7 +362,7 @@ class Stem(nn.Sequential):
     """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(Convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        super().__init__(Convolution(in_channels, channels), BatchNorm(channels), nn.ReLU(inplace=True))
 
 
 class Head(nn.Module):
