@@ -146,7 +146,9 @@ def _channel_cycle(hierarchy: tuple[int, ...], steps: int, learned: bool) -> int
     channels, coarser = hierarchy[0], hierarchy[1:]
     kept = _smoothing_steps(channels, 2 * steps)
     if coarser:
-        kept += _channel_cycle(coarser, steps, learned) + channels  # A reads the correction
+        kept += _channel_cycle(coarser, steps, learned)
+        # A reads the correction. Without weights, the repeats of a single channel are a view of it.
+        kept += channels if learned or coarser[0] > 1 else 1
         kept += (channels + coarser[0]) * learned  # both transfers read their inputs
     return kept
 

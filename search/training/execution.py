@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Execution = Literal["eager", "compile", "cuda-graphs"]
+Execution = Literal["auto", "eager", "compile", "cuda-graphs", "compile-cuda-graphs"]
 
 
 class TrainingForward:

@@ -59,6 +59,12 @@ BY_HAND = [
         64 * (3 + 4 + 2 * 16 + 2 * 8 + 4),
         id="mgiad",
     ),
+    # The last of three channel levels has one channel, whose repeats need no memory of their own.
+    pytest.param(
+        {"family": "mgiad", "base_channels": [4], "smoothing_steps": 1, "group_size": 1, "fully_coupled_channels": 1},
+        64 * (3 + 4 + 2 * 16 + 2 * 8 + 4 + 2 * 4 + 1),
+        id="mgiad-single-channel",
+    ),
     # A smoother on each of the channel levels 4 -> 2. Between them: restricted features, their difference, the input
     # of the batch norm, and the corrected features.
     pytest.param(
