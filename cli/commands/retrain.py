@@ -75,6 +75,7 @@ def retrain(
     if not chosen:
         raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
     load_dataset(opened.config.data)
+    opened.config.override(gpus_per_trial=gpus_per_trial)  # What cannot be used is refused before the first line.
     lines = RetrainingLines(len(chosen), seeds)
     try:
         found = opened.retrain(

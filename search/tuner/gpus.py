@@ -23,6 +23,8 @@ from .gpu_share import (
 
 logger = logging.getLogger(__name__)
 
+_UNUSABLE = "Ray sees GPUs here, but PyTorch can use none of them"
+
 GpuLister = Callable[[Cluster], Sequence[GpuNode]]
 
 
@@ -75,10 +77,11 @@ def settle_gpus(
         UserError: no machine has room for a training, PyTorch cannot use the GPUs, or a search that was begun on GPUs
             would go on on CPUs.
     """
-    resources = cluster.resources
-    wanted, n_gpus = resources.gpus_per_trial, round(cluster.count("GPU"))
-    gpus = 0.0 if wanted == "auto" and trained_on_gpus is False else wanted
-    nodes = lister(cluster) if n_gpus and gpus != 0 else []
+    resources, n_gpus = cluster.resources, round(cluster.count("GPU"))
+    wanted = gpus = resources.gpus_per_trial
+    if wanted == "auto" and trained_on_gpus is False:
+        wanted = gpus = 0.0
+    nodes = lister(cluster) if n_gpus and wanted != 0 else []
     if gpus == "auto":
         gpus = share_of(trials_per_gpu(nodes, need(), resources, n_trials)) if nodes else 0.0
         if trained_on_gpus and not nodes:
@@ -86,8 +89,8 @@ def settle_gpus(
             remedy = "resume it where there is one, or force CPUs with --gpus-per-trial 0"
             raise ConfigError("resources.gpus_per_trial", f"{problem}; {remedy}")
     if gpus and n_gpus and not nodes:
-        problem = f"PyTorch can use none of the {n_gpus} GPUs that Ray counts; install PyTorch for them"
-        raise ConfigError("resources.gpus_per_trial", f"{problem}, or train on CPUs with --gpus-per-trial 0")
+        problem = f"{_UNUSABLE}; install PyTorch for them, or train on CPUs with --gpus-per-trial 0"
+        raise ConfigError("resources.gpus_per_trial", problem)
     settled = replace(resources, gpus_per_trial=gpus)
     cluster.use(settled)
     _announce(wanted, gpus, n_gpus, nodes, need)
@@ -98,14 +101,16 @@ def _announce(
     wanted: float | str, gpus: float, n_gpus: int, nodes: Sequence[GpuNode], need: Callable[[], MemoryNeed]
 ) -> None:
     """Say which GPUs are used, and which are not."""
-    counted = f"{n_gpus} GPU{'s' * (n_gpus > 1)}"
     if nodes:
         logger.info("%s: %s", gpus_in_words(nodes), use_in_words(gpus))
         if lack := lack_of_memory([gpu for node in nodes for gpu in node.gpus], gpus, need()):
             logger.warning("%s", lack)
     elif n_gpus and wanted == "auto":
-        logger.warning("PyTorch can use none of the %s that Ray counts: training on CPUs", counted)
+        logger.warning("%s: training on CPUs", _UNUSABLE)
     elif n_gpus:
-        logger.info("%s not used, because gpus_per_trial is 0; --gpus-per-trial auto uses them", counted)
+        plural = "s" * (n_gpus > 1)
+        logger.info(
+            "%d GPU%s not used, because gpus_per_trial is 0; --gpus-per-trial auto changes that", n_gpus, plural
+        )
     elif wanted == "auto":
         logger.info("no GPU here: training on CPUs")

@@ -37,7 +37,7 @@ class RayTrial(tune.Trainable):
         else:
             result = self._worker.step()
         if result.get("broken"):
-            raise RuntimeError(result["failure"])
+            raise RuntimeError(f"the process can no longer use its GPU ({result['failure']})")
         ended = result["finished"] or result["failure"] is not None or result.get("stop") is not None
         accuracy = {"accuracy": result["curve"][-1]} if result["curve"] else {}
         return result | accuracy | {"done": ended}
