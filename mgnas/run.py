@@ -132,8 +132,8 @@ class Run:
     ) -> None:
         """Continue the search after an interruption or a crash, or for more trials.
 
-        Nothing happens if the run has all its trials already. A search on GPUs does not go on on CPUs, nor the reverse,
-        unless `gpus_per_trial` forces it.
+        Nothing happens if the run has all its trials already. A search on GPUs continues on CPUs, or the reverse,
+        only if `gpus_per_trial` forces it.
 
         Args:
             trials: candidates to train in all; default: the run's.
@@ -277,7 +277,7 @@ class Run:
         if progress is True:
             on_end = RetrainingLines(len(trials), seeds).show
         with undisturbed():
-            found = retrain(
+            results = retrain(
                 self._directory,
                 trials,
                 seeds,
@@ -289,7 +289,7 @@ class Run:
                 on_end=on_end,
             )
         numbers = {trial.number for trial in trials}
-        return [retrained for retrained in found if retrained.trial in numbers]
+        return [retrained for retrained in results if retrained.trial in numbers]
 
 
 def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:

@@ -151,10 +151,10 @@ class SearchConfig:
         Raises:
             ConfigError: an unknown or missing key, or a wrong value; the message names the key.
         """
-        known = ["name", "space", *_SECTIONS]
+        known_keys = ["name", "space", *_SECTIONS]
         for key in mapping:
-            if key not in known:
-                raise unknown_key(str(key), known).inside(file=file)
+            if key not in known_keys:
+                raise unknown_key(str(key), known_keys).inside(file=file)
         for key in ("data", "space"):
             if mapping.get(key) is None:
                 raise ConfigError(key, "is required and missing", file)

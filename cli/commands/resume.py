@@ -20,7 +20,7 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
     """Continue the search in RUN: after Ctrl-C, after a crash, or for more --trials.
 
     In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
-    A search on GPUs does not go on on CPUs, nor the reverse, unless --gpus-per-trial forces it.
+    A search on GPUs continues on CPUs, or the reverse, only if --gpus-per-trial forces it.
     """
     from mgnas.launch import is_finished, resumed_run
     from mgnas.reports.report import PAGE, report_folder, write_report

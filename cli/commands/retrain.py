@@ -78,7 +78,7 @@ def retrain(
     opened.config.override(gpus_per_trial=gpus_per_trial)  # What cannot be used is refused before the first line.
     lines = RetrainingLines(len(chosen), seeds)
     try:
-        found = opened.retrain(
+        results = opened.retrain(
             chosen,
             seeds=seeds,
             epochs=epochs,
@@ -91,7 +91,7 @@ def retrain(
     except KeyboardInterrupt:
         click.echo("Stopped at once. The same command continues.")
         return INTERRUPTED
-    for retrained in found:
+    for retrained in results:
         click.echo(f"trial {retrained.trial}: {retrained.in_words()}")
         click.echo(f"  {retrained.folder}")
     click.echo(f"Report: {opened.report()}")

@@ -1,9 +1,9 @@
 """run.json: the run's id, what its trials were trained with, and the address of its study if that is on a server.
 
-A search may go on only with the settings and images that its trials so far had; with others, accuracies of old and new
-trials could not be compared. Trials, workers, the time limit, the places of checkpoints and logs, the path of the
-images and the final training may change. So may the share of a GPU, but a search on GPUs does not go on on CPUs, nor
-the reverse, unless the user forces it.
+The trials of a search have the same settings and images, because their accuracies are compared. So a resumed search is
+refused if these have changed. The number of trials, workers, the time limit, the places of checkpoints and logs, the
+path of the images and the final training may change. So may the share of a GPU. A search on GPUs continues on CPUs, or
+the reverse, only if the user forces it.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def settle_gpus(
 
     Raises:
         UserError: no machine has room for a training, PyTorch cannot use the GPUs, or a search that was begun on GPUs
-            would go on on CPUs.
+            would continue on CPUs.
     """
     resources, n_gpus = cluster.resources, round(cluster.count("GPU"))
     wanted = gpus = resources.gpus_per_trial
