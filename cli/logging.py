@@ -11,6 +11,7 @@ _ANNOUNCED = {
     "mgnas.search.storage.run_directory": logging.WARNING,
     "mgnas.search.storage.run_metadata": logging.WARNING,
     "mgnas.search.tuner.cluster": logging.WARNING,
+    "mgnas.search.tuner.gpus": logging.INFO,
     "mgnas.search.tuner.loggers": logging.WARNING,
 }
 """Logger -> from which level on its lines belong to a command's output."""
@@ -41,8 +42,8 @@ def show_warnings() -> None:
 def configure_logging() -> None:
     """Leave the terminal to the display, for commands that search or train with Ray.
 
-    What goes wrong in a trial is in its record. Only the conversion of a data set, which may take half a minute, and
-    what is wrong with a run are announced.
+    What goes wrong in a trial is in its record. The conversion of a data set, which may take half a minute, the GPUs
+    that are used, and what is wrong with a run are announced.
     """
     import optuna
 

@@ -39,6 +39,52 @@ class Accuracy(click.ParamType):
         return accuracy
 
 
+class Gpus(click.ParamType):
+    """`auto`, or a number of GPUs."""
+
+    name = "gpus"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        try:
+            return value if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"expected auto or a number of GPUs, got {value!r}", param, ctx)
+
+
+def gpus_option(default: str) -> Callable[[Callable], Callable]:
+    """Decorator: the option --gpus-per-trial.
+
+    Args:
+        default: in words, for the help.
+    """
+    text = "GPUs of a training: auto, 0 for CPUs, 0.25 if four share one."
+    return click.option("--gpus-per-trial", type=Gpus(), help=f"{text}  [default: {default}]")
+
+
+def execution_options(default: str | None) -> Callable[[Callable], Callable]:
+    """Decorator: the options --precision and --execution.
+
+    Args:
+        default: their value; None: the run's.
+    """
+    shown = default or "the run's"
+
+    def decorate(command: Callable) -> Callable:
+        for name, choices, text in (
+            ("--execution", _EXECUTIONS, "How training steps are executed."),
+            ("--precision", _PRECISIONS, "Type in which convolutions compute."),
+        ):
+            option = click.option(name, type=click.Choice(choices), default=default, help=f"{text}  [default: {shown}]")
+            command = option(command)
+        return command
+
+    return decorate
+
+
+# Importing the types from search/training would import torch, which takes seconds.
+_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+_EXECUTIONS = ("auto", "eager", "compile", "cuda-graphs", "compile-cuda-graphs")
+
 _OPTIONS = (
     click.option("--max-weights", type=Count(), help="Largest number of weights, such as 20k."),
     click.option("--max-macs", type=Count(), help="Largest number of multiply-accumulates per image, such as 5M."),

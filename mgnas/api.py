@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mgnas.search.storage.run_directory import RunDirectory
 
@@ -27,7 +27,7 @@ def run_search(
     stopping: str | None = None,
     seed: int | None = None,
     cpus_per_trial: int | None = None,
-    gpus_per_trial: float | None = None,
+    gpus_per_trial: float | Literal["auto"] | None = None,
     time_limit: float | None = None,
     data: str | os.PathLike[str] | None = None,
     address: str | None = None,
@@ -53,7 +53,9 @@ def run_search(
         stopping: `pareto` or `none`.
         seed: of the sampler and the trainings.
         cpus_per_trial: CPU cores of a trial.
-        gpus_per_trial: GPUs of a trial; 0.25 packs four trials onto one.
+        gpus_per_trial: GPUs of a trial. `auto`: trials share the GPUs that there are, as many as fit into their memory;
+            without a GPU they train on CPUs. 0: CPUs only. 0.25: four trials share a GPU. Default: the config's, which
+            is `auto` unless the config says otherwise.
         time_limit: seconds that a trial may take.
         data: the images: an .npz file, a folder, or an archive.
         address: Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; default: Ray is started on this machine.

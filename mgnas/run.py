@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
@@ -124,6 +124,7 @@ class Run:
         trials: int | None = None,
         workers: int | None = None,
         time_limit: float | None = None,
+        gpus_per_trial: float | Literal["auto"] | None = None,
         address: str | None = None,
         storage: str | os.PathLike[str] | None = None,
         study: str | None = None,
@@ -131,12 +132,14 @@ class Run:
     ) -> None:
         """Continue the search after an interruption or a crash, or for more trials.
 
-        Nothing happens if the run has all its trials already.
+        Nothing happens if the run has all its trials already. A search on GPUs continues on CPUs, or the reverse,
+        only if `gpus_per_trial` forces it.
 
         Args:
             trials: candidates to train in all; default: the run's.
             workers: trials at the same time, at most.
             time_limit: seconds that a trial may take.
+            gpus_per_trial: GPUs of a trial, in place of the run's: a number, or `auto`.
             address: Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; default: Ray is started on this machine.
             storage: folder or address that all nodes reach, for checkpoints.
             study: address of a database server with the study, in place of the one that the run knows.
@@ -147,7 +150,13 @@ class Run:
             SearchStoppedError: something cannot be stored; the search can continue when that has been mended.
             KeyboardInterrupt: Ctrl-C; the run can be resumed.
         """
-        changes = {"trials": trials, "workers": workers, "time_limit": time_limit, "storage": storage}
+        changes = {
+            "trials": trials,
+            "workers": workers,
+            "time_limit": time_limit,
+            "gpus_per_trial": gpus_per_trial,
+            "storage": storage,
+        }
         with undisturbed(), resumed_run(self.path, study=study, **changes) as self._directory:
             if is_finished(self._directory):
                 return
@@ -227,6 +236,9 @@ class Run:
         seeds: int = 3,
         epochs: int | None = None,
         address: str | None = None,
+        gpus_per_trial: float | Literal["auto"] | None = None,
+        precision: str | None = None,
+        execution: str | None = None,
         progress: bool | Callable[[Outcome], None] = False,
     ) -> list[Retrained]:
         """Train chosen networks fully, each with several seeds, on all training images.
@@ -239,6 +251,10 @@ class Run:
             seeds: trainings of each network.
             epochs: of each training; default: those of the run's `final_training`.
             address: Ray cluster; default: Ray is started on this machine.
+            gpus_per_trial: GPUs of a training: a number, or `auto`; default: the run's, or `auto` if there are not that
+                many.
+            precision: the type in which convolutions compute; default: the run's.
+            execution: how training steps are executed; default: the run's.
             progress: print a line for each training that ends; or a function that is called with the outcome of each
                 training, which has `record`, `seed`, `accuracy` and `reason`.
 
@@ -261,9 +277,19 @@ class Run:
         if progress is True:
             on_end = RetrainingLines(len(trials), seeds).show
         with undisturbed():
-            found = retrain(self._directory, trials, seeds, epochs=epochs, address=address, on_end=on_end)
+            results = retrain(
+                self._directory,
+                trials,
+                seeds,
+                epochs=epochs,
+                address=address,
+                gpus_per_trial=gpus_per_trial,
+                precision=precision,
+                execution=execution,
+                on_end=on_end,
+            )
         numbers = {trial.number for trial in trials}
-        return [retrained for retrained in found if retrained.trial in numbers]
+        return [retrained for retrained in results if retrained.trial in numbers]
 
 
 def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:

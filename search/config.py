@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mgnas.errors import ConfigError
-from mgnas.files import read_yaml
+from mgnas.files import read_yaml, short
 from mgnas.settings import build, settings, unknown_key
 
 from ..space.candidate import TrainingSettings
@@ -40,6 +40,17 @@ class SearchSettings:
     """Where learning curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
 
 
+def _gpus(value: Any) -> Any:
+    """Accept `auto` or a number of GPUs. Pydantic's own report on the union would list both types' complaints."""
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 64:
+        raise ConfigError("", f"expected auto or a number from 0 to 64, got {short(value)}")
+    if value > 1 and value != int(value):
+        raise ConfigError("", f"{value:g} is neither at most 1 nor a whole number, as Ray needs it")
+    return float(value)
+
+
 @settings
 class Resources:
     """The `resources` section of a search file: what trials run on."""
@@ -48,8 +59,10 @@ class Resources:
     """Number of trials at the same time; null: as many as fit on the machine or cluster."""
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU cores of a trial, and the number of its threads."""
-    gpus_per_trial: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] = 0.0
-    """GPUs of a trial. 0.25 lets four trials share a GPU. Above 1 it must be a whole number."""
+    gpus_per_trial: Annotated[float | Literal["auto"], BeforeValidator(_gpus)] = "auto"
+    """GPUs of a trial: auto, or a number from 0 to 64. auto: trials share the GPUs of the machine or cluster, as many
+    as fit into their memory; without a GPU they train on CPUs. The run keeps what auto became. 0: CPUs only. 0.25: four
+    trials share a GPU. Above 1 it must be a whole number."""
     custom_per_trial: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = field(default_factory=dict)
     """Other resources that a trial takes of a node, by the names that the cluster gives them: {A100: 0.5}."""
     time_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
@@ -59,17 +72,14 @@ class Resources:
     nodes must reach it. null: the run directory."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type in which convolutions compute. auto: half precision if the network trains faster in it on the device."""
-    execution: Literal["eager", "compile", "cuda-graphs"] = "eager"
-    """How training steps are executed. eager: operation by operation. compile: by torch.compile, with faster steps but
-    minutes of compiling at the start of every trial. cuda-graphs: the kernels of a step are recorded once and then
-    launched together (GPUs)."""
+    execution: Literal["auto", "eager", "compile", "cuda-graphs", "compile-cuda-graphs"] = "auto"
+    """How training steps are executed. auto: cuda-graphs on GPUs and eager on CPUs. eager: operation by operation.
+    compile: by torch.compile, with faster steps but minutes of compiling at the start of every trial. cuda-graphs: the
+    kernels of a step are recorded once and then launched together (GPUs). compile-cuda-graphs: both."""
     deterministic: bool = False
     """On GPUs use only algorithms that give the same numbers every time; they are slower. CPUs always use such ones."""
 
     def __post_init__(self) -> None:
-        if self.gpus_per_trial > 1 and not self.gpus_per_trial.is_integer():
-            problem = f"{self.gpus_per_trial:g} is neither at most 1 nor a whole number, as Ray needs it"
-            raise ConfigError("gpus_per_trial", problem)
         taken = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial"}
         for name in self.custom_per_trial:
             if name in taken or not name.isprintable() or name.startswith("node:"):
@@ -77,9 +87,14 @@ class Resources:
                 raise ConfigError("custom_per_trial", f"{name!r} cannot be the name of a custom resource{hint}")
 
     @property
+    def gpus(self) -> float:
+        """GPUs of a trial; 0 as long as `auto` has not become a number."""
+        return 0.0 if self.gpus_per_trial == "auto" else self.gpus_per_trial
+
+    @property
     def per_trial(self) -> dict[str, float]:
         """The resources of a trial, by the names that Ray gives them."""
-        return {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial, **self.custom_per_trial}
+        return {"CPU": self.cpus_per_trial, "GPU": self.gpus, **self.custom_per_trial}
 
 
 _SECTIONS = {
@@ -136,10 +151,10 @@ class SearchConfig:
         Raises:
             ConfigError: an unknown or missing key, or a wrong value; the message names the key.
         """
-        known = ["name", "space", *_SECTIONS]
+        known_keys = ["name", "space", *_SECTIONS]
         for key in mapping:
-            if key not in known:
-                raise unknown_key(str(key), known).inside(file=file)
+            if key not in known_keys:
+                raise unknown_key(str(key), known_keys).inside(file=file)
         for key in ("data", "space"):
             if mapping.get(key) is None:
                 raise ConfigError(key, "is required and missing", file)

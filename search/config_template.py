@@ -169,7 +169,7 @@ search:
 
 resources:
   cpus_per_trial: 1
-  gpus_per_trial: 0 # 0.25 packs four trials onto one GPU
+  gpus_per_trial: auto # trials share the GPUs that there are; 0: CPUs only
 
 final_training: # of the networks that you select, by `mgnas train` and `mgnas retrain`
   epochs: {final}

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -28,6 +28,8 @@ from mgnas.errors import UserError, first_line
 from mgnas.files import write_text
 from mgnas.models.cost import count_weights
 from mgnas.search.data.dataset import DataSettings, data_shape, load_dataset
+from mgnas.search.training.execution import Execution
+from mgnas.search.training.precision import Precision
 from mgnas.search.training.trainer import DamagedCheckpointError, Trainer, TrainingDivergedError
 from mgnas.settings import build
 from mgnas.space.candidate import TrainingSettings
@@ -124,7 +126,14 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
+def train(
+    task: Task,
+    folder: Path,
+    device: str,
+    deadline: float,
+    precision: Precision = "auto",
+    execution: Execution = "auto",
+) -> bool:
     """Train to the end, or to the end of the epoch in which the deadline passes, but at least for one epoch.
 
     Args:
@@ -132,6 +141,8 @@ def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
         folder: the folder of its checkpoint and result.
         device: the device to train on.
         deadline: a time of time.monotonic.
+        precision: the type in which convolutions compute.
+        execution: how training steps are executed.
 
     Returns:
         Whether the training has ended.
@@ -147,7 +158,7 @@ def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
     images = dataset.train + dataset.validation
     settings = task.settings() | {"training_images": len(images), "test_images": len(dataset.test)}
     stored = check_settings(task, folder, settings) or {}
-    trainer = Trainer(task.row.config, task.training, images, None, task.seed, device)
+    trainer = Trainer(task.row.config, task.training, images, None, task.seed, device, precision, execution)
     if (folder / _CHECKPOINT).exists():
         try:
             trainer.load(folder / _CHECKPOINT)
@@ -157,7 +168,7 @@ def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --work") from None
-    here = environment(device)
+    here = environment(device, precision)
     earlier = [other for other in stored.get("environments", []) if other != here]
     state = {"row": task.row.name, "seed": task.seed, "settings": settings, "environments": [*earlier, here]}
 
@@ -186,12 +197,14 @@ def train(task: Task, folder: Path, device: str, deadline: float) -> bool:
     return True
 
 
-def environment(device: str) -> dict[str, str]:
-    """Hardware and versions, in words."""
+def environment(device: str, precision: Precision = "auto") -> dict[str, str]:
+    """Hardware, with a precision that was asked for, and versions, in words."""
     if device == "cuda":
         hardware = f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores"
     else:
         hardware = f"{_cpu_model()}, {os.cpu_count()} cores, threads: {torch.get_num_threads()}"
+    if precision != "auto":
+        hardware += f", {precision}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, mgnas {__version__}"
     return {"hardware": hardware, "versions": versions}
 
@@ -312,6 +325,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--warmup-epochs", type=float, default=1.0)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="auto", help="in which convolutions compute"
+    )
+    parser.add_argument("--execution", choices=get_args(Execution), default="auto", help="how steps are executed")
     for name in ("cifar10", "cifar100", "tinyimagenet"):
         parser.add_argument(f"--data-{name}", metavar="PATH", help="an npz file or folder; default: downloaded")
     parser.add_argument("--image-size", type=int, help="pixels per side to which images are averaged")
@@ -363,7 +380,8 @@ def run_slice(options: argparse.Namespace) -> list[Task]:
     ]
     write_results(options.work, options.results)
     try:
-        while unfinished and train(unfinished[0], unfinished[0].folder(options.work), device, deadline):
+        how = (device, deadline, options.precision, options.execution)
+        while unfinished and train(unfinished[0], unfinished[0].folder(options.work), *how):
             del unfinished[0]
             write_results(options.work, options.results)
             if time.monotonic() >= deadline:

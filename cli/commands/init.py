@@ -25,14 +25,14 @@ def init(data: str, image_size: int | None, output: Path | None, force: bool) ->
     from mgnas.search.config_template import detect_dataset, render_config
     from mgnas.search.data.dataset import load_dataset
 
-    found = detect_dataset(data, image_size)
-    stem = Path(found.path).name if found.path else found.name
+    settings = detect_dataset(data, image_size)
+    stem = Path(settings.path).name if settings.path else settings.name
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem.removesuffix(".npz").removesuffix(".zip")).strip("-") or "search"
     output = output or Path(f"{name}.yaml")
     if output.exists() and not force:
         raise UserError(f"{output}: exists already; choose another with --output, or replace it with --force")
-    dataset = load_dataset(found)
-    write_text(output, render_config(name, found, dataset))
+    dataset = load_dataset(settings)
+    write_text(output, render_config(name, settings, dataset))
     space = SearchConfig.load(output).search_space()
     summary = space.summary()
     networks = f"{'' if summary.enumerated else 'at least '}{len(summary.weights):,} networks"

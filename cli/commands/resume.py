@@ -8,16 +8,19 @@ from typing import Any
 import click
 
 from ..logging import configure_logging
+from ..options import gpus_option
 from ..running import running_options, search_and_report
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @running_options
+@gpus_option("the run's; another one is forced")
 def resume(run: Path, address: str | None, study: str | None, **changes: Any) -> int:
     """Continue the search in RUN: after Ctrl-C, after a crash, or for more --trials.
 
     In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
+    A search on GPUs continues on CPUs, or the reverse, only if --gpus-per-trial forces it.
     """
     from mgnas.launch import is_finished, resumed_run
     from mgnas.reports.report import PAGE, report_folder, write_report

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ..logging import configure_logging
-from ..options import selection_options
+from ..options import execution_options, gpus_option, selection_options
 
 if TYPE_CHECKING:
     from mgnas.reports.analysis.select import Preference
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each network.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training.  [default: the run's final_training]")
 @click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
+@gpus_option("the run's, or auto if there are not that many")
+@execution_options(None)
 def retrain(
     run: Path,
     front: bool,
@@ -42,6 +44,9 @@ def retrain(
     seeds: int,
     epochs: int | None,
     address: str | None,
+    gpus_per_trial: float | Literal["auto"] | None,
+    precision: str | None,
+    execution: str | None,
     **limits: Any,
 ) -> int:
     """Train chosen networks of RUN fully, each with several seeds, and put the results into its report.
@@ -70,13 +75,23 @@ def retrain(
     if not chosen:
         raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
     load_dataset(opened.config.data)
+    opened.config.override(gpus_per_trial=gpus_per_trial)  # What cannot be used is refused before the first line.
     lines = RetrainingLines(len(chosen), seeds)
     try:
-        found = opened.retrain(chosen, seeds=seeds, epochs=epochs, address=address, progress=lines.show)
+        results = opened.retrain(
+            chosen,
+            seeds=seeds,
+            epochs=epochs,
+            address=address,
+            gpus_per_trial=gpus_per_trial,
+            precision=precision,
+            execution=execution,
+            progress=lines.show,
+        )
     except KeyboardInterrupt:
         click.echo("Stopped at once. The same command continues.")
         return INTERRUPTED
-    for retrained in found:
+    for retrained in results:
         click.echo(f"trial {retrained.trial}: {retrained.in_words()}")
         click.echo(f"  {retrained.folder}")
     click.echo(f"Report: {opened.report()}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..logging import configure_logging
+from ..options import gpus_option
 from ..running import running_options, search_and_report
 
 
@@ -19,11 +20,7 @@ from ..running import running_options, search_and_report
 @click.option("--stopping", help="pareto or none.  [default: the config's]")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the sampler and the trainings.  [default: the config's]")
 @click.option("--cpus-per-trial", type=click.IntRange(1), help="Cores of a trial.  [default: the config's]")
-@click.option(
-    "--gpus-per-trial",
-    type=click.FloatRange(0),
-    help="GPUs of a trial; 0.25 packs four onto one.  [default: the config's]",
-)
+@gpus_option("the config's")
 @click.option("--data", "path", help="The images: an .npz file, a folder, or an archive.")
 @click.option("--name", help="Name of the run directory.  [default: the config's name and a number]")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Parent folder.")

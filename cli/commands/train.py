@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..options import execution_options
+
 if TYPE_CHECKING:
+    from mgnas.search.training.execution import Execution
+    from mgnas.search.training.precision import Precision
     from mgnas.search.training.trainer import EpochResult
 
 
@@ -20,10 +24,20 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
-def train(config: Path, output: Path | None, epochs: int | None, seed: int, device: str, threads: int | None) -> None:
+@execution_options("auto")
+def train(
+    config: Path,
+    output: Path | None,
+    epochs: int | None,
+    seed: int,
+    device: str,
+    threads: int | None,
+    precision: Precision,
+    execution: Execution,
+) -> None:
     """Train the network in CONFIG fully, measure it on the test images, and save it.
 
-    An interrupted training continues when the same command is given again.
+    Trains on a GPU if there is one. An interrupted training continues when the same command is given again.
     """
     from mgnas.reports.deploy.final_training import FinalTraining, train_fully
 
@@ -32,20 +46,22 @@ def train(config: Path, output: Path | None, epochs: int | None, seed: int, devi
 
     from mgnas.errors import UserError
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if device == "cuda" and gpu is None:
         raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    on_gpu = gpu is not None and device != "cpu"
+    if gpu is not None and not on_gpu:
+        click.echo(f"The GPU ({gpu}) is not used; --device cuda uses it.")
     if threads:
         torch.set_num_threads(threads)
     folder = output or Path("trained") / task.architecture.id
     total = task.training.epochs
-    click.echo(f"{task.architecture.describe()}: {total} epochs on {device}")
+    click.echo(f"{task.architecture.describe()}: {total} epochs on {f'the GPU ({gpu})' if on_gpu else 'the CPU'}")
 
     def show(epoch: EpochResult) -> None:
         click.echo(f"epoch {epoch.epoch}/{total}  loss {epoch.loss:.4f}  {epoch.seconds:.1f} s")
 
-    result = train_fully(task, folder, device, show)
+    result = train_fully(task, folder, "cuda" if on_gpu else "cpu", show, precision, execution)
     part = "test" if "test_accuracy" in result else "validation"
     accuracy, images = result[f"{part}_accuracy"], result[f"{part}_images"]
     click.echo(f"{part} accuracy {100 * accuracy:.2f} % on {images:,} images, {result['weights']:,} weights")

@@ -46,13 +46,13 @@ def compute_cost(run: RunData) -> ComputeCost:
     epochs = sum(len(record.curve) for record in run.records)
     unfinished = [r for r in run.records if r.state in (TrialState.FAILED, TrialState.PAUSED)]
     seconds = sum(record.seconds for record in run.records)
-    on_gpu = resources.gpus_per_trial > 0
+    on_gpu = resources.gpus > 0
     images = training_images(run.config.data)
     timed = sum(len(record.curve) for record in run.records if record.seconds > 0)
     return ComputeCost(
         epochs,
         sum(len(record.curve) for record in unfinished),
-        seconds / 3600 * (resources.gpus_per_trial if on_gpu else resources.cpus_per_trial),
+        seconds / 3600 * (resources.gpus if on_gpu else resources.cpus_per_trial),
         "GPU" if on_gpu else "CPU core",
         timed * images / seconds if images and seconds > 0 else None,
     )

@@ -85,7 +85,7 @@ def train_fully(
     device: str,
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
     precision: Precision = "auto",
-    execution: Execution = "eager",
+    execution: Execution = "auto",
 ) -> dict[str, Any]:
     """Train, measure on the test images once, and save the model; an interrupted training is continued.
 

@@ -21,7 +21,8 @@ from mgnas.errors import UserError, first_line
 from mgnas.files import write_text
 from mgnas.settings import build
 
-from ...search.data.dataset import DataSettings
+from ...search.config import Resources
+from ...search.data.dataset import DataSettings, load_dataset
 from ...search.storage.run_directory import RunDirectory
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
@@ -97,24 +98,33 @@ def retrain(
     *,
     epochs: int | None = None,
     address: str | None = None,
+    gpus_per_trial: float | str | None = None,
+    precision: str | None = None,
+    execution: str | None = None,
     on_end: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Retrained]:
     """Train these trials' networks fully; continue where an earlier call was interrupted.
 
     Args:
-        run: the search that the trials belong to. Its `final_training` is the recipe, its `resources` are used.
+        run: the search that the trials belong to. Its `final_training` is the recipe. Its `resources` are used; if the
+            cluster does not have their GPUs, the GPUs that there are, or else CPUs.
         trials: whose networks to train.
         seeds: trainings of each network, with the seeds 0 .. seeds - 1.
         epochs: of each training; default: those of `final_training`.
         address: of a Ray cluster; default: Ray is started on this machine.
+        gpus_per_trial: GPUs of a training: a number, or `auto`; default: the run's.
+        precision: the type in which convolutions compute; default: the run's.
+        execution: how training steps are executed; default: the run's.
         on_end: called with each training that ends.
 
     Returns:
         the results of all networks of this run that were ever retrained, in the order of their trials.
 
     Raises:
-        UserError: a folder holds another training, there is no cluster, or every training failed.
+        UserError: a folder holds another training, there is no cluster, a setting cannot be used, or every training
+            failed.
     """
+    config = run.config.override(gpus_per_trial=gpus_per_trial, precision=precision, execution=execution)
     waiting, last = [], None
     for trial in trials:
         folder = (run.path / FOLDER / trial.candidate.id).absolute()
@@ -128,7 +138,7 @@ def retrain(
                 on_end(Outcome(trial, seed, _accuracy(read_result(own)), finished_before=True))
             else:
                 waiting.append((trial, task, own))
-    for outcome in _run_all(run, waiting, address) if waiting else ():
+    for outcome in _run_all(config.resources, waiting, address) if waiting else ():
         last = outcome
         on_end(outcome)
     results = load_retrained(run)
@@ -187,15 +197,18 @@ def _accuracy(result: dict[str, Any]) -> float:
     return float(result.get("test_accuracy", result.get("validation_accuracy", math.nan)))
 
 
-def _train(task: FinalTraining, folder: str, settings: dict[str, Any]) -> tuple[float | None, str]:
+def _train(task: FinalTraining, folder: str, resources: Resources) -> tuple[float | None, str]:
     """Train in a worker; returns the accuracy, or None and the reason why there is none."""
     import torch
 
-    torch.set_num_threads(settings["threads"])
+    from ...search.tuner.worker import prepare_device
+
+    torch.set_num_threads(resources.cpus_per_trial)
     try:
-        device = "cuda" if settings["gpu"] else "cpu"
-        how = {name: settings[name] for name in ("precision", "execution")}
-        return _accuracy(train_fully(task, Path(folder), device, **how)), ""
+        prepare_device(resources.gpus)
+        device = "cuda" if resources.gpus else "cpu"
+        result = train_fully(task, Path(folder), device, precision=resources.precision, execution=resources.execution)
+        return _accuracy(result), ""
     except UserError as error:
         return None, str(error)
     except Exception as error:  # One training's failure must not end the others; its reason becomes part of the result.
@@ -203,20 +216,21 @@ def _train(task: FinalTraining, folder: str, settings: dict[str, Any]) -> tuple[
 
 
 def _run_all(
-    run: RunDirectory, waiting: list[tuple[CompletedTrial, FinalTraining, Path]], address: str | None
+    resources: Resources, waiting: list[tuple[CompletedTrial, FinalTraining, Path]], address: str | None
 ) -> Iterator[Outcome]:
     """Run the trainings, as many at a time as the cluster has room for; yields each outcome when it is there."""
+    from ...search.tuner.gpu_share import MemoryNeed, training_need
     from ...search.tuner.task_pool import run_tasks
 
-    resources = run.config.resources
-    settings = {
-        "threads": resources.cpus_per_trial,
-        "gpu": resources.gpus_per_trial > 0,
-        "precision": resources.precision,
-        "execution": resources.execution,
-    }
-    arguments = [(task, str(folder), settings) for _, task, folder in waiting]
-    for index, result, problem in run_tasks(_train, arguments, resources, address):
+    def need() -> MemoryNeed:
+        needs = (
+            training_need(task.architecture, task.training, load_dataset(task.data), resources)
+            for _, task, _ in waiting
+        )
+        return max(needs, key=lambda need: need.allocated)
+
+    arguments = [(task, str(folder)) for _, task, folder in waiting]
+    for index, result, problem in run_tasks(_train, arguments, resources, address, need):
         trial, task, _ = waiting[index]
         accuracy, reason = result or (None, problem)
         yield Outcome(trial, task.seed, accuracy, reason)

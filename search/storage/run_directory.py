@@ -235,6 +235,11 @@ class RunDirectory:
         return self._metadata.id
 
     @property
+    def trained_on_gpus(self) -> bool | None:
+        """Whether the trials are trained on GPUs; None: it is not decided yet."""
+        return self._metadata.trained_on_gpus
+
+    @property
     def storage(self) -> str:
         """Folder or address of the checkpoints of running and paused trials."""
         parent = self.config.resources.storage
@@ -248,13 +253,15 @@ class RunDirectory:
         return address if "://" in address else Path(address)
 
     def update_config(self, config: SearchConfig) -> None:
-        """Store a changed config: more trials, other workers.
+        """Store a changed config: more trials, other workers, what the trials get of the GPUs.
 
         Raises:
-            UserError: the file cannot be written.
+            UserError: a file cannot be written.
         """
         write_yaml(self.path / _CONFIG, config.to_dict())
         self.config = config
+        self._metadata.trained_with = training_fingerprint(config)
+        self._metadata.write(self.path)
 
     def check_data(self, dataset: Dataset) -> None:
         """Refuse other images than those that the trials so far have learned from.

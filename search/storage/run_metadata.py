@@ -1,8 +1,9 @@
 """run.json: the run's id, what its trials were trained with, and the address of its study if that is on a server.
 
-A search may go on only with the settings and images that its trials so far had; with others, accuracies of old and new
-trials could not be compared. Trials, workers, the time limit, the places of checkpoints and logs, the path of the
-images and the final training may change.
+The trials of a search have the same settings and images, because their accuracies are compared. So a resumed search is
+refused if these have changed. The number of trials, workers, the time limit, the places of checkpoints and logs, the
+path of the images and the final training may change. So may the share of a GPU. A search on GPUs continues on CPUs, or
+the reverse, only if the user forces it.
 """
 
 from __future__ import annotations
@@ -62,12 +63,14 @@ class RunMetadata:
             metadata = cls(**json.loads(path.read_text(encoding="utf-8")))
             if not isinstance(metadata.id, str) or not metadata.id.isalnum():
                 raise ValueError
+            if metadata.trained_with is not None and "gpu" not in metadata.trained_with["resources"]:
+                raise ValueError
         except FileNotFoundError:
             return cls()
         except PermissionError:
             problem = "may not be read, as it holds a password; ask its owner"
             raise UserError(f"{path}: {problem}") from None
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError):
             lost = "whether the config has been changed since cannot be checked; name a study on a server with --study"
             logger.warning("%s: is damaged and will be made anew; %s", path, lost)
             return cls()
@@ -83,6 +86,11 @@ class RunMetadata:
         secret = self.study is not None and has_password(self.study)
         write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o644)
 
+    @property
+    def trained_on_gpus(self) -> bool | None:
+        """Whether the trials are trained on GPUs; None: it is not decided yet."""
+        return None if self.trained_with is None else self.trained_with["resources"]["gpu"]
+
     def check_fingerprint(self, config: SearchConfig) -> None:
         """Refuse a config that was edited in such a way that old and new trials could not be compared.
 
@@ -90,13 +98,16 @@ class RunMetadata:
             ConfigError: it was; the message names the key.
         """
         now = training_fingerprint(config)
-        change = first_change(self.trained_with or now, now)
+        before = now if self.trained_with is None else _as_json(self.trained_with)
+        for one, other in ((before, now), (now, before)):
+            if one["resources"]["gpu"] is None:  # `auto` contradicts neither
+                one["resources"]["gpu"] = other["resources"]["gpu"]
+        change = first_change(before, now)
         if change is not None:
-            key, before, after = change
-            problem = (
-                f"was {before!r} for this run's trials and is {after!r} now; change it back, or start a new search"
-            )
-            raise ConfigError(key, problem, config.file)
+            key, old, new = change
+            forced = ", or force it with --gpus-per-trial" if key == "resources.gpu" else ""
+            problem = f"was {old!r} for this run's trials and is {new!r} now; change it back, or start a new search"
+            raise ConfigError(key, problem + forced, config.file)
         self.trained_with = now
 
     def check_images(self, digest: str, file: str | None) -> None:
@@ -118,7 +129,10 @@ class RunMetadata:
 
 
 def training_fingerprint(config: SearchConfig) -> dict[str, Any]:
-    """The settings that decide what the trials of a search are, in the types that JSON gives back."""
+    """The settings that decide what the trials of a search are, in the types that JSON gives back.
+
+    `resources.gpu` says whether they are trained on GPUs; None: `auto` has not been decided yet.
+    """
     data, search, resources = (asdict(section) for section in (config.data, config.search, config.resources))
     data.pop("path")
     return _as_json(
@@ -129,7 +143,7 @@ def training_fingerprint(config: SearchConfig) -> dict[str, Any]:
             "search": {name: search[name] for name in _FIXED_IN_SEARCH},
             "resources": {
                 **{name: resources[name] for name in _FIXED_IN_RESOURCES},
-                "gpu": resources["gpus_per_trial"] > 0,
+                "gpu": None if config.resources.gpus_per_trial == "auto" else config.resources.gpus > 0,
             },
         }
     )

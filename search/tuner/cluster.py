@@ -9,8 +9,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from mgnas.errors import UserError, first_line
 
@@ -27,6 +27,8 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _OBJECT_STORE_BYTES = 150 * 2**20
 _PROBE_SECONDS = 120
@@ -70,12 +72,11 @@ class Cluster:
     """The Ray cluster that a search runs on; a context manager.
 
     Args:
-        resources: what a trial takes, and how many trials may run at the same time.
+        resources: what a trial takes, and how many trials may run at the same time. `use` replaces them.
         address: of a running cluster; None: one is started on this machine, for this search alone.
 
     Raises:
-        UserError: on entering; this process uses Ray already, there is no cluster at the address, or no trial will ever
-            fit.
+        UserError: on entering; this process uses Ray already, or there is no cluster at the address.
     """
 
     def __init__(self, resources: Resources, address: str | None) -> None:
@@ -92,12 +93,6 @@ class Cluster:
             self._start()
         else:
             self._connect(self.address)
-        try:
-            if self.fits() < 1:
-                self._nothing_fits()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -108,6 +103,20 @@ class Cluster:
     def is_remote(self) -> bool:
         """Whether the cluster was not started for this search."""
         return self.address not in (None, "local")
+
+    def use(self, resources: Resources) -> None:
+        """Give each trial these resources from now on.
+
+        Raises:
+            UserError: no trial will ever fit.
+        """
+        self.resources, self._looked = resources, -math.inf
+        if self.fits() < 1:
+            self._nothing_fits()
+
+    def count(self, resource: str) -> float:
+        """How much of a resource the present nodes have in all."""
+        return sum(node["Resources"].get(resource, 0.0) for node in _nodes())
 
     def fits(self) -> int:
         """How many trials the present nodes can run at the same time, whatever `workers` says."""
@@ -150,25 +159,41 @@ class Cluster:
                     versions[package] = importlib.metadata.version(package)
             return versions, folder is None or os.path.isdir(folder)  # noqa: PTH112 - pathlib need not be loaded there
 
-        remote = ray.remote(num_cpus=0, max_retries=0)(probe)
         packages = [name for name in needs.versions if name != "python"]
-        answers = {}
-        for node in _nodes():
-            host = node["NodeManagerHostname"] or node["NodeManagerAddress"]
-            on_node = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-            answers[host] = on_node.remote(packages, folder)
-        for host, reference in answers.items():
-            try:
-                versions, sees_folder = ray.get(reference, timeout=_PROBE_SECONDS)
-            except RayError as error:
-                logger.warning("node %s does not answer (%s); trials may fail there", host, type(error).__name__)
-                continue
+        for node, (versions, sees_folder) in self.ask_nodes(probe, packages, folder):
             trouble = difference(needs.versions, versions)
             if trouble:
-                raise UserError(f"--address {self.address}: node {host} {trouble}")
+                raise UserError(f"--address {self.address}: node {_host(node)} {trouble}")
             if not sees_folder:
                 remedy = "name a folder or an address that all nodes reach with --storage"
-                raise UserError(f"resources.storage: node {host} does not see {folder}; {remedy}")
+                raise UserError(f"resources.storage: node {_host(node)} does not see {folder}; {remedy}")
+
+    def ask_nodes(
+        self, function: Callable[..., T], *arguments: object, having: str | None = None
+    ) -> Iterator[tuple[dict[str, Any], T]]:
+        """Call a function on every node at the same time, each in a process that ends afterwards.
+
+        Args:
+            function: can be pickled.
+            arguments: of the function.
+            having: a resource; only nodes that have it are asked. None: all nodes.
+
+        Yields:
+            (a node as Ray describes it, the function's result there). A node that does not answer is left out, with a
+            warning.
+        """
+        remote = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(function)
+        references = []
+        for node in _nodes():
+            if having is None or node["Resources"].get(having):
+                on_node = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+                references.append((node, on_node.remote(*arguments)))
+        for node, reference in references:
+            try:
+                yield node, ray.get(reference, timeout=_PROBE_SECONDS)
+            except RayError as error:
+                name = type(error).__name__
+                logger.warning("node %s does not answer (%s); trials may fail there", _host(node), name)
 
     def _start(self) -> None:
         """Start a cluster that can be reached from this machine alone, and only by processes that know its token."""
@@ -218,9 +243,15 @@ class Cluster:
             logger.warning("no node has room for a trial (%s) yet; waiting for one that joins", wanted)
             return
         hint = "lower resources.*_per_trial"
+        if self.resources.gpus and not resources.get("GPU"):
+            hint = "train on CPUs with --gpus-per-trial 0"
         if self.is_remote:
             hint += ", or give --workers to wait for nodes that join"
         raise UserError(f"resources: a trial wants {wanted}, but there are {available}; {hint}")
+
+
+def _host(node: dict[str, Any]) -> str:
+    return node["NodeManagerHostname"] or node["NodeManagerAddress"]
 
 
 def _nodes() -> Iterator[dict[str, Any]]:

@@ -121,7 +121,7 @@ class TrialController:
             epochs_done=len(record.curve),
             entry=self._entry,
             threads=config.resources.cpus_per_trial,
-            gpu=config.resources.gpus_per_trial > 0,
+            gpus=config.resources.gpus,
             precision=config.resources.precision,
             execution=config.resources.execution,
             deterministic=config.resources.deterministic,

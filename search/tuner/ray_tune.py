@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from mgnas.errors import SearchStoppedError, UserError
@@ -39,6 +40,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from .cluster import Cluster
+from .gpu_share import search_need
+from .gpus import GpuLister, list_gpus, settle_gpus
 from .loggers import make_loggers
 from .trainable import RayTrial
 
@@ -156,6 +159,7 @@ def run_search(
     display: Callable[[SearchProgress], Any] | None = None,
     address: str | None = None,
     worker: type = TrialWorker,
+    lister: GpuLister = list_gpus,
 ) -> SearchProgress:
     """Run a search, or go on with it, until it has all its trials or is interrupted by Ctrl-C.
 
@@ -164,6 +168,7 @@ def run_search(
         display: called once with the progress; returns a context manager with a method `event(record)`.
         address: of a Ray cluster; default: Ray is started on this machine and stopped afterwards.
         worker: class that is made from a TrialTask and whose `step` runs an epoch; tests and benchmarks give others.
+        lister: lists the machines with GPUs; tests give others.
 
     Returns:
         the progress at the end. If the search was interrupted, trials are still RUNNING or missing.
@@ -181,6 +186,7 @@ def run_search(
         if config.resources.storage is not None:
             check_storage(run.storage)
         with Cluster(config.resources, address) as cluster:
+            _settle_gpus(run, cluster, lister)
             needs = _node_needs(run, cluster)
             progress = SearchProgress(config.search.trials, strategy.records, cluster.limit(), run.elapsed)
             controller = TrialController(run, strategy, progress, needs.entry, cluster.limit)
@@ -193,6 +199,20 @@ def run_search(
     if controller.stopped is not None:
         raise SearchStoppedError(f"{controller.stopped}; mend that, then continue with: mgnas resume {run.path}")
     return progress
+
+
+def _settle_gpus(run: RunDirectory, cluster: Cluster, lister: GpuLister) -> None:
+    """Decide what each trial gets of the GPUs, and store it in the run."""
+    config = run.config
+    resources = settle_gpus(
+        cluster,
+        lambda: search_need(run.space, load_dataset(config.data), config.resources),
+        config.search.trials,
+        run.trained_on_gpus,
+        lister,
+    )
+    if resources != config.resources:
+        run.update_config(replace(config, resources=resources))
 
 
 def _node_needs(run: RunDirectory, cluster: Cluster) -> NodeRequirements:

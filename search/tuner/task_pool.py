@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mgnas.errors import first_line
 
 from ..config import Resources
+from .gpu_share import MemoryNeed
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
@@ -19,22 +20,33 @@ import ray
 from ray.exceptions import RayError
 
 from .cluster import Cluster
+from .gpus import GpuLister, list_gpus, settle_gpus
 
 Result = TypeVar("Result")
 
 
 def run_tasks(
-    function: Callable[..., Result], arguments: Sequence[tuple], resources: Resources, address: str | None
+    function: Callable[..., Result],
+    arguments: Sequence[tuple],
+    resources: Resources,
+    address: str | None,
+    need: Callable[[], MemoryNeed],
+    lister: GpuLister = list_gpus,
 ) -> Iterator[tuple[int, Result | None, str]]:
-    """Call a function with each of these arguments, as the cluster has room.
+    """Call a function with each of these arguments and the resources of a call, as the cluster has room.
 
-    A worker process that dies is started once more, so the function should continue where it was interrupted.
+    A worker process that dies is started once more, so the function should continue where it was interrupted. On GPUs
+    every call has a process of its own, so that neither memory nor a broken CUDA context is handed on.
 
     Args:
         function: can be pickled; should return its failures, because an exception counts as the death of its worker.
-        arguments: a tuple for each call.
-        resources: what a call takes, named as for a trial, and how many calls may run at the same time.
+            Its last argument is `resources` with a number of GPUs.
+        arguments: a tuple for each call, without the last one.
+        resources: what a call takes, named as for a trial, and how many calls may run at the same time. If the cluster
+            has no room for that many GPUs, `auto` decides.
         address: of a Ray cluster; None: Ray is started on this machine and stopped afterwards.
+        need: gives the memory of the largest call on a GPU.
+        lister: lists the machines with GPUs; tests give others.
 
     Yields:
         (index of the arguments, result, empty text) of each call that ends; (index, None, reason) if its worker died.
@@ -46,10 +58,14 @@ def run_tasks(
         return
     together = min(resources.workers or len(arguments), len(arguments))
     with Cluster(replace(resources, workers=together), address) as cluster:
-        remote = ray.remote(function).options(
-            num_cpus=resources.cpus_per_trial,
-            num_gpus=resources.gpus_per_trial,
-            resources=resources.custom_per_trial,
+        if cluster.fits() < 1:
+            cluster.resources = replace(cluster.resources, gpus_per_trial="auto")
+        settled = settle_gpus(cluster, need, len(arguments), lister=lister)
+        # NOTE: max_calls cannot be an option of a call. Any, because Ray's types have no function of any arguments.
+        remote: Any = ray.remote(max_calls=1 if settled.gpus else 0)(function).options(
+            num_cpus=settled.cpus_per_trial,
+            num_gpus=settled.gpus,
+            resources=settled.custom_per_trial,
             max_retries=1,
         )
         running: dict[ray.ObjectRef, int] = {}
@@ -57,7 +73,7 @@ def run_tasks(
         while waiting or running:
             while waiting and len(running) < cluster.limit():
                 index = waiting.pop(0)
-                running[remote.remote(*arguments[index])] = index
+                running[remote.remote(*arguments[index], settled)] = index
             (reference,), _ = ray.wait(list(running), num_returns=1)
             index = running.pop(reference)
             try:

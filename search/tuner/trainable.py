@@ -12,7 +12,7 @@ from .worker import stopping
 
 
 class RayTrial(tune.Trainable):
-    """Trains a trial, one epoch a step. The process is used again for further trials."""
+    """Trains a trial, one epoch a step. The process is used again for further trials, unless its GPU has failed."""
 
     # `tune.with_parameters` adds arguments to those of Ray's own `setup`.
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -26,11 +26,18 @@ class RayTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch of the trial; on a node that cannot train, the reason why the search must stop."""
+        """One epoch of the trial; on a node that cannot train, the reason why the search must stop.
+
+        Raises:
+            RuntimeError: this process can no longer use its GPU. Ray replaces it then, and the trial starts again, as
+                after any death of its process.
+        """
         if self._worker is None:
             result = stopping(f"node {socket.gethostname()} {self._trouble}")
         else:
             result = self._worker.step()
+        if result.get("broken"):
+            raise RuntimeError(f"the process can no longer use its GPU ({result['failure']})")
         ended = result["finished"] or result["failure"] is not None or result.get("stop") is not None
         accuracy = {"accuracy": result["curve"][-1]} if result["curve"] else {}
         return result | accuracy | {"done": ended}

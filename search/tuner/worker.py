@@ -23,6 +23,7 @@ from ..training.execution import Execution
 from ..training.memory import NotEnoughMemoryError, is_out_of_memory
 from ..training.precision import Precision
 from ..training.trainer import DamagedCheckpointError, Trainer, TrainingDivergedError
+from .gpu_share import allocator_share
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class TrialTask:
         epochs_done: how many epochs the search has results of; if the checkpoint has fewer, the result says so.
         entry: name of the data set in the cache, on nodes that cannot read `data` itself; None: found by `data`.
         threads: CPU threads to use.
-        gpu: whether to train on the GPU that the worker sees.
+        gpus: share of the GPU that the worker sees, or number of GPUs; 0: train on the CPU.
         precision: the type in which convolutions are computed.
         execution: how training steps are executed.
         deterministic: on a GPU, use only algorithms that give the same numbers every time.
@@ -56,9 +57,9 @@ class TrialTask:
     epochs_done: int = 0
     entry: str | None = None
     threads: int = 1
-    gpu: bool = False
+    gpus: float = 0.0
     precision: Precision = "auto"
-    execution: Execution = "eager"
+    execution: Execution = "auto"
     deterministic: bool = False
 
     def __str__(self) -> str:
@@ -71,7 +72,7 @@ class TrialTask:
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cuda" if self.gpu else "cpu")
+        return torch.device("cuda" if self.gpus else "cpu")
 
 
 class TrialWorker:
@@ -89,8 +90,15 @@ class TrialWorker:
         Returns:
             `curve`: accuracy after each epoch so far; `loss` of the last epoch; `seconds` of training so far;
             `finished`: whether it was the last epoch; `failure`: why the trial cannot go on, else None; `stop`: why no
-            trial can go on, else None; `note`: what happened to the checkpoint, else empty.
+            trial can go on, else None; `note`: what happened to the checkpoint, else empty. After some failures
+            `broken` is there and true: this process can no longer use its GPU, so it must be replaced.
         """
+        result = self._step()
+        if self.task.gpus and result["failure"] is not None and context_is_broken():
+            return result | {"broken": True}
+        return result
+
+    def _step(self) -> dict[str, Any]:
         try:
             trainer = self._trainer or self._prepare()
             self._trainer = trainer
@@ -120,7 +128,7 @@ class TrialWorker:
 
     def _prepare(self) -> Trainer:
         torch.set_num_threads(self.task.threads)
-        set_determinism(self.task.gpu and self.task.deterministic)
+        prepare_device(self.task.gpus, self.task.deterministic)
         trainer, damaged = self._new_trainer(), 0
         with self._checkpoint.versions() as versions:
             for version in versions:
@@ -157,6 +165,34 @@ class TrialWorker:
             raise _NoDataError(str(error)) from None
         parts = (dataset.train, dataset.validation)
         return Trainer(task.architecture, task.training, *parts, task.seed, task.device, task.precision, task.execution)
+
+
+def prepare_device(gpus: float, deterministic: bool = False) -> None:
+    """Set what a training's share of a GPU means for this process, which may have trained something else before.
+
+    PyTorch's allocator gets no more than the share, so that the training cannot push its neighbours out.
+
+    Args:
+        gpus: of the training; 0: it runs on the CPU.
+        deterministic: see `set_determinism`.
+    """
+    set_determinism(gpus > 0 and deterministic)
+    if gpus:
+        memory = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(allocator_share(gpus, memory))
+
+
+def context_is_broken() -> bool:
+    """Whether CUDA can no longer be used in this process.
+
+    After some errors (illegal memory access, failed assertion or launch, ECC) every further call fails with the same
+    error, until the process ends.
+    """
+    try:
+        torch.cuda.synchronize()
+    except Exception:  # CUDA reports these errors by several classes of exceptions.
+        return True
+    return False
 
 
 def set_determinism(on: bool) -> None:

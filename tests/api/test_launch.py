@@ -88,6 +88,7 @@ def test_errors_of_a_mapping_name_the_key(refusal, tmp_path, changes, message):
         ({"trials": 0}, "search.trials: "),
         ({"trials": "many"}, "search.trials: "),
         ({"workers": 1.5}, "resources.workers: "),
+        ({"gpus_per_trial": "many"}, "resources.gpus_per_trial: expected auto or a number from 0 to 64, got 'many'"),
         ({"sampler": "best"}, "search.sampler: "),
         ({"prior": "mnist"}, "prior mnist: no such run directory, table file or shipped table"),
         ({"data": "x.npz"}, "data.path: has no effect for digits"),

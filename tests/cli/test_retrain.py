@@ -13,6 +13,8 @@ import pytest
         (["--trial", "99"], "--trial 99: no complete trial of"),
         (["--select", "--max-weights", "1"], "--max-weights: no network has at most 1 weights"),
         (["--front", "--seeds", "0"], "'--seeds'"),
+        (["--front", "--gpus-per-trial", "1.5"], "resources.gpus_per_trial: 1.5 is neither"),
+        (["--front", "--execution", "fast"], "'--execution'"),
     ],
 )
 def test_impossible_retrainings(command, run, options, part, refused):

@@ -2,6 +2,8 @@
 
 import re
 
+import torch
+
 
 def test_a_selected_network_is_trained_once(command, run, tmp_path):
     output, folder = tmp_path / "chosen.yaml", tmp_path / "model"
@@ -20,3 +22,26 @@ def test_a_device_that_is_not_there_is_refused(command, run, tmp_path, monkeypat
     output = tmp_path / "chosen.yaml"
     assert command("select", run.path, "--output", output)[0] == 0
     refused(command("train", output, "--device", "cuda"), "--device cuda", "use --device cpu")
+
+
+def test_precision_and_execution_reach_the_training(command, run, tmp_path, refused):
+    output, folder = tmp_path / "chosen.yaml", tmp_path / "model"
+    assert command("select", run.path, "--output", output)[0] == 0
+    refused(command("train", output, "--precision", "int8"), "--precision", "'bfloat16'")
+    how = ["--device", "cpu", "--threads", 1, "--precision", "bfloat16", "--execution", "eager"]
+    assert command("train", output, "--output", folder, *how)[0] == 0
+    plain = tmp_path / "plain"
+    assert command("train", output, "--output", plain, "--device", "cpu", "--threads", 1)[0] == 0
+    half, single = (torch.load(path / "model.pt", weights_only=True) for path in (folder, plain))
+    assert str(half) != str(single), "other roundings give other weights"
+
+
+def test_a_gpu_that_is_not_used_is_one_line(command, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "NVIDIA H100")
+    output = tmp_path / "chosen.yaml"
+    assert command("select", run.path, "--output", output)[0] == 0
+    code, out, _ = command("train", output, "--output", tmp_path / "model", "--device", "cpu", "--threads", 1)
+    assert code == 0
+    assert out.startswith("The GPU (NVIDIA H100) is not used; --device cuda uses it.\n")
+    assert "epochs on the CPU\n" in out

@@ -200,7 +200,10 @@ def test_a_misspelt_required_key_is_named(problem):
         ({"search": {"seed": -1}}, "search.seed"),
         ({"search": 5}, "search"),
         ({"resources": {"workers": 0}}, "resources.workers"),
-        ({"resources": {"gpus_per_trial": -0.5}}, "resources.gpus_per_trial"),
+        *(
+            ({"resources": {"gpus_per_trial": gpus}}, "resources.gpus_per_trial")
+            for gpus in (-0.5, -1, 1.5, 65, float("nan"), "many", "0.5", True, [1])
+        ),
         ({"final_training": "long"}, "final_training"),
         ({"final_training": {"epochs": 0}}, "final_training.epochs"),
         (
@@ -240,6 +243,23 @@ def test_a_search_needs_data_and_a_space(problem, section):
 )
 def test_a_space_that_cannot_be_used_is_named_by_file_and_key(problem, sections, key):
     assert problem(sections, use=SearchConfig.search_space).startswith(f"{key}: ")
+
+
+def test_gpus_are_used_without_being_asked(small_search):
+    resources = small_search().resources
+    assert (resources.gpus_per_trial, resources.execution) == ("auto", "auto")
+    assert resources.per_trial == {"CPU": 1, "GPU": 0.0}, "nothing is decided yet"
+
+
+@pytest.mark.parametrize(("given", "gpus"), [(0, 0.0), (0.25, 0.25), (1, 1.0), (2, 2.0)])
+def test_a_number_of_gpus(small_search, given, gpus):
+    resources = small_search(resources={"gpus_per_trial": given}).resources
+    assert resources.gpus == resources.per_trial["GPU"] == gpus
+
+
+def test_what_is_no_number_of_gpus_is_refused_with_what_is(refusal, small_search):
+    message = refusal(lambda: small_search(resources={"gpus_per_trial": "many"}))
+    assert message.endswith("resources.gpus_per_trial: expected auto or a number from 0 to 64, got 'many'")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../up", ".hidden", 7, ["a"]])

@@ -110,6 +110,12 @@ def test_slices_of_no_minutes_continue_one_another_and_equal_one_run(run, tmp_pa
     assert (tmp_path / "work-results" / "published.md").read_bytes() == before
 
 
+def test_a_precision_that_was_asked_for_stands_with_the_hardware(run, published, tmp_path):
+    assert run("--epochs", "1", "--precision", "bfloat16", "--execution", "eager") == 0
+    (row,) = [row for row in published.table(tmp_path / "work") if row["n"]]
+    assert row["hardware"][0].endswith(", bfloat16")
+
+
 def test_mean_and_spread_over_seeds(published, tmp_path):
     store(tmp_path, 0, test_accuracy=0.90, seconds=10.0)
     store(tmp_path, 1, test_accuracy=0.92, seconds=20.0)

@@ -17,7 +17,7 @@ ADDRESS = "postgresql://user@host/database"
 
 @pytest.fixture
 def config(small_search) -> SearchConfig:
-    return small_search()
+    return small_search(resources={"gpus_per_trial": 0})
 
 
 def test_metadata_come_back_equal(tmp_path, config):
@@ -45,7 +45,8 @@ def test_a_run_without_the_file_gets_a_new_id(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"7", b'{"id": 5}', b'{"id": "../x"}', b'{"colour": 1}', b"\xff"]
+    "content",
+    [b"", b"{", b"[]", b"7", b'{"id": 5}', b'{"id": "../x"}', b'{"colour": 1}', b'{"trained_with": {}}', b"\xff"],
 )
 def test_a_damaged_file_is_made_anew_with_a_warning(tmp_path, caplog, content):
     (tmp_path / "run.json").write_bytes(content)
@@ -84,6 +85,32 @@ def test_what_trials_depend_on_is_refused_by_its_key(config, small_search, refus
     metadata = RunMetadata(trained_with=training_fingerprint(config))
     message = refusal(lambda: metadata.check_fingerprint(small_search(**sections)))
     assert f"{key} was {before!r} for this run's trials and is {after!r} now" in message.replace(": was", " was")
+
+
+def with_gpus(small_search, gpus) -> SearchConfig:
+    return small_search(resources={} if gpus is None else {"gpus_per_trial": gpus})
+
+
+@pytest.mark.parametrize(("before", "now"), [("auto", 0.5), ("auto", 0), (0.5, "auto"), (0, "auto"), (0.5, 1), (0, 0)])
+def test_auto_contradicts_neither_gpus_nor_cpus_and_what_was_decided_stays(small_search, before, now):
+    metadata = RunMetadata(trained_with=training_fingerprint(with_gpus(small_search, before)))
+    metadata.check_fingerprint(with_gpus(small_search, now))
+    decided = before if before != "auto" else now
+    assert metadata.trained_on_gpus is (decided > 0)
+
+
+@pytest.mark.parametrize(("before", "now"), [(0.25, 0), (0, 1)])
+def test_another_kind_of_device_is_refused_with_the_option_that_forces_it(small_search, refusal, before, now):
+    metadata = RunMetadata(trained_with=training_fingerprint(with_gpus(small_search, before)))
+    message = refusal(lambda: metadata.check_fingerprint(with_gpus(small_search, now)))
+    assert f"resources.gpu: was {before > 0} for this run's trials and is {now > 0} now" in message
+    assert message.endswith(", or force it with --gpus-per-trial")
+    assert metadata.trained_on_gpus is (before > 0)
+
+
+def test_a_run_whose_trials_have_no_device_yet_knows_none(small_search):
+    assert RunMetadata().trained_on_gpus is None
+    assert RunMetadata(trained_with=training_fingerprint(with_gpus(small_search, None))).trained_on_gpus is None
 
 
 def test_a_run_without_a_fingerprint_takes_that_of_its_config(config):

@@ -1,4 +1,4 @@
-"""Steps of SGD: momentum, overflow in float16, the average of the weights, and states of other machines and versions."""
+"""Steps of SGD: momentum, overflow in float16, the average of the weights, states of other machines and versions."""
 
 from pathlib import Path
 

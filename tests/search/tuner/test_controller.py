@@ -87,7 +87,7 @@ def test_the_task_has_all_that_a_worker_needs(run, make_controller):
     assert task.architecture == record.candidate.architecture
     assert (task.training, task.data, task.seed) == (record.candidate.training, run.config.data, record.seed)
     assert Path(task.checkpoint) == run.checkpoint(0)
-    assert (task.entry, task.epochs_done, task.threads, task.gpu) == ("digits-1234", 0, 1, False)
+    assert (task.entry, task.epochs_done, task.threads, task.gpus) == ("digits-1234", 0, 1, 0.0)
 
 
 def test_every_epoch_is_stored_when_it_is_reported(run, controller):

@@ -73,9 +73,10 @@ def _pickle_workers_of_this_file():
 
 
 def test_search_trains_every_trial_once(new_run, logged):
-    run = new_run()
-    progress = run_search(run)
+    run = new_run(gpus_per_trial="auto")
+    progress = run_search(run, lister=lambda cluster: [])
     records = run.load()
+    assert RunDirectory(run.path).config.resources.gpus_per_trial == 0.0
     assert [record.state for record in records] == [TrialState.COMPLETE] * 8
     assert len({record.candidate.id for record in records}) == 8
     assert all(len(record.curve) == 2 and 0 < record.accuracy <= 1 for record in records)

@@ -1,11 +1,14 @@
 """Tasks on a real Ray: results, and workers that die."""
 
 from mgnas.search.config import Resources
+from mgnas.search.tuner.gpu_share import Gpu, GpuNode, MemoryNeed
 from mgnas.search.tuner.task_pool import run_tasks
+
+NEED = MemoryNeed("MgNet", 128, 2**30)
 
 
 def test_every_call_ends_with_its_result_or_with_the_reason_why_there_is_none(tmp_path):
-    def work(number: int, folder: str) -> int:
+    def work(number: int, folder: str, resources: Resources) -> int:
         import os
         import pathlib
 
@@ -16,7 +19,9 @@ def test_every_call_ends_with_its_result_or_with_the_reason_why_there_is_none(tm
             os._exit(1)
         return 10 * number
 
-    outcomes = run_tasks(work, [(number, str(tmp_path)) for number in range(4)], Resources(workers=2), None)
+    outcomes = run_tasks(
+        work, [(number, str(tmp_path)) for number in range(4)], Resources(workers=2), None, lambda: NEED
+    )
     results = {index: (result, reason) for index, result, reason in outcomes}
     assert (results[0], results[3]) == ((0, ""), (30, ""))
     for index in (1, 2):
@@ -30,4 +35,32 @@ def test_every_call_ends_with_its_result_or_with_the_reason_why_there_is_none(tm
 
 
 def test_no_calls_need_no_cluster():
-    assert list(run_tasks(print, [], Resources(gpus_per_trial=64.0), None)) == []
+    assert list(run_tasks(print, [], Resources(gpus_per_trial=64.0), None, lambda: NEED)) == []
+
+
+def processes(resources: Resources, lister) -> list[tuple[int, float]]:
+    """(process, GPUs) of three calls, one after the other."""
+
+    def process(resources: Resources) -> tuple[int, float]:
+        import os
+
+        return os.getpid(), resources.gpus
+
+    outcomes = run_tasks(process, [()] * 3, resources, None, lambda: NEED, lister)
+    return [result for _, result, _ in outcomes if result is not None]
+
+
+def test_calls_on_gpus_have_a_process_each(monkeypatch):
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
+    nodes = [GpuNode("here", 2, (Gpu("Card", 80 * 2**30),))]
+    on_gpus = processes(Resources(workers=1, gpus_per_trial=0.5), lambda cluster: nodes)
+    assert [gpus for _, gpus in on_gpus] == [0.5] * 3
+    assert len({pid for pid, _ in on_gpus}) == 3
+    on_cpus = processes(Resources(workers=1, gpus_per_trial=0.0), lambda cluster: nodes)
+    assert [gpus for _, gpus in on_cpus] == [0.0] * 3
+
+
+def test_where_a_runs_gpus_are_missing_the_calls_run_on_cpus(monkeypatch):
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 0}')
+    results = processes(Resources(workers=1, gpus_per_trial=0.5), lambda cluster: [])
+    assert [gpus for _, gpus in results] == [0.0] * 3

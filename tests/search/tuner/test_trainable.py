@@ -47,6 +47,13 @@ def test_the_process_is_used_again_for_the_next_trial():
     assert trial.step()["accuracy"] == 0.75
 
 
+def test_a_process_whose_gpu_has_failed_raises_so_that_ray_replaces_it():
+    broken = GOES_ON | {"failure": "RuntimeError: CUDA error: unspecified launch failure", "broken": True}
+    trial = started(broken, NodeRequirements(installed_versions()))
+    with pytest.raises(RuntimeError, match=r"no longer use its GPU \(RuntimeError: CUDA error: unspecified"):
+        trial.step()
+
+
 def test_a_node_that_cannot_train_stops_the_search_with_its_name():
     trial = started(GOES_ON, NodeRequirements(installed_versions() | {"torch": "1.0"}))
     result = trial.step()

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pickle
 import socket
+import types
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,47 @@ def test_a_trials_threads_are_those_of_its_task(make_task):
     assert torch.get_num_threads() == 2
 
 
+@pytest.fixture
+def shares(monkeypatch) -> list[float]:
+    """The shares of a GPU with 10,000 MiB that PyTorch's allocator is given."""
+    given = []
+    gpu = types.SimpleNamespace(total_memory=10_000 * 2**20)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", given.append)
+    return given
+
+
+def test_every_trial_on_a_gpu_is_held_to_its_share_of_the_memory(make_task, shares):
+    for gpus in (0.25, 1.0, 0.5, 2.0):
+        TrialWorker(make_task(gpus=gpus)).step()
+    assert shares == pytest.approx([0.25 - 0.07, 1.0, 0.5 - 0.07, 1.0])
+
+
+def test_a_trial_on_the_cpu_touches_no_gpu(make_task, shares):
+    assert TrialWorker(make_task()).step()["failure"] is None
+    assert shares == []
+
+
+class FailingWorker(TrialWorker):
+    """Fails as CUDA does after a kernel has read beyond its memory."""
+
+    def _prepare(self):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be ...")
+
+
+@pytest.mark.parametrize("works", [False, True], ids=["broken", "works"])
+def test_after_a_failure_on_a_gpu_the_result_says_whether_the_gpu_still_works(make_task, monkeypatch, works):
+    def synchronize() -> None:
+        if not works:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    result = FailingWorker(make_task(gpus=0.5)).step()
+    assert result["failure"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert ("broken" in result) is not works
+    assert "broken" not in FailingWorker(make_task()).step(), "a trial on the CPU"
+
+
 def deterministic_now() -> bool:
     return torch.are_deterministic_algorithms_enabled()
 
@@ -279,12 +321,12 @@ def test_on_a_gpu_a_deterministic_trial_repeats_itself_bit_for_bit(make_task, tm
     weights = []
     try:
         for name in ("first.pt", "second.pt"):
-            task = make_task(gpu=True, deterministic=True, checkpoint=str(tmp_path / name))
+            task = make_task(gpus=1.0, deterministic=True, checkpoint=str(tmp_path / name))
             assert steps(TrialWorker(task))[-1]["finished"]
             assert deterministic_now()
             assert not torch.backends.cudnn.benchmark
             weights.append(torch.load(task.checkpoint, weights_only=True)["model"])
-        steps(TrialWorker(make_task(gpu=True)))
+        steps(TrialWorker(make_task(gpus=1.0)))
         assert not deterministic_now()
         assert torch.backends.cudnn.benchmark
     finally:
