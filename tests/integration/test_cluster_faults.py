@@ -177,7 +177,6 @@ class HungryWorker(TrialWorker):
             hoard = []
             while memory()["MemAvailable"] > 2 * 2**30:
                 hoard.append(np.ones(64 * 2**20, np.uint8))
-                time.sleep(0.01)
             time.sleep(1)
         curve = [0.5] * self.task.training.epochs
         return {"curve": curve, "loss": 1.0, "seconds": 0.1, "finished": True, "failure": None}
@@ -187,7 +186,7 @@ class HungryWorker(TrialWorker):
 def test_a_worker_that_the_memory_monitor_kills_is_a_lost_worker(new_run, monkeypatch):
     free, total = memory()["MemAvailable"], memory()["MemTotal"]
     # Other programs of this machine may take this much during the test without costing its other trials their workers.
-    room = min(free // 3, 6 * 2**30)
+    room = min(free // 3, 4 * 2**30)
     if room < 2 * 2**30:
         pytest.skip("less than 6 GiB of memory are free")
     monkeypatch.setenv("RAY_memory_usage_threshold", str((total - free + room) / total))
