@@ -41,7 +41,7 @@ from .step import TrainingStep, autocast
 
 logger = logging.getLogger(__name__)
 
-_EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 1024
 
 # What torch.load and load_state_dict raise for a file that is truncated, garbled, or of another network.
 UNREADABLE = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
@@ -125,7 +125,7 @@ class Trainer:
         )
         self._runner = make_runner(execution, self.device)
         self._offload_until, self._offload_epochs = 0, 1
-        self._evaluation_batch = _EVALUATION_BATCH
+        self._evaluation_batch = EVALUATION_BATCH
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

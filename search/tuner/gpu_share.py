@@ -18,7 +18,7 @@ from ...space.parameter import Parameter
 from ...space.search_space import SearchSpace
 from ..config import Resources
 from ..data.dataset import Dataset
-from ..training.trainer import _EVALUATION_BATCH
+from ..training.trainer import EVALUATION_BATCH
 
 MOST_TRIALS_PER_GPU = 4
 """The largest number of trainings that `auto` lets share a GPU.
@@ -86,7 +86,7 @@ def training_need(
         architecture,
         dataset.image_size,
         min(training.batch_size, len(dataset.train)),
-        min(_EVALUATION_BATCH, max(map(len, parts[1:]))),
+        min(EVALUATION_BATCH, max(map(len, parts[1:]))),
         average=training.ema_decay > 0,
         value_bytes=4 if resources.precision == "float32" else 2,
     )
