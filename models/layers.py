@@ -12,6 +12,10 @@ algorithm up to rounding, with fewer convolutions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,6 +39,32 @@ def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
     return module.training and features.device.type == "cpu"
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that does not count its batches: the count has no use, and costs a kernel in every pass."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.num_batches_tracked = None
+
+    # Only this method of a module, which torch documents for overriding, can ignore a key: files of version 0.1.0 hold
+    # the count.
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, metadata: dict, *arguments: Any) -> None:
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, {**metadata, "version": self._version}, *arguments)
+
+
+class Kernel(NamedTuple):
+    """The weights of a convolution in the form in which one forward pass uses them.
+
+    Args:
+        weight: in the type that the pass computes in.
+        groups: number of groups that the weight is for.
+    """
+
+    weight: Tensor
+    groups: int
+
+
 class Convolution(nn.Conv2d):
     """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2).
 
@@ -49,14 +79,24 @@ class Convolution(nn.Conv2d):
         padding = kernel_size // 2
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that nn.Conv2d gives it
-        return self._apply_weight(input, self.weight)
+    def forward(self, input: Tensor, kernel: Kernel | None = None) -> Tensor:  # noqa: A002 - nn.Conv2d's name
+        """N x in x h x w -> N x out x h/stride x w/stride. `kernel`: of this pass, if the weights are used repeatedly."""
+        weight, groups = kernel or self.kernel(input)
+        return F.conv2d(input, weight, self.bias, self.stride, self.padding, 1, groups)
 
-    def _apply_weight(self, features: Tensor, weight: Tensor) -> Tensor:
+    def repeatedly(self, features: Tensor) -> partial[Tensor]:
+        """This convolution for several calls in one forward pass, on such features. It prepares its weights once."""
+        return partial(self, kernel=self.kernel(features))
+
+    def kernel(self, features: Tensor) -> Kernel:
+        """The weights in the type that a pass over such features computes in, in merged groups if that is faster."""
+        weight, device = self.weight, features.device.type
+        if torch.is_autocast_enabled(device):
+            weight = weight.to(torch.get_autocast_dtype(device))
         merged = self._groups_to_merge(features) if trains_on_cpu(self, features) else 1
         if merged > 1:
             weight = grouped_together(weight, self.groups, merged)
-        return F.conv2d(features, weight, self.bias, self.stride, self.padding, 1, self.groups // merged)
+        return Kernel(weight, self.groups // merged)
 
     def _groups_to_merge(self, features: Tensor) -> int:
         """Number of groups to merge into one, a divisor of `groups`: as many as fit into `_VECTOR_BYTES`."""
@@ -94,10 +134,10 @@ class SmoothingStep(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm(channels)
+        self.bn2 = BatchNorm(channels)
 
-    def forward(self, residual: Tensor, b: nn.Module) -> Tensor:
+    def forward(self, residual: Tensor, b: Callable[[Tensor], Tensor]) -> Tensor:
         return rectified(self.bn2(b(rectified(self.bn1(residual)))))
 
 
@@ -134,9 +174,21 @@ class ResidualOperator(Convolution):
         super().__init__(channels, channels, groups=groups)
 
     # A residual operator is never called as a plain convolution; being one keeps the parameter's name, `a.weight`.
-    def forward(self, features: Tensor, residual: Tensor, add: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # Negating the weights is cheaper than a pass over the output.
-        return self._apply_weight(features, self.weight if add else -self.weight).add_(residual)
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, features: Tensor, residual: Tensor, add: bool = False, kernel: Kernel | None = None
+    ) -> Tensor:
+        if kernel is None:
+            kernel = self.kernel(features) if add else self.negated(features)
+        return super().forward(features, kernel).add_(residual)
+
+    def repeatedly(self, features: Tensor) -> partial[Tensor]:
+        """r - A d for several calls in one forward pass."""
+        return partial(self, kernel=self.negated(features))
+
+    def negated(self, features: Tensor) -> Kernel:
+        """-A. Negating the weights is cheaper than a pass over the output."""
+        weight, groups = self.kernel(features)
+        return Kernel(-weight, groups)
 
 
 class Sum:
@@ -183,11 +235,13 @@ class SharedSmoother(nn.Module):
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
         total = Sum(features)
+        a = None if self.a is None else self.a.repeatedly(residual)
+        b = [self.b[0].repeatedly(residual)] * len(self.steps) if len(self.b) == 1 else self.b
         for index, step in enumerate(self.steps):
-            increment = step(residual, self.b[index % len(self.b)])
+            increment = step(residual, b[index])
             total.add(increment)
-            if self.a is not None and (index + 1 < len(self.steps) or not self.last):
-                residual = self.a(increment, residual)
+            if a is not None and (index + 1 < len(self.steps) or not self.last):
+                residual = a(increment, residual)
         assert total.value is not None  # nu >= 1
         return total.value, residual
 
@@ -241,8 +295,8 @@ class ResolutionTransfer(nn.Module):
         groups = in_channels if kind == "depthwise" else 1
         self.pi = Convolution(in_channels, out_channels, stride=2, groups=groups)
         self.r = Convolution(in_channels, out_channels, stride=2, groups=groups)
-        self.pi_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
-        self.r_bn = nn.BatchNorm2d(out_channels) if kind == "dense" else None
+        self.pi_bn = BatchNorm(out_channels) if kind == "dense" else None
+        self.r_bn = BatchNorm(out_channels) if kind == "dense" else None
 
     def forward(self, features: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         features, residual = self.pi(features), self.r(residual)
@@ -255,7 +309,7 @@ class Stem(nn.Sequential):
     """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(Convolution(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        super().__init__(Convolution(in_channels, channels), BatchNorm(channels), nn.ReLU(inplace=True))
 
 
 class Head(nn.Module):

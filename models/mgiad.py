@@ -123,19 +123,20 @@ class ChannelCycle(nn.Module):
     def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Run one cycle. Returns u and r; if `last`, r is out of date and must not be used."""
         total = Sum(features)
+        a, b = self.a.repeatedly(residual), self.b.repeatedly(residual)
         for step in self.pre:
-            increment = step(residual, self.b)
+            increment = step(residual, b)
             total.add(increment)
-            residual = self.a(increment, residual)
+            residual = a(increment, residual)
         correction, _ = self.coarse(None, self.transfer.restrict(residual))
         correction = self.transfer.prolong(correction)
         total.add(correction)
-        residual = self.a(correction, residual)
+        residual = a(correction, residual)
         for index, step in enumerate(self.post):
-            increment = step(residual, self.b)
+            increment = step(residual, b)
             total.add(increment)
             if index + 1 < len(self.post) or not self.last:
-                residual = self.a(increment, residual)
+                residual = a(increment, residual)
         assert total.value is not None  # nu >= 1
         return total.value, residual
 

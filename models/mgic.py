@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import INCREMENT_SCALE, Convolution, Head, Stem, rectified
+from .layers import INCREMENT_SCALE, BatchNorm, Convolution, Head, Stem, rectified
 
 
 class ResidualSmoother(nn.Module):
@@ -18,9 +18,9 @@ class ResidualSmoother(nn.Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.k1 = Convolution(channels, channels, groups=groups)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm(channels)
         self.k2 = Convolution(channels, channels, groups=groups)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm(channels)
         nn.init.constant_(self.bn2.weight, INCREMENT_SCALE)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class MGICBlock(nn.Module):
         if coarser:
             self.restriction = Convolution(channels, coarser[0], kernel_size=1, groups=groups)
             self.prolongation = Convolution(coarser[0], channels, kernel_size=1, groups=groups)
-            self.bn = nn.BatchNorm2d(channels)
+            self.bn = BatchNorm(channels)
             nn.init.constant_(self.bn.weight, INCREMENT_SCALE)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class MGICBlock(nn.Module):
 def _downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
     """The depthwise strided convolution that precedes the first cycle of a stage."""
     depthwise = Convolution(in_channels, out_channels, stride=2, groups=in_channels)
-    return nn.Sequential(depthwise, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+    return nn.Sequential(depthwise, BatchNorm(out_channels), nn.ReLU(inplace=True))
 
 
 def build_mgic(config: ArchitectureConfig) -> nn.Sequential:

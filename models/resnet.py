@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import Convolution, Head, Stem, rectified
+from .layers import BatchNorm, Convolution, Head, Stem, rectified
 
 
 class BasicBlock(nn.Module):
@@ -14,13 +14,13 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = Convolution(in_channels, out_channels, stride=stride)
-        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.bn1 = BatchNorm(out_channels)
         self.conv2 = Convolution(out_channels, out_channels)
-        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.bn2 = BatchNorm(out_channels)
         self.shortcut = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             projection = Convolution(in_channels, out_channels, kernel_size=1, stride=stride)
-            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+            self.shortcut = nn.Sequential(projection, BatchNorm(out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
         increment = self.bn2(self.conv2(rectified(self.bn1(self.conv1(features)))))

@@ -24,7 +24,7 @@ from mgnas.models.mgic import MGICBlock
 from mgnas.models.mgnet import MultigridNet
 from mgnas.models.resnet import BasicBlock
 from mgnas.search.data.images import ImageDataset
-from mgnas.search.training.trainer import learning_rate
+from mgnas.search.training.epoch_plan import learning_rate
 from mgnas.space.candidate import TrainingSettings
 
 

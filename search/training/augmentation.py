@@ -1,53 +1,68 @@
-"""Augmentation of a batch, as tensor operations on the batch's device."""
+"""Augmentation of a batch on its device. What an image undergoes is looked up in tables, by numbers drawn before."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Random crops of the images, each padded by reflection: n x c x h x w -> the same shape.
-
-    Args:
-        images: tensor of any type. The result is channels_last.
-        padding: maximum shift of a crop in pixels. It is reduced to the image's side minus one if it is larger.
-        generator: a CPU generator.
-    """
-    n, _, height, width = images.shape
-    padding = min(padding, height - 1, width - 1)
-    offsets = torch.randint(-padding, padding + 1, (2, n), generator=generator).to(images.device)
-    # No padded copy is made. A pixel outside the image is read at its mirror image inside.
-    rows = _reflected(offsets[0][:, None] + torch.arange(height, device=images.device), height)
-    columns = _reflected(offsets[1][:, None] + torch.arange(width, device=images.device), width)
-    image_indices = torch.arange(n, device=images.device)[:, None, None]
-    return images[image_indices, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+from ...space.candidate import TrainingSettings
+from .epoch_plan import crop_padding
 
 
-def _reflected(indices: Tensor, length: int) -> Tensor:
-    """Indices from -length + 1 to 2 length - 2, mirrored at the ends of the range 0 to length - 1."""
-    indices = indices.abs()
-    return torch.where(indices < length, indices, 2 * (length - 1) - indices)
-
-
-def mirror(images: Tensor, mask: Tensor) -> Tensor:
-    """Mirror the images with a true `mask` left to right: n x c x h x w images, n booleans -> n x c x h x w."""
-    return torch.where(mask[:, None, None, None], images.flip(3), images)
-
-
-def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Set a size x size square around a random pixel of each image to 0, in place (DeVries & Taylor 2017).
+class Augmentation:
+    """Crops, mirror images and cutouts.
 
     Args:
-        images: n x c x h x w, normalised, so that 0 is the mean.
-        size: side of the square in pixels. A part of the square may lie outside the image.
-        generator: a CPU generator.
+        settings: the recipe.
+        size: pixels per side of the images.
+        device: the device of the images.
     """
-    n, _, height, width = images.shape
-    centres = torch.rand((2, n), generator=generator).to(images.device)
-    rows, columns = (torch.arange(length, device=images.device) for length in (height, width))
-    first_row = (centres[0] * height).long()[:, None] - size // 2
-    first_column = (centres[1] * width).long()[:, None] - size // 2
-    in_rows = (rows >= first_row) & (rows < first_row + size)
-    in_columns = (columns >= first_column) & (columns < first_column + size)
-    return images.masked_fill_((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0)
+
+    def __init__(self, settings: TrainingSettings, size: int, device: torch.device) -> None:
+        padding = crop_padding(settings, size)
+        self._moves, self._cuts = bool(padding or settings.flip), settings.cutout > 0
+        shifts = crop_table(size, padding)
+        self._pixels = torch.cat([shifts, shifts.flip(1)]).to(device)
+        self._covered = cutout_table(size, settings.cutout).to(device)
+
+    def moved(self, images: Tensor, indices: Tensor | None, choices: Tensor) -> Tensor:
+        """Crops of images, some of them mirrored: uint8 m x c x h x w -> uint8 n x c x h x w.
+
+        Args:
+            images: all images, or the n images of the batch.
+            indices: n int64, which of all images to take; None: those of the batch.
+            choices: int64, 5 x n, as in an EpochPlan.
+        """
+        if not self._moves:
+            return images if indices is None else images[indices]
+        if indices is None:
+            indices = torch.arange(len(images), device=images.device)
+        rows, columns = self._pixels[choices[1]], self._pixels[choices[2]]
+        return images[indices[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+    def cut(self, images: Tensor, choices: Tensor) -> Tensor:
+        """Set a square of each image to 0, in place (DeVries & Taylor 2017). Part of it may lie outside the image.
+
+        Args:
+            images: float n x c x h x w, normalised, so that 0 is the mean.
+            choices: int64, 5 x n, as in an EpochPlan.
+        """
+        if not self._cuts:
+            return images
+        rows, columns = self._covered[choices[3]], self._covered[choices[4]]
+        return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+
+
+def crop_table(length: int, padding: int) -> Tensor:
+    """Pixels that a crop reads along one side: int64, (2 padding + 1) x length.
+
+    Row i holds the crop that is shifted by i - padding. Pixels outside the image are read at their mirror images.
+    """
+    pixels = (torch.arange(-padding, padding + 1)[:, None] + torch.arange(length)).abs()
+    return torch.where(pixels < length, pixels, 2 * (length - 1) - pixels)
+
+
+def cutout_table(length: int, size: int) -> Tensor:
+    """Pixels that a cutout of this size covers along one side, by its centre: booleans, length x length."""
+    first, pixels = torch.arange(length)[:, None] - size // 2, torch.arange(length)
+    return (pixels >= first) & (pixels < first + size)

@@ -27,7 +27,8 @@ class DeviceImages:
     def __init__(self, images: ImageDataset, device: torch.device) -> None:
         self._images, self._device = images, device
         self.labels = torch.from_numpy(images.labels).to(device)
-        self._on_device = _copied(images, device) if device.type == "cuda" and _fits(images, device) else None
+        self.resident = _copied(images, device) if device.type == "cuda" and _fits(images, device) else None
+        """All images on the device, n x c x h x w; None if batches are read from the file."""
 
     def __len__(self) -> int:
         return len(self._images)
@@ -38,12 +39,34 @@ class DeviceImages:
         Args:
             indices: int64 on the CPU, or a slice.
         """
-        if self._on_device is not None:
-            return self._on_device[indices if isinstance(indices, slice) else indices.to(self._device)]
+        if self.resident is not None:
+            return self.resident[indices if isinstance(indices, slice) else indices.to(self._device)]
         batch = torch.from_numpy(self._images.gather(indices if isinstance(indices, slice) else indices.numpy()))
         if self._device.type != "cuda":
             return batch
         return batch.pin_memory().to(self._device, non_blocking=True)
+
+
+class Normalisation:
+    """Subtracts the mean of each channel and divides by its standard deviation.
+
+    Args:
+        images: whose mean and standard deviation.
+        device: the device of the images to normalise.
+    """
+
+    def __init__(self, images: ImageDataset, device: torch.device) -> None:
+        mean, std = (torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1) for values in images.mean_std())
+        self.mean, self.std = mean.to(device), std.to(device).clamp_min_(1e-3)
+        self._mean, self._std = 255 * self.mean, 255 * self.std
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 n x c x h x w -> float, zero mean and unit variance per channel, channels_last."""
+        return images.to(torch.float32, memory_format=torch.channels_last).sub_(self._mean).div_(self._std)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Mean and standard deviation per channel, for pixels scaled to 0..1."""
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
 def _fits(images: ImageDataset, device: torch.device) -> bool:

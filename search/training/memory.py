@@ -8,7 +8,8 @@ bit and in the same layout (Rhu et al. 2016, vDNN).
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -28,7 +29,12 @@ _MESSAGES = (
     "DefaultCPUAllocator: not enough memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    # cuBLAS and cuDNN cannot allocate their own workspaces.
+    "CUBLAS_STATUS_NOT_INITIALIZED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    # cuDNN has no algorithm whose workspace fits.
+    "unable to find an engine",
 )
 
 
@@ -122,11 +128,37 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def host_copy(state: Any) -> Any:
-    """A copy of a state's dictionaries and lists, with all tensors in the host's memory."""
+    """A copy of a state's dictionaries and lists, with all tensors in the host's memory, contiguous.
+
+    Tensors of one type travel together, because a state has hundreds of small ones.
+    """
+    alike = defaultdict(list)
+    for tensor in _tensors(state):
+        alike[tensor.device, tensor.dtype].append(tensor.detach())
+    copies = {}
+    for tensors in alike.values():
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        copies[tensors[0].device, tensors[0].dtype] = iter(
+            [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        )
+    return _with_copies(state, copies)
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    """The tensors of a state, in the order of `_with_copies`."""
     if isinstance(state, Tensor):
-        return to_host(state)
+        yield state
+    elif isinstance(state, dict | list):
+        for value in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(value)
+
+
+def _with_copies(state: Any, copies: dict[tuple[torch.device, torch.dtype], Iterator[Tensor]]) -> Any:
+    if isinstance(state, Tensor):
+        return next(copies[state.device, state.dtype])
     if isinstance(state, dict):
-        return {key: host_copy(value) for key, value in state.items()}
+        return {key: _with_copies(value, copies) for key, value in state.items()}
     if isinstance(state, list):
-        return [host_copy(value) for value in state]
+        return [_with_copies(value, copies) for value in state]
     return state
