@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -70,9 +69,9 @@ class Context:
         return self.deadline - time.monotonic()
 
     def write(self, job: str, row: Row) -> None:
-        """Write a result of a job; a later one of the same job replaces it."""
+        """Write a result of a job. It replaces earlier ones, and is replaced itself if it has `begun`."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"job": job, **row}) + "\n")
+            file.write(json.dumps(row | {"job": job}) + "\n")
 
 
 def read_rows(path: Path) -> tuple[dict[str, Row], Row | None]:
@@ -95,6 +94,9 @@ def do_jobs(target: str, context: Context, log: str) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    if context.tiny:
+        torch = importlib.import_module("torch")
+        torch.set_num_threads(1)
     rows, _ = read_rows(context.path)
     context.rows.update(rows)
     module, _, function = target.partition(":")
@@ -133,10 +135,10 @@ def run_step(name: str, step: Step, context: Context) -> Row:
     with tempfile.NamedTemporaryFile() as log:
         while reason := _run_process(step, context, log.name):
             rows, _ = read_rows(context.path)
-            interrupted = [job for job, row in rows.items() if row.get("begun")]
+            interrupted = {job: row for job, row in rows.items() if row.pop("begun", False)}
             output = Path(log.name).read_text(errors="replace")[-1500:].splitlines()
-            for job in interrupted:
-                context.write(job, {"failure": reason, "output": output})
+            for job, row in interrupted.items():
+                context.write(job, {**row, "failure": reason, "output": output})
             if context.seconds_left() <= 0 or (not interrupted and reason != _describe(_BROKEN_DEVICE)):
                 end["output"] = output
                 break
@@ -146,12 +148,18 @@ def run_step(name: str, step: Step, context: Context) -> Row:
     return end
 
 
+def start_server() -> None:
+    """Start the process of which every step's process is a copy: it has imported torch, and has not used a GPU."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    first = context.Process(target=int)
+    first.start()
+    first.join()
+
+
 def _run_process(step: Step, context: Context, log: str) -> str | None:
     """Run one process of a step. Returns why it did not end by itself, None if it has done all jobs."""
-    # Every process is a copy of a server that has imported torch, and that has not used the GPU.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(_PRELOADED)
-    process = processes.Process(target=do_jobs, args=(step.jobs, context, log))
+    process = multiprocessing.get_context("forkserver").Process(target=do_jobs, args=(step.jobs, context, log))
     process.start()
     size, changed, reason = -1, time.monotonic(), None
     while process.is_alive() and reason is None:
@@ -172,10 +180,3 @@ def _run_process(step: Step, context: Context, log: str) -> str | None:
 
 def _describe(status: int | None) -> str:
     return f"its process ended with status {status}"
-
-
-def path_of_scripts() -> None:
-    """Make the scripts beside this module importable, here and in the processes of steps."""
-    folder = str(Path(__file__).parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
