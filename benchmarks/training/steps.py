@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 Row = dict[str, Any]
 Jobs = Mapping[str, Callable[[], Row]]
@@ -153,7 +154,9 @@ def start_server() -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     first = context.Process(target=int)
-    first.start()
+    # The server would look for mgnas in the current folder first, where a checkout has only a part of it.
+    with patch.dict(os.environ, PYTHONSAFEPATH="1"):
+        first.start()
     first.join()
 
 
