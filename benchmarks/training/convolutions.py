@@ -120,6 +120,7 @@ def seconds_of(work: Callable[[], object], device: str, calls: int = 5, repetiti
         repeated = work
     else:
         stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
                 work()
