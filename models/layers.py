@@ -12,7 +12,7 @@ algorithm up to rounding, with fewer convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -46,9 +46,10 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.num_batches_tracked = None
 
-    # Only this method of a module, which torch documents for overriding, can ignore a key: files of version 0.1.0 hold
-    # the count.
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, metadata: dict, *arguments: Any) -> None:
+    # Only this method, which torch documents for overriding, can ignore a key. Files of version 0.1.0 hold the count.
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride] - all arguments are positional
+        self, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *arguments: Any
+    ) -> None:
         state_dict.pop(f"{prefix}num_batches_tracked", None)
         super()._load_from_state_dict(state_dict, prefix, {**metadata, "version": self._version}, *arguments)
 
@@ -80,13 +81,25 @@ class Convolution(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
 
     def forward(self, input: Tensor, kernel: Kernel | None = None) -> Tensor:  # noqa: A002 - nn.Conv2d's name
-        """N x in x h x w -> N x out x h/stride x w/stride. `kernel`: of this pass, if the weights are used repeatedly."""
+        """N x in x h x w -> N x out x h/stride x w/stride. `kernel`: weights that this pass has prepared."""
         weight, groups = kernel or self.kernel(input)
         return F.conv2d(input, weight, self.bias, self.stride, self.padding, 1, groups)
 
-    def repeatedly(self, features: Tensor) -> partial[Tensor]:
-        """This convolution for several calls in one forward pass, on such features. It prepares its weights once."""
-        return partial(self, kernel=self.kernel(features))
+    def repeatedly(self, features: Tensor, uses: Uses | None) -> Callable[..., Tensor]:
+        """This convolution for several calls in one forward pass, on such features. Its weights are prepared once.
+
+        Args:
+            features: of the pass.
+            uses: the weights that were prepared together with those of other convolutions.
+        """
+        prepared = uses.get(self) if uses else None
+        if prepared is None:
+            return partial(self, kernel=self._shared_kernel(features))
+        weights = iter(prepared)
+        return lambda *inputs: self(*inputs, kernel=Kernel(next(weights), self.groups))
+
+    def _shared_kernel(self, features: Tensor) -> Kernel:
+        return self.kernel(features)
 
     def kernel(self, features: Tensor) -> Kernel:
         """The weights in the type that a pass over such features computes in, in merged groups if that is faster."""
@@ -127,6 +140,10 @@ def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
     parts = weight.unflatten(0, (groups // merged, merged, -1)).unsqueeze(3)
     blocks = torch.eye(merged, dtype=weight.dtype, device=weight.device)[:, None, :, None, None, None]
     return (parts * blocks).reshape(len(weight), merged * weight.shape[1], *weight.shape[2:])
+
+
+Uses = Mapping[Convolution, Sequence[Tensor]]
+"""Weights for each use of a convolution in one forward pass: -A or B of the type in which the pass computes."""
 
 
 class SmoothingStep(nn.Module):
@@ -181,9 +198,8 @@ class ResidualOperator(Convolution):
             kernel = self.kernel(features) if add else self.negated(features)
         return super().forward(features, kernel).add_(residual)
 
-    def repeatedly(self, features: Tensor) -> partial[Tensor]:
-        """r - A d for several calls in one forward pass."""
-        return partial(self, kernel=self.negated(features))
+    def _shared_kernel(self, features: Tensor) -> Kernel:
+        return self.negated(features)
 
     def negated(self, features: Tensor) -> Kernel:
         """-A. Negating the weights is cheaper than a pass over the output."""
@@ -191,30 +207,62 @@ class ResidualOperator(Convolution):
         return Kernel(-weight, groups)
 
 
+_FEW_VALUES = 2**19
+"""Values of an increment up to which a GPU takes longer to start a kernel than to copy the increment."""
+
+
 class Sum:
     """A running sum of increments.
 
     The second term makes a new tensor, and further terms are added to it in place. The first term is not changed,
     because its ReLU needs it for the backward pass.
+
+    In training on a GPU, small terms are added at the end, in two kernels. They are in memory until the backward pass
+    anyway.
+
+    Args:
+        start: the first term, or None.
+        module: to whose forward pass the sum belongs.
     """
 
-    def __init__(self, start: Tensor | None) -> None:
-        self.value = start
-        self._own = False
+    def __init__(self, start: Tensor | None, module: nn.Module) -> None:
+        self._terms = [] if start is None else [start]
+        self._module, self._own = module, False
 
     def add(self, term: Tensor) -> None:
-        if self.value is None:
-            self.value = term
+        together = self._module.training and not trains_on_cpu(self._module, term) and term.numel() <= _FEW_VALUES
+        if together or not self._terms:
+            self._terms.append(term)
         elif self._own:
-            self.value += term
+            self._terms[0] += term
         else:
-            self.value, self._own = self.value + term, True
+            self._terms[0], self._own = self._terms[0] + term, True
+
+    @property
+    def value(self) -> Tensor:
+        """The sum of one or more terms."""
+        if len(self._terms) == 2:
+            return self._terms[0] + self._terms[1]
+        return self._terms[0] if len(self._terms) == 1 else torch.stack(self._terms).sum(dim=0)
 
 
-class SharedSmoother(nn.Module):
-    """nu smoothing steps of one level with a shared A. B is shared too (`AB`), or there is one B per step (`A`).
+class Smoother(nn.Module):
+    """The smoothing of one resolution level.
 
     Shapes: features u and residual r are N x c x h x w. u is None if the level starts from u = 0.
+    """
+
+    def uses(self) -> list[tuple[Convolution, int]]:
+        """The operators that a forward pass uses several times in the same form, and how often."""
+        return []
+
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        """Smooth. Returns u and r; if nothing follows the level, r is out of date and must not be used."""
+        raise NotImplementedError
+
+
+class SharedSmoother(Smoother):
+    """nu smoothing steps of one level with a shared A. B is shared too (`AB`), or there is one B per step (`A`).
 
     Args:
         channels: c.
@@ -232,21 +280,27 @@ class SharedSmoother(nn.Module):
         self.a = None if last and steps == 1 else ResidualOperator(channels, groups)
         self.b = nn.ModuleList(Convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
 
-    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
-        total = Sum(features)
-        a = None if self.a is None else self.a.repeatedly(residual)
-        b = [self.b[0].repeatedly(residual)] * len(self.steps) if len(self.b) == 1 else self.b
+    def uses(self) -> list[tuple[Convolution, int]]:
+        shared: list[tuple[Convolution, int]] = []
+        if self.a is not None:
+            shared.append((self.a, len(self.steps) - self.last))
+        if len(self.b) == 1:
+            shared += [(b, len(self.steps)) for b in self.b if isinstance(b, Convolution)]
+        return shared
+
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        total = Sum(features, self)
+        a = None if self.a is None else self.a.repeatedly(residual, uses)
+        b = [operator.repeatedly(residual, uses) for operator in self.b if isinstance(operator, Convolution)]
         for index, step in enumerate(self.steps):
-            increment = step(residual, b[index])
+            increment = step(residual, b[index % len(b)])
             total.add(increment)
             if a is not None and (index + 1 < len(self.steps) or not self.last):
                 residual = a(increment, residual)
-        assert total.value is not None  # nu >= 1
         return total.value, residual
 
 
-class UnsharedSmoother(nn.Module):
+class UnsharedSmoother(Smoother):
     """nu smoothing steps of one level, each with its own A and B (sharing `none`, as in a ResNet).
 
     The operators differ from step to step, so f is needed. On entry it is f = r + A_1 u. The transfer to the next level
@@ -268,8 +322,7 @@ class UnsharedSmoother(nn.Module):
         self.a = nn.ModuleList(ResidualOperator(channels) for _ in range(count))
         self.b = nn.ModuleList(Convolution(channels, channels) for _ in range(steps))
 
-    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth. Returns u and r; if `last`, r is out of date and must not be used."""
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
         data = residual if features is None or not self.a else self.a[0](features, residual, add=True)
         for index, step in enumerate(self.steps):
             if index > 0:
@@ -298,8 +351,8 @@ class ResolutionTransfer(nn.Module):
         self.pi_bn = BatchNorm(out_channels) if kind == "dense" else None
         self.r_bn = BatchNorm(out_channels) if kind == "dense" else None
 
-    def forward(self, features: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        features, residual = self.pi(features), self.r(residual)
+    def forward(self, features: Tensor, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        features, residual = self.pi.repeatedly(features, uses)(features), self.r.repeatedly(residual, uses)(residual)
         if self.pi_bn is not None and self.r_bn is not None:
             features, residual = rectified(self.pi_bn(features)), rectified(self.r_bn(residual))
         return features, residual

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import ArchitectureConfig
-from .layers import Convolution, ResidualOperator, SharedSmoother, SmoothingStep, Sum, trains_on_cpu
+from .layers import Convolution, ResidualOperator, SharedSmoother, Smoother, SmoothingStep, Sum, Uses, trains_on_cpu
 from .mgnet import MultigridNet
 
 
@@ -65,7 +65,7 @@ class FixedChannelTransfer(nn.Module):
             return F.conv2d(correction, self._repeats, groups=self._groups)
         # NOTE: repeat_interleave would lose the channels_last layout, and later operations would be slower.
         twice = correction.permute(0, 2, 3, 1).unsqueeze(4).expand(-1, -1, -1, -1, 2)
-        return twice.flatten(3).permute(0, 3, 1, 2)
+        return twice.contiguous().flatten(3).permute(0, 3, 1, 2)
 
 
 _CONSTANT_WIDTH = 64
@@ -94,7 +94,7 @@ class LearnedChannelTransfer(nn.Module):
         return self.prolongation(correction)
 
 
-class ChannelCycle(nn.Module):
+class ChannelCycle(Smoother):
     """One V-cycle over channel levels: smooth, correct from the coarser channel level, smooth.
 
     Shapes: features and residual are N x c_k x h x w. The 2 nu steps of a channel level share one A_k and one B_k,
@@ -120,15 +120,18 @@ class ChannelCycle(nn.Module):
         self.transfer = LearnedChannelTransfer(channels, groups) if learned else FixedChannelTransfer(channels)
         self.coarse = channel_smoother(coarser, steps, config, last=True)
 
-    def forward(self, features: Tensor | None, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one cycle. Returns u and r; if `last`, r is out of date and must not be used."""
-        total = Sum(features)
-        a, b = self.a.repeatedly(residual), self.b.repeatedly(residual)
+    def uses(self) -> list[tuple[Convolution, int]]:
+        steps = len(self.pre) + len(self.post)
+        return [(self.a, steps + 1 - self.last), (self.b, steps), *self.coarse.uses()]
+
+    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        total = Sum(features, self)
+        a, b = self.a.repeatedly(residual, uses), self.b.repeatedly(residual, uses)
         for step in self.pre:
             increment = step(residual, b)
             total.add(increment)
             residual = a(increment, residual)
-        correction, _ = self.coarse(None, self.transfer.restrict(residual))
+        correction, _ = self.coarse(None, self.transfer.restrict(residual), uses)
         correction = self.transfer.prolong(correction)
         total.add(correction)
         residual = a(correction, residual)
@@ -137,11 +140,10 @@ class ChannelCycle(nn.Module):
             total.add(increment)
             if index + 1 < len(self.post) or not self.last:
                 residual = a(increment, residual)
-        assert total.value is not None  # nu >= 1
         return total.value, residual
 
 
-def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> nn.Module:
+def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> Smoother:
     """The SiC block over `hierarchy`. With a single channel level it is 2 nu ordinary smoothing steps."""
     if len(hierarchy) == 1:
         return SharedSmoother(hierarchy[0], 2 * steps, last=last)

@@ -11,7 +11,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import Head, ResolutionTransfer, SharedSmoother, Stem, UnsharedSmoother, scale_increments
+from .layers import Head, ResolutionTransfer, SharedSmoother, Smoother, Stem, UnsharedSmoother, scale_increments
+from .shared_weights import prepare
 
 
 class MultigridNet(nn.Module):
@@ -22,36 +23,40 @@ class MultigridNet(nn.Module):
         smoother: makes the smoother of a level from (channels, steps, first, last).
     """
 
-    def __init__(self, config: ArchitectureConfig, smoother: Callable[[int, int, bool, bool], nn.Module]) -> None:
+    def __init__(self, config: ArchitectureConfig, smoother: Callable[[int, int, bool, bool], Smoother]) -> None:
         super().__init__()
         channels = config.channels
         final = len(channels) - 1
         self.stem = Stem(config.in_channels, channels[0])
-        self.levels = nn.ModuleList(
+        levels = [
             smoother(count, steps, level == 0, level == final)
             for level, (count, steps) in enumerate(zip(channels, config.steps, strict=True))
-        )
-        for level in self.levels:
+        ]
+        for level in levels:
             scale_increments(level)
-        self.transfers = nn.ModuleList(
+        transfers = [
             ResolutionTransfer(fine, coarse, config.resolution_transfer) for fine, coarse in pairwise(channels)
-        )
+        ]
+        self.levels, self.transfers = nn.ModuleList(levels), nn.ModuleList(transfers)
+        self._uses = [use for level in levels for use in level.uses()]
+        self._uses += [(operator, 1) for transfer in transfers for operator in (transfer.pi, transfer.r)]
         self.head = Head(channels[-1], config.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """N x in_channels x h x w images -> N x num_classes logits."""
         features, residual = None, self.stem(images)
+        uses = prepare(self._uses, residual)
         for level, smoother in enumerate(self.levels):
-            features, residual = smoother(features, residual)
+            features, residual = smoother(features, residual, uses)
             if level < len(self.transfers):
-                features, residual = self.transfers[level](features, residual)
+                features, residual = self.transfers[level](features, residual, uses)
         return self.head(features)
 
 
 def build_mgnet(config: ArchitectureConfig) -> MultigridNet:
     """The MgNet that `config` describes; `config.sharing` says which operators its steps share."""
 
-    def smoother(channels: int, steps: int, first: bool, last: bool) -> nn.Module:
+    def smoother(channels: int, steps: int, first: bool, last: bool) -> Smoother:
         if config.sharing == "none":
             return UnsharedSmoother(channels, steps, first, last)
         return SharedSmoother(channels, steps, shares_b=config.sharing == "AB", last=last)

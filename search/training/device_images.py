@@ -56,7 +56,7 @@ class Normalisation:
     """
 
     def __init__(self, images: ImageDataset, device: torch.device) -> None:
-        mean, std = (torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1) for values in images.mean_std())
+        mean, std = (torch.from_numpy(values).float().reshape(1, -1, 1, 1) for values in images.mean_std())
         self.mean, self.std = mean.to(device), std.to(device).clamp_min_(1e-3)
         self._mean, self._std = 255 * self.mean, 255 * self.std
 

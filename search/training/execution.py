@@ -13,9 +13,12 @@ from mgnas.errors import first_line
 from .memory import is_out_of_memory
 
 Execution = Literal["auto", "eager", "compile", "cuda-graphs", "compile-cuda-graphs"]
-"""`eager`: operation by operation. `compile`: the network's passes are compiled by torch.compile, which takes minutes on
-a CPU and needs a C++ compiler there. `cuda-graphs`: the kernels of a whole step are recorded and then launched together;
-on a CPU the same as `eager`. `compile-cuda-graphs`: both. `auto`: `cuda-graphs` on a GPU, `eager` on a CPU."""
+"""How training steps are executed.
+
+`eager`: operation by operation. `compile`: the network's passes are compiled by torch.compile, which takes minutes and
+needs a C++ compiler. `cuda-graphs`: the kernels of a whole step are recorded and then launched together; on a CPU it is
+the same as `eager`. `compile-cuda-graphs`: both. `auto`: `cuda-graphs` on a GPU, `eager` on a CPU.
+"""
 
 _WARM_UP_STEPS = 3
 
@@ -116,9 +119,9 @@ def make_runner(execution: Execution, device: torch.device) -> StepRunner:
 
 
 def make_forward(model: nn.Module, execution: Execution) -> Callable[[Tensor], Tensor]:
-    """The network's forward pass in training, N x channels x h x w images -> N x classes logits, with its backward pass.
+    """The network's forward pass in training: N x channels x h x w images -> N x classes logits.
 
-    A compiled one is compiled at its first call, for the shape of its images.
+    A compiled one is compiled at its first call, for the shape of its images, together with its backward pass.
     """
     if execution not in ("compile", "compile-cuda-graphs"):
         return model

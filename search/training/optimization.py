@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ...models.foreach import copy_all
 from ...space.candidate import TrainingSettings
 
 
@@ -33,14 +34,15 @@ class Optimization:
         self.rate = torch.zeros(1, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
         self.optimizer = torch.optim.SGD(
             [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=self.rate,
             momentum=settings.momentum,
             nesterov=settings.momentum > 0,
             fused=True,
         )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
         self._parameters = matrices + vectors
         if settings.momentum:
-            # NOTE: PyTorch would make the momentum in the first step, and leave it undefined if float16 overflows there.
+            # NOTE: PyTorch would make it in the first step, and leave it undefined if float16 overflows in that step.
             for parameter in self._parameters:
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self._scaler = self._new_scaler()
@@ -71,7 +73,7 @@ class Optimization:
             get_ema_multi_avg_fn(self._settings.ema_decay)(ours, theirs, average.n_averaged)
             return
         with torch.no_grad():
-            torch._foreach_copy_(ours, theirs)
+            copy_all(ours, theirs)
         self._average_has_begun = True
         average.n_averaged.fill_(1)
 

@@ -54,6 +54,8 @@ class TrainingStep:
         self._total_loss = torch.zeros((), device=device)
         self.offloads = False
         """Whether activations are kept in the host's memory. Such a step is neither recorded nor compiled."""
+        self.keeps_batch = device.type == "cuda"
+        """Whether every batch comes into the same memory, as a recorded step needs it."""
 
     def begin(self, plan: EpochPlan) -> None:
         """Start an epoch."""
@@ -70,10 +72,10 @@ class TrainingStep:
         if self._images.resident is not None:
             return
         batch = self._images.gather(indices)
-        if self._device.type == "cpu" or self._batch.shape != batch.shape:
-            self._batch = batch
-        else:
+        if self.keeps_batch and self._batch.shape == batch.shape:
             self._batch.copy_(batch)
+        else:
+            self._batch = batch
 
     def __call__(self) -> None:
         """Train on the next batch."""

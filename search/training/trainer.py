@@ -244,7 +244,9 @@ class Trainer:
     def checkpoint(self) -> memoryview:
         """The state of the training, in the format that `load` reads."""
         buffer = io.BytesIO()
-        torch.save(host_copy(self._optimization.state()) | {"history": [asdict(result) for result in self.history]}, buffer)
+        torch.save(
+            host_copy(self._optimization.state()) | {"history": [asdict(result) for result in self.history]}, buffer
+        )
         return buffer.getbuffer()
 
     def save(self, path: str | os.PathLike) -> None:

@@ -119,6 +119,24 @@ def test_a_copy_of_a_state_is_independent_of_it():
     assert (copied["a"][1]["b"].item(), copied["c"], copied["d"]) == (0, 3, None)
 
 
+def test_a_state_travels_in_one_copy_of_each_type():
+    state = {"weights": [torch.ones(3, 2) for _ in range(50)], "counts": [torch.tensor(7), torch.tensor([1, 2])]}
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        copied = host_copy(state)
+    assert {event.key: event.count for event in profile.key_averages()}["aten::cat"] == 2
+    assert torch.equal(copied["weights"][49], torch.ones(3, 2))
+    assert [count.tolist() for count in copied["counts"]] == [7, [1, 2]]
+    assert len({tensor.untyped_storage().data_ptr() for tensor in copied["weights"]}) == 1
+
+
+@given(st.permutations(range(3)), st.sampled_from([torch.float32, torch.bfloat16, torch.int64]))
+def test_a_copy_of_a_state_has_its_values_whatever_its_layout(order, dtype):
+    tensor = torch.arange(24).reshape(2, 3, 4).permute(order).to(dtype)
+    copied = host_copy([tensor])
+    assert torch.equal(copied[0], tensor)
+    assert copied[0].is_contiguous()
+
+
 # --------------------------------------------------------------------------------------------------- recognising it
 
 
@@ -128,7 +146,10 @@ def test_a_copy_of_a_state_is_independent_of_it():
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
         (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
         (MemoryError(), True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),

@@ -153,6 +153,18 @@ def test_a_second_shortage_is_an_error_of_one_line(start, refusal):
     assert trainer.history == []
 
 
+def test_activations_return_to_the_device_after_a_shortage_and_stay_away_longer_after_each_further_one(start):
+    trainer, offloaded = start(epochs=8), []
+    # Shortages in the 2nd epoch (step 4), in the 3rd (step 8), and in the 6th.
+    _optimizer_step(trainer, Shortage(4, 8, 20))
+    while not trainer.finished:
+        trainer.run_epoch()
+        offloaded.append(trainer._step.offloads)
+    assert offloaded == [False, True, True, True, False, True, True, True]
+    undisturbed = start(epochs=8)
+    assert_same(trainer, train_to_the_end(undisturbed))
+
+
 def test_the_message_on_a_gpu_says_what_to_change_there(tiny):
     message = str(NotEnoughMemoryError(tiny(), 128, torch.device("cuda")))
     assert message.endswith(
@@ -310,7 +322,7 @@ def test_a_gpu_that_really_has_too_little_memory(tiny):
         total = torch.cuda.mem_get_info()[1]
         torch.cuda.set_per_process_memory_fraction(2**30 / total)
         limited.run_epoch()
-        assert limited._offloads
+        assert limited._step.offloads
         assert_same(limited, plain)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -1,0 +1,114 @@
+"""Weights that are prepared for all operators of a network at once, against weights that each use prepares itself.
+
+The networks take the form that a GPU trains, which a CPU can compute, too.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from mgnas.models import ArchitectureConfig, build_model, layers, mgiad, shared_weights
+from mgnas.models.shared_weights import prepare
+
+NETWORKS = {
+    "mgnet AB": {"family": "mgnet", "base_channels": (4, 8), "smoothing_steps": 3},
+    "mgnet A": {"family": "mgnet", "base_channels": (4, 8), "smoothing_steps": 3, "sharing": "A"},
+    "mgnet, one last step": {"family": "mgnet", "base_channels": (4, 8), "smoothing_steps": (3, 1)},
+    "mgnet none": {"family": "mgnet", "base_channels": (4, 8), "smoothing_steps": 2, "sharing": "none"},
+    "mgiad": {"family": "mgiad", "base_channels": (8, 16), "group_size": 4, "fully_coupled_channels": 4},
+    "mgiad, one level": {"family": "mgiad", "base_channels": (8,), "group_size": 4, "fully_coupled_channels": 2},
+    "mgiad, learned": {
+        "family": "mgiad",
+        "base_channels": (8, 16),
+        "group_size": 4,
+        "fully_coupled_channels": 4,
+        "channel_transfer": "learned",
+    },
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def model(request) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_model(ArchitectureConfig(in_channels=1, **NETWORKS[request.param])).train()
+
+
+@pytest.fixture
+def gpu_form(monkeypatch):
+    for module in (layers, mgiad, shared_weights):
+        monkeypatch.setattr(module, "trains_on_cpu", lambda *_: False)
+
+
+def gradients(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16, cache_enabled=False):
+        model(images).square().sum().backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def test_gradients_in_float32_are_those_of_weights_prepared_at_each_use(model, gpu_form, monkeypatch):
+    together = gradients(model)
+    monkeypatch.setattr("mgnas.models.mgnet.prepare", lambda *_: None)
+    alone = gradients(model)
+    for name, gradient in alone.items():
+        torch.testing.assert_close(together[name], gradient, rtol=1e-6, atol=1e-7, msg=name)
+
+
+def test_gradients_in_half_precision_point_where_those_of_float32_do(model, gpu_form):
+    exact = gradients(model)
+    half = gradients(model, torch.bfloat16)
+    assert all(gradient.dtype is torch.float32 for gradient in half.values())
+    weights = [name for name in exact if name.endswith("weight") and exact[name].ndim == 4]
+    for name in weights:
+        cosine = nn.functional.cosine_similarity(half[name].flatten(), exact[name].flatten(), dim=0)
+        assert cosine > 0.95, name
+
+
+def test_each_use_takes_its_own_alias_and_none_is_left(model, gpu_form, monkeypatch):
+    taken = []
+
+    class Counting(list):
+        def __iter__(self):
+            for alias in list.__iter__(self):
+                taken.append(alias)
+                yield alias
+
+    def counting(shared, features):
+        uses = prepare(shared, features)
+        return {operator: Counting(aliases) for operator, aliases in uses.items()}
+
+    monkeypatch.setattr("mgnas.models.mgnet.prepare", counting)
+    model(torch.randn(2, 1, 8, 8))
+    assert len(taken) == sum(count for _, count in model._uses)
+    assert len({id(alias) for alias in taken}) == len(taken)
+
+
+def test_all_weights_are_prepared_in_one_operation_each(model, gpu_form):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        gradients(model, torch.bfloat16)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    most_uses = max(count for _, count in model._uses)
+    assert counts["aten::_foreach_copy_"] == 2  # there and back
+    assert counts.get("aten::_foreach_add", 0) == most_uses - 1
+    assert counts.get("aten::_foreach_neg_", 0) in (0, 2)
+
+
+def test_operators_prepare_their_weights_themselves_outside_of_a_gpus_training(model, gpu_form, monkeypatch):
+    features = torch.randn(2, 4, 8, 8)
+    assert prepare(model._uses, features) is not None
+    with torch.no_grad():
+        assert prepare(model._uses, features) is None
+    assert prepare(model.eval()._uses, features) is None
+    monkeypatch.undo()
+    assert prepare(model.train()._uses, features) is None
+
+
+def test_an_unused_alias_has_no_gradient_and_the_others_count(gpu_form):
+    operator, other = layers.ResidualOperator(2), layers.Convolution(2, 2)
+    features = torch.randn(1, 2, 4, 4)
+    uses = prepare([(operator, 3), (other, 2)], features)
+    (uses[operator][0].sum() + 2 * uses[operator][2].sum()).backward()
+    assert torch.equal(operator.weight.grad, torch.full_like(operator.weight, -3.0))
+    assert other.weight.grad is None

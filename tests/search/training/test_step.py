@@ -1,0 +1,49 @@
+"""A step on a GPU that is not there: what it takes from the host, and whether its types and devices fit."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[dict]:
+    """All networks in three precisions (fake_gpu.py)."""
+    script = Path(__file__).with_name("fake_gpu.py")
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_every_network_trains_in_every_precision(runs):
+    assert len(runs) == 8 * 3
+    for run in runs:
+        # 3 steps, and the one whose operations were noted.
+        assert run["losses"] == [["cuda", "torch.float32"]] * 4
+        assert "aten._fused_sgd_.tensor_lr" in run["operations"]
+        assert ("aten._amp_update_scale_.default" in run["operations"]) == (run["precision"] == "float16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_an_epoch_takes_its_choices_and_rates_from_the_host_and_a_step_takes_nothing(runs):
+    for run in runs:
+        assert run["epoch"] == ["aten.copy_.default"] * 2, run["network"]
+        assert run["step"] == [], run["network"]
+        assert "aten._local_scalar_dense.default" not in run["operations"], "a step must not wait for the GPU"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_evaluation_takes_nothing_from_the_host(runs):
+    assert all((run["evaluation"], run["correct on"]) == ([], "cuda") for run in runs)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_shared_weights_are_converted_together(runs, precision):
+    for run in runs:
+        if run["precision"] == precision and run["network"].startswith(("mgnet", "mgiad")):
+            assert run["operations"].count("aten._foreach_copy_.default") == 1, run["network"]
