@@ -84,13 +84,13 @@ def summary(folder: Path, steps: Mapping[str, Step], context: Context) -> tuple[
     complete = True
     for name in steps:
         rows, end = read_rows(folder / f"{name}.jsonl")
-        failures = [row for row in rows.values() if "failure" in row]
+        failures = [row for row in rows.values() if "failure" in row or row.get("begun")]
         status = "not run" if end is None else f"{end['status']}, {end['seconds']:.0f} s"
         complete = complete and end is not None and end["status"] == "done" and not failures
         lines += ["", f"## {name}: {status}, {len(rows)} jobs, {len(failures)} failed", ""]
         if end is not None and "output" in end:
             lines += [line[:200] for line in end["output"][-3:]]
-        shown = [*failures, *(row for row in rows.values() if "failure" not in row)]
+        shown = [*failures, *(row for row in rows.values() if row not in failures)]
         lines += fitting(shown, _CHARACTERS.get(name, _DEFAULT_CHARACTERS), f"{name}.jsonl")
     return "\n".join(lines)[:11_900] + "\n", complete
 

@@ -129,12 +129,6 @@ def test_the_summary_is_short_and_failures_come_first(tmp_path):
         assert section.index("job 150") < section.index("more in " + name)
 
 
-def test_what_is_written_before_a_line_was_cut_counts(tmp_path):
-    path = tmp_path / "step.jsonl"
-    path.write_text('{"job": "a", "value": 1}\n{"job": "b", "begun": true}\n{"job": "b", "val')
-    assert read_rows(path) == ({"a": {"job": "a", "value": 1}, "b": {"job": "b", "begun": True}}, None)
-
-
 def test_all_steps_run_on_a_machine_without_ray_and_optuna(tmp_path):
     """On a CPU, as small as possible. It takes 20 s."""
     rng = np.random.default_rng(0)
