@@ -1,9 +1,16 @@
-"""What the tests of several packages share: hypothesis' profile, and a run directory with known trials."""
+"""What the tests of several packages share: hypothesis' profile, and a run directory with known trials.
+
+Fixtures import what needs Optuna or Ray when they are first used, so that tests of networks and of training run
+on machines without them.
+"""
+
+from __future__ import annotations
 
 import itertools
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # For torch, which reads it when it is imported, here and in what tests start: on several threads the sums of a network
 # come out otherwise, and tiny networks are no faster; threads would wait for each other, and very long where other
@@ -11,20 +18,20 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", RAY_worker_niceness="0")
 
 import numpy as np
-import optuna
 import pytest
 import torch
 import yaml
 from hypothesis import HealthCheck, settings
 
-from mgnas.cli.main import main
 from mgnas.errors import UserError
 from mgnas.models import ArchitectureConfig
-from mgnas.search.config import SearchConfig
 from mgnas.search.data.images import ImageDataset
-from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import TrialRecord, TrialState
-from mgnas.space import SearchSpace, TrainingSettings
+from mgnas.space import TrainingSettings
+
+if TYPE_CHECKING:
+    from mgnas.search.storage.run_directory import RunDirectory
+    from mgnas.space import SearchSpace
 
 # No deadline and no speed check, because machines are shared. The fast profile is derandomised, so that every run has
 # the same examples. The slow one has new and more examples in every run, and prints how to reproduce a failure.
@@ -85,6 +92,9 @@ def config_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def _known_run(tmp_path_factory) -> Path:
     """The run directory of which each test has its own copy."""
+    from mgnas.search.config import SearchConfig
+    from mgnas.search.storage.run_directory import RunDirectory
+
     folder = tmp_path_factory.mktemp("known")
     (folder / "known.yaml").write_text(CONFIG)
     directory = RunDirectory.create(SearchConfig.load(folder / "known.yaml"), folder / "runs")
@@ -108,6 +118,8 @@ def _known_run(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, _known_run: Path) -> RunDirectory:
     """Seven trials: 8 channels dominate 12; 4, 8, 16 and 32 are on the front; 24 has failed, 28 is running."""
+    from mgnas.search.storage.run_directory import RunDirectory
+
     return RunDirectory(shutil.copytree(_known_run, tmp_path / "runs" / _known_run.name))
 
 
@@ -123,6 +135,11 @@ def ended_run(run: RunDirectory) -> RunDirectory:
 @pytest.fixture(autouse=True)
 def _quiet_optuna():
     """Of all the studies made here, none needs to say so."""
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        yield
+        return
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
@@ -201,6 +218,8 @@ def make_space():
     """parameters, limits -> a space over images of 8 x 8 pixels and 10 classes, trained for 2 epochs."""
 
     def make(parameters, limits=None, fixed=None, epochs: int = 2) -> SearchSpace:
+        from mgnas.space import SearchSpace
+
         mapping = {"parameters": parameters, "limits": limits or {}, "fixed": fixed or {}}
         return SearchSpace(mapping, TrainingSettings(epochs=epochs), num_classes=10, in_channels=1, image_size=8)
 
@@ -258,12 +277,15 @@ def search_file(tmp_path):
 @pytest.fixture
 def small_search(search_file):
     """Sections in place of the default ones -> the search that they describe."""
+    from mgnas.search.config import SearchConfig
+
     return lambda **sections: SearchConfig.load(search_file(**sections))
 
 
 @pytest.fixture
 def command(capsys):
     """Runs a command; returns (exit code, standard output, standard error)."""
+    from mgnas.cli.main import main
 
     def run(*arguments):
         code = main([str(argument) for argument in arguments])

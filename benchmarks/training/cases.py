@@ -6,18 +6,21 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 import torchvision
+from tables import table
 
 from mgnas.errors import first_line
 from mgnas.models import ArchitectureConfig
 from mgnas.search.data.images import ImageDataset
+from mgnas.search.training.execution import Execution
+from mgnas.search.training.precision import Precision
 from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
 
@@ -113,10 +116,7 @@ def available_cores() -> int:
 
 def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """The rows as a Markdown table, with the machine and the versions below it."""
-    titles = list(rows[0])
-    lines = [titles, ["---"] * len(titles), *([row[title] for title in titles] for row in rows)]
-    table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    return f"{table}\n\n" + ", ".join(f"{key}: {value}" for key, value in machine.items()) + "\n"
+    return "\n".join(table(rows)) + "\n\n" + ", ".join(f"{key}: {value}" for key, value in machine.items()) + "\n"
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
@@ -124,11 +124,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=first_line(description or ""))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    precisions = ["auto", "float32", "bfloat16", "float16"]
-    parser.add_argument("--precision", choices=precisions, default="auto", help="type that mgnas computes in")
-    parser.add_argument(
-        "--execution", choices=["eager", "compile", "cuda-graphs"], default="eager", help="how mgnas executes steps"
-    )
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="type that mgnas computes in")
+    parser.add_argument("--execution", choices=get_args(Execution), default="eager", help="how mgnas executes steps")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: all cores")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--steps", type=int, help="per repetition; default on a CPU 2 at 32x32, 18 at 8x8; on a GPU 40")
@@ -137,12 +134,26 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def measure_all(jobs: Sequence[Callable[[], dict[str, Any]]], options: argparse.Namespace) -> None:
-    """Run the measurements one after the other and print their results, then print the table and write --output."""
+def measure_all(jobs: Mapping[str, Callable[[], dict[str, Any]]], options: argparse.Namespace) -> int:
+    """Run the measurements one after the other and print their results, then print the table and write --output.
+
+    The row of a measurement that fails holds its error. The others are not affected.
+
+    Args:
+        jobs: what to measure -> a function that measures it and returns a row of the table.
+        options: of the command line.
+
+    Returns:
+        The exit status: 1 if a measurement has failed.
+    """
     torch.set_num_threads(options.threads)
-    rows = []
-    for job in jobs:
-        rows.append(job())
+    rows, failed = [], False
+    for name, job in jobs.items():
+        try:
+            rows.append(job())
+        except Exception as error:
+            rows.append({"case": name, "failure": f"{type(error).__name__}: {first_line(error)}"})
+            failed = True
         print(json.dumps(rows[-1]), flush=True)
     machine = hardware(options)
     text = markdown(rows, machine)
@@ -152,3 +163,4 @@ def measure_all(jobs: Sequence[Callable[[], dict[str, Any]]], options: argparse.
         options.output.with_name(options.output.name + ".md").write_text(text)
         result = json.dumps({"machine": machine, "results": rows}, indent=2)
         options.output.with_name(options.output.name + ".json").write_text(result + "\n")
+    return int(failed)

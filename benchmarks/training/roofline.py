@@ -12,13 +12,15 @@ be more than the memory's bandwidth.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from cases import case_for, make_parser, make_trainer, measure_all, precision_name, steps_for
+from torch.autograd.profiler_util import FunctionEvent
 
 # NOTE: Private modules, because torch has no public way to see every operation with its operands.
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,14 +29,15 @@ from torch.utils._pytree import tree_leaves
 from mgnas.models import count_macs
 from mgnas.search.training.trainer import Trainer
 
-# Kind of operation -> parts of its names in PyTorch's profiler. An operation belongs to the first kind that matches.
+# Kind of operation -> parts of the names of PyTorch's operators and of GPU kernels, in small letters. A name belongs to
+# the first kind that matches. cuDNN's convolutions are matrix products (`gemm`) or named after their pass (`fprop`).
 _OPERATIONS = {
-    "convolution": ("conv",),
-    "batch norm": ("batch_norm",),
+    "convolution": ("conv", "fprop", "dgrad", "wgrad", "gemm", "cutlass"),
+    "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw"),
     "ReLU": ("relu", "threshold", "clamp_min"),
     "addition": ("add", "sub"),
-    "copy": ("copy", "_to_copy", "cat", "fill", "zero", "contiguous"),
-    "optimizer": ("sgd", "norm", "foreach", "mul"),
+    "copy": ("copy", "cat", "fill", "zero", "contiguous", "memcpy", "memset", "tonchw", "tonhwc"),
+    "optimizer": ("sgd", "norm", "foreach", "mul", "multi_tensor"),
 }
 
 
@@ -63,7 +66,8 @@ def measure_limits(name: str, options: argparse.Namespace) -> dict[str, Any]:
     seconds = fastest(trainer.run_epoch, options.device, options.repetitions)
     images = case.settings.batch_size * steps_for(case, options)
     arithmetic = 6 * count_macs(case.architecture, case.size) * images / seconds
-    flops, bandwidth = peaks(options.device, trainer.precision or torch.float32, options.repetitions)
+    flops = product_peak(options.device, trainer.precision or torch.float32, options.repetitions)
+    bandwidth = copy_peak(options.device, options.repetitions)
     return {
         "case": name,
         "mgnas computes in": precision_name(trainer),
@@ -83,25 +87,63 @@ def shares(trainer: Trainer, device: str) -> dict[str, float]:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profile:
         trainer.run_epoch()
-    attribute = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
+    return shares_of(profile.events() or [], device)
+
+
+def shares_of(events: Iterable[FunctionEvent], device: str) -> dict[str, float]:
+    """Percentages of the time of these events, by kind: of kernels on a GPU, of PyTorch's operators on a CPU."""
     spent = dict.fromkeys([*_OPERATIONS, "others"], 0.0)
-    for event in profile.key_averages():
-        fitting = (kind for kind, parts in _OPERATIONS.items() if any(part in event.key for part in parts))
-        spent[next(fitting, "others")] += getattr(event, attribute)
+    for event in events:
+        if device == "cuda":
+            # An operator's time on the GPU is that of the kernels it launches, which have events of their own.
+            time_spent = event.time_range.elapsed_us() if is_kernel(event) else 0.0
+        else:
+            time_spent = event.self_cpu_time_total
+        spent[kind_of(event.name)] += time_spent
     total = sum(spent.values())
     return {f"{kind} %": round(100 * value / total, 1) for kind, value in spent.items()}
 
 
+def is_kernel(event: FunctionEvent) -> bool:
+    """Whether the event is a kernel or a copy on a GPU, and not a range of the program that spans some of them."""
+    return event.device_type.name == "CUDA" and not event.is_user_annotation
+
+
+def kind_of(name: str) -> str:
+    """The kind of an operator of PyTorch or of a kernel."""
+    name = name.lower()
+    return next((kind for kind, parts in _OPERATIONS.items() if any(part in name for part in parts)), "others")
+
+
 @lru_cache
-def peaks(device: str, dtype: torch.dtype, repetitions: int) -> tuple[float, float]:
-    """(operations per second of a large matrix product in this type, bytes per second of a large copy)."""
-    size = 8192 if device == "cuda" else 2048
+def product_peak(
+    device: str, dtype: torch.dtype, repetitions: int, size: int | None = None, tf32: bool = True
+) -> float:
+    """Operations per second of a large matrix product in this type.
+
+    Args:
+        device: `cpu` or `cuda`.
+        dtype: the type of the factors.
+        repetitions: the fastest one counts.
+        size: rows of the factors; None: 8192 on a GPU, 2048 on a CPU.
+        tf32: whether a GPU may round float32 factors to TF32, as it does in convolutions by default.
+    """
+    size = size or (8192 if device == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
-    source = torch.ones(2**28 // 4, device=device)
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    try:
+        return 2 * size**3 / fastest(lambda: torch.mm(a, b), device, repetitions)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@lru_cache
+def copy_peak(device: str, repetitions: int, size: int = 2**28) -> float:
+    """Bytes per second, read and written, of a copy of `size` bytes."""
+    source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
-    product = fastest(lambda: torch.mm(a, b), device, repetitions)
-    copy = fastest(lambda: target.copy_(source), device, repetitions)
-    return 2 * size**3 / product, 2 * source.nbytes / copy
+    return 2 * source.nbytes / fastest(lambda: target.copy_(source), device, repetitions)
 
 
 def fastest(work: Callable[[], Any], device: str, repetitions: int) -> float:
@@ -116,10 +158,10 @@ def fastest(work: Callable[[], Any], device: str, repetitions: int) -> float:
     return min(seconds[1:])
 
 
-def main() -> None:
+def main() -> int:
     options = make_parser(__doc__).parse_args()
-    measure_all([partial(measure_limits, name, options) for name in options.cases], options)
+    return measure_all({name: partial(measure_limits, name, options) for name in options.cases}, options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import load_dataset
 from mgnas.search.training.trainer import Trainer, TrainingDivergedError
 
@@ -17,6 +16,8 @@ def test_no_random_candidate_of_the_digits_search_diverges():
 
     Guessing costs a loss of log(10). Two epochs cover the warm-up and the first one at the full learning rate.
     """
+    from mgnas.search.config import SearchConfig  # which needs Optuna; the rest of this folder does not
+
     config = SearchConfig.load(Path(__file__).parents[3] / "configs" / "digits.yaml")
     space, data, rng = config.search_space(), load_dataset(config.data), np.random.default_rng(0)
     candidates = {}
