@@ -5,7 +5,8 @@
 Small networks on a GPU wait for these launches. The operations are those below autograd (ATen's), in both passes, the
 augmentation and the optimizer. Views, allocations and the profiler's marks are not counted, because they launch
 nothing. A step is the difference between an epoch of 3 steps and one of 1, divided by 2. What remains of the epoch of 1
-step is done once an epoch. The number of images in a batch does not matter.
+step is done once an epoch. The batch has its usual size, since many small increments are added at once, and large ones
+one by one.
 
 On a CPU the networks are computed in the form that they have on a GPU, and a copy to the device is a tensor's `to` with
 a device. So `--device cpu` tells what a GPU would be asked for, except that there the images are gathered on the GPU,
@@ -132,7 +133,7 @@ def count_operations(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     options = make_parser(__doc__)
-    options.set_defaults(cases=list(TABLE), precision="bfloat16", batch=2)
+    options.set_defaults(cases=list(TABLE), precision="bfloat16")
     options = options.parse_args()
     jobs = {name: partial(count_operations, name, options) for name in options.cases}
     if options.device == "cuda":

@@ -44,8 +44,16 @@ def plain_conv(layer: nn.Module | None) -> nn.Conv2d:
     return fresh
 
 
+def plain_batch_norm(layer: nn.Module) -> nn.BatchNorm2d:
+    """An ordinary batch norm, which counts its batches, with a copy of the layer's weights and statistics."""
+    assert isinstance(layer, nn.BatchNorm2d)
+    fresh = nn.BatchNorm2d(layer.num_features)
+    fresh.load_state_dict({**layer.state_dict(), "num_batches_tracked": torch.tensor(0)})
+    return fresh
+
+
 def plain_conv_bn_relu(layer: nn.Module, bn: nn.Module) -> nn.Sequential:
-    return nn.Sequential(plain_conv(layer), copy.deepcopy(bn), nn.ReLU())
+    return nn.Sequential(plain_conv(layer), plain_batch_norm(bn), nn.ReLU())
 
 
 def plain_head(head: Head) -> nn.Sequential:
@@ -58,7 +66,7 @@ class Step(nn.Module):
     def __init__(self, step: nn.Module) -> None:
         super().__init__()
         assert isinstance(step, SmoothingStep)
-        self.bn1, self.bn2 = copy.deepcopy(step.bn1), copy.deepcopy(step.bn2)
+        self.bn1, self.bn2 = plain_batch_norm(step.bn1), plain_batch_norm(step.bn2)
 
     def forward(self, u: Tensor, f: Tensor, a: nn.Module, b: nn.Module) -> Tensor:
         return u + F.relu(self.bn2(b(F.relu(self.bn1(f - a(u))))))
@@ -167,12 +175,12 @@ class PlainMGICBlock(nn.Module):
         super().__init__()
         smoother = block.smoother
         self.k1, self.k2 = plain_conv(smoother.k1), plain_conv(smoother.k2)
-        self.bn1, self.bn2 = copy.deepcopy(smoother.bn1), copy.deepcopy(smoother.bn2)
+        self.bn1, self.bn2 = plain_batch_norm(smoother.bn1), plain_batch_norm(smoother.bn2)
         self.coarse = None
         if block.coarse is not None:
             self.coarse = PlainMGICBlock(block.coarse)
             self.restriction, self.prolongation = plain_conv(block.restriction), plain_conv(block.prolongation)
-            self.bn = copy.deepcopy(block.bn)
+            self.bn = plain_batch_norm(block.bn)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.coarse is not None:
@@ -187,11 +195,11 @@ class PlainBasicBlock(nn.Module):
     def __init__(self, block: BasicBlock) -> None:
         super().__init__()
         self.conv1, self.conv2 = plain_conv(block.conv1), plain_conv(block.conv2)
-        self.bn1, self.bn2 = copy.deepcopy(block.bn1), copy.deepcopy(block.bn2)
+        self.bn1, self.bn2 = plain_batch_norm(block.bn1), plain_batch_norm(block.bn2)
         self.shortcut = nn.Identity()
         if isinstance(block.shortcut, nn.Sequential):
             projection, bn = block.shortcut
-            self.shortcut = nn.Sequential(plain_conv(projection), copy.deepcopy(bn))
+            self.shortcut = nn.Sequential(plain_conv(projection), plain_batch_norm(bn))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.shortcut(x) + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))

@@ -141,6 +141,7 @@ def test_statistics_of_batch_norm_are_averaged_too():
 
 def test_a_checkpoint_of_version_0_1_0_is_restored():
     """It counts the batches of each batch norm, which no network does any more."""
+    pytest.importorskip("optuna")
     from mgnas.models import build_model
     from mgnas.search.storage.run_directory import RunDirectory
 
