@@ -17,7 +17,7 @@ from mgnas.settings import build, unknown_key
 
 from ...models.config import ArchitectureConfig
 from ...models.cost import count_macs, count_weights
-from ...search.data.dataset import DataSettings, ImageDataset, load_dataset
+from ...search.data.dataset import DataSettings, ImageDataset, check_learnable, load_dataset
 from ...search.training.execution import Execution
 from ...search.training.precision import Precision
 from ...search.training.trainer import DamagedCheckpointError, EpochResult, Trainer, TrainingDivergedError
@@ -107,6 +107,7 @@ def train_fully(
             network, or the loss diverged.
     """
     dataset = load_dataset(task.data)
+    check_learnable(task.data, dataset)
     architecture = task.architecture
     if (architecture.num_classes, architecture.in_channels) != (dataset.num_classes, dataset.in_channels):
         fits = f"num_classes: {dataset.num_classes}, in_channels: {dataset.in_channels}"
