@@ -14,6 +14,7 @@ from ..logging import configure_logging
 def status(run: Path) -> None:
     """Show where the search in RUN stands: trials, failures, the front so far."""
     from mgnas.api import open_run
+    from mgnas.search.data.file_tree import printable
     from mgnas.search.storage.run_lock import holder_of
     from mgnas.search.trial_record import TrialState
 
@@ -24,6 +25,9 @@ def status(run: Path) -> None:
     trials = opened.trials
     for line in status_lines(trials, opened.config.search.trials, opened.elapsed):
         click.echo(line)
+    if opened.largest_class is not None:
+        name, share = opened.largest_class
+        click.echo(f"Largest class: {printable(name)}, {100 * share:.2f} % of the validation images")
     for trial in trials:
         if trial.state is TrialState.FAILED:
             click.echo(f"trial {trial.number} failed: {trial.reason}")

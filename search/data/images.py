@@ -97,6 +97,11 @@ class ImageDataset:
         variance = [(count * second - first**2) / (count * (count - 1)) for first, second in pairs]
         return mean, np.sqrt(variance) / 255
 
+    def largest_class(self) -> tuple[int, float]:
+        """The label of the class with the most images, and its share of all images."""
+        counts = np.bincount(self.labels)
+        return int(counts.argmax()), float(counts.max() / len(self))
+
     def all_equal(self) -> bool:
         """Whether all images are the same, pixel by pixel."""
         if self._sums is not None:

@@ -235,6 +235,11 @@ class RunDirectory:
         return self._metadata.id
 
     @property
+    def largest_class(self) -> tuple[str, float] | None:
+        """Name of the class with the most validation images, and its share of them; None: not known."""
+        return self._metadata.largest_class
+
+    @property
     def trained_on_gpus(self) -> bool | None:
         """Whether the trials are trained on GPUs; None: it is not decided yet."""
         return self._metadata.trained_on_gpus
@@ -270,6 +275,8 @@ class RunDirectory:
             UserError: the images are others, or run.json cannot be written.
         """
         self._metadata.check_images(dataset_digest(dataset), self.config.file)
+        label, share = dataset.validation.largest_class()
+        self._metadata.largest_class = dataset.class_names[label], share
         self._metadata.write(self.path)
 
     @property

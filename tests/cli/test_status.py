@@ -2,6 +2,8 @@
 
 import re
 
+from mgnas.search.data.dataset import Dataset
+
 
 def test_counts_failures_and_the_front_are_shown(command, run):
     code, out, _ = command("status", run.path)
@@ -19,3 +21,10 @@ def test_who_is_searching_is_named(command, run):
     with run.lock:
         _, out, _ = command("status", run.path)
     assert re.match(r"Searching there now: process \d+ on ", out.splitlines()[-1])
+
+
+def test_the_share_of_the_largest_class_is_shown_to_compare_with(command, run, numbered):
+    images = numbered([99, 1])
+    run.check_data(Dataset(images, images, None, ("cat\x1b[2J", "dog")))
+    _, out, _ = command("status", run.path)
+    assert "Largest class: cat\\x1b[2J, 99.00 % of the validation images" in out.splitlines()

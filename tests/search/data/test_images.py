@@ -71,6 +71,11 @@ def test_images_of_different_arrays_can_be_added(numbered):
     assert both.mean_std()[0] == pytest.approx(both.images.mean() / 255)
 
 
+def test_the_largest_class_is_known_by_its_share(numbered):
+    assert numbered([2, 5, 1]).largest_class() == (1, 5 / 8)
+    assert numbered([3, 3]).largest_class() == (0, 0.5)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_images_are_equal_only_if_every_pixel_is(known):
     images = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), dtype=np.uint8).repeat(600, axis=0)
