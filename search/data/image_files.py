@@ -90,23 +90,38 @@ class LazyImageFiles:
     def _decoded(self, file: str) -> np.ndarray:
         _, channels, size, _ = self.shape
 
-        def pixels(image: Image.Image) -> np.ndarray:
-            image.load()  # Pillow turns TIFF images when it loads them.
-            # Photographs may be stored sideways, with their orientation in the EXIF data.
-            turn = _TURNS.get(_orientation(image)) if self._fit else None
-            if turn is not None:
-                image = image.transpose(turn)
-            image = _opaque(image, self._background).convert("L" if channels == 1 else "RGB")
-            if self._fit:
-                # Resizes the shorter side to `size` and cuts out the centre. Pillow's filters do not alias.
-                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-            return np.asarray(image)
+        def decode(image: Image.Image) -> np.ndarray:
+            return pixels_of(image, channels, size if self._fit else None, self._background)
 
-        image = _with_image(self._tree, file, pixels)
-        if image.shape[:2] != (size, size):
-            shape = f"{image.shape[1]} x {image.shape[0]}"
+        pixels = _with_image(self._tree, file, decode)
+        if pixels.shape[1:] != (size, size):
+            shape = f"{pixels.shape[2]} x {pixels.shape[1]}"
             raise UserError(f"{self._tree.root}/{file}: has {shape} pixels; expected {size} x {size}")
-        return image[None] if channels == 1 else image.transpose(2, 0, 1)
+        return pixels
+
+
+def pixels_of(
+    image: Image.Image, channels: int, size: int | None, background: tuple[int, int, int] = WHITE
+) -> np.ndarray:
+    """The pixels of an image with 8 bits per channel: uint8, channels x height x width.
+
+    Args:
+        image: of any mode. What is transparent shows the background, and its EXIF data say how it is turned upright.
+        channels: 1 or 3.
+        size: pixels per side. The shorter side is resized to it, and the centre is cut out. None: as the image is.
+        background: red, green and blue.
+    """
+    image.load()  # Pillow turns TIFF images when it loads them.
+    # Photographs may be stored sideways, with their orientation in the EXIF data.
+    turn = _TURNS.get(_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    image = _opaque(image, background).convert("L" if channels == 1 else "RGB")
+    if size is not None:
+        # Pillow's filters do not alias.
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def common_shape(
