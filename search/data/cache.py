@@ -98,7 +98,10 @@ def open_cached(key: Mapping[str, Any], read: Callable[[], RawDataset]) -> Cache
 
     def convert(folder: Path) -> None:
         logger.info("converting %s into %s, once", key["source"], folder)
-        _write(folder, key, read())
+        raw = read()
+        if raw.validation is not None:
+            logger.info("it brings %d validation images, so none are held out", len(raw.validation.labels))
+        _write(folder, key, raw)
 
     return _ensure(entry_name(key), convert)
 

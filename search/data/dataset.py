@@ -166,8 +166,9 @@ def load_dataset(data: DataSettings, entry_name: str | None = None) -> Dataset:
             raise UserError(f"data.train_images: {data.train_images} leaves {few} for each of {classes} classes")
         train = train.take(stratified(train.labels, data.train_images, data.split_seed, min_per_class=min_per_class))
     if own is not None:
-        brings = "%s brings %d validation images of its own, so data.validation_fraction has no effect"
-        logger.info(brings, data.path or data.name, len(own))
+        if data.validation_fraction != DataSettings.validation_fraction:
+            ignored = "data.validation_fraction has no effect, because %s brings %d validation images of its own"
+            logger.info(ignored, data.path or data.name, len(own))
         return Dataset(train, own, cached.test, cached.class_names, own_validation=True)
     held_out_count = max(round(data.validation_fraction * len(train)), classes)
     if len(train) - held_out_count < classes:

@@ -94,7 +94,12 @@ def test_a_file_in_the_format_of_medmnist_brings_its_validation_images(write_npz
         assert np.array_equal(part.images, splits[name].images)
         assert np.array_equal(part.labels, splits[name].labels)
     assert dataset.own_validation
-    assert f"{path} brings 3 validation images of its own, so data.validation_fraction has no effect" in caplog.messages
+    assert "it brings 3 validation images, so none are held out" in caplog.messages
+    ignored = f"data.validation_fraction has no effect, because {path} brings 3 validation images of its own"
+    assert caplog.messages.count(ignored) == 1
+    caplog.clear()
+    load_dataset(DataSettings(name="npz", path=path))
+    assert caplog.messages == []
     # A subset is one of the training images alone, and may have one image of a class.
     subset = load_dataset(DataSettings(name="npz", path=path, train_images=2))
     assert sorted(subset.train.labels) == [0, 1]
