@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import TypeVar
@@ -78,14 +79,10 @@ class LazyImageFiles:
         self.shape = (len(files), channels, size, size)
 
     def __getitem__(self, indices: slice, /) -> np.ndarray:
-        files = self._files[indices]
         try:
-            if not self._large:
-                return np.stack([self._decoded(file) for file in files])
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                return np.stack(list(threads.map(self._decoded, files)))
+            return np.stack(_for_each(self._decoded, self._files[indices], self._large))
         except _DamagedImageError:
-            raise _all_damaged(self._tree, self._together, self._decoded) from None
+            raise _all_damaged(self._tree, self._together, self._decoded, self._large) from None
 
     def _decoded(self, file: str) -> np.ndarray:
         _, channels, size, _ = self.shape
@@ -151,10 +148,10 @@ def common_shape(
         return grey, (height, width) if _orientation(image) >= 5 else (width, height)
 
     try:
-        headers = [_with_image(tree, file, header) for file in files]
+        headers = _for_each(lambda file: _with_image(tree, file, header), files)
     except _DamagedImageError:
         decoded = LazyImageFiles(files, tree, 3, image_size or 8, fit=True)._decoded
-        raise _all_damaged(tree, files, decoded) from None
+        raise _all_damaged(tree, files, decoded, large=True) from None
     channels = 1 if all(grey for grey, _ in headers) else 3
     large = max(width * height for _, (width, height) in headers) > _LARGE
     if image_size is not None:
@@ -194,14 +191,28 @@ def _with_image(tree: FileTree, file: str, use: Callable[[Image.Image], T]) -> T
     raise _DamagedImageError(f"{where}: has more than 8 bits per channel; convert it to 8 bits")
 
 
-def _all_damaged(tree: FileTree, files: Iterable[str], use: Callable[[str], object]) -> UserError:
+def _for_each(use: Callable[[str], T], files: Sequence[str], large: bool = False) -> list[T]:
+    """`use(file)` for each file, on all cores for large images, without Pillow's warnings of odd EXIF data."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        if not large:
+            return [use(file) for file in files]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return list(threads.map(use, files))
+
+
+def _all_damaged(tree: FileTree, files: Sequence[str], decode: Callable[[str], object], large: bool) -> UserError:
     """The error for damaged images. If there are several, each of the first 20 gets a line in the log."""
-    problems = {}
-    for file in files:
+
+    def problem(file: str) -> str | None:
         try:
-            use(file)
+            decode(file)
         except _DamagedImageError as error:
-            problems[printable(file)] = str(error)
+            return str(error)
+        return None
+
+    reasons = zip(files, _for_each(problem, files, large), strict=True)
+    problems = {printable(file): reason for file, reason in reasons if reason is not None}
     if len(problems) == 1:
         return UserError(*problems.values())
     named = list(problems)[:_NAMED]

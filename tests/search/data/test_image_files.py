@@ -125,7 +125,7 @@ def test_an_image_without_a_usable_orientation_is_upright(tree, exif):
     assert np.abs(images[0, 0].astype(int) - UPRIGHT).max() <= 4
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.filterwarnings("error::UserWarning")
 @given(data=st.binary(max_size=60))
 def test_no_exif_data_make_an_image_unreadable(tree, data):
     content = encoded(Image.fromarray(UPRIGHT), "jpeg", exif=b"Exif\0\0II*\0\x08\0\0\0" + data, quality=100)
@@ -231,7 +231,7 @@ def test_images_damaged_in_different_ways_are_named_together(tree, refusal):
     assert message.endswith(": 3 images cannot be read; replace or delete them: 1, 2, 3")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.filterwarnings("error::UserWarning")
 @given(share=st.floats(0, 1, exclude_max=True), flipped=st.integers(1, 255), kind=st.sampled_from(["png", "jpeg"]))
 def test_a_damaged_image_is_read_or_refused_in_one_line(tree, outcome, share, flipped, kind):
     content = encoded(Image.fromarray(UPRIGHT), kind, exif=exif_of(6))
