@@ -59,7 +59,7 @@ def find_layout(root: Path) -> Layout:
     splits = {name: [folder for folder in folders if _split_of(folder.name) == name] for name in _SPLITS}
     if not any(folder.images() for folder in folders) and not any(map(is_image, tree.files)):
         raise UserError(f"{root}: no images in it; expected a folder for each class, with its images in it")
-    if not _has_splits(folders):
+    if not _has_splits(root, folders):
         _check_flat(root, tree, folders, splits)
         train = _classes(root, folders)
         return Layout(train, None, None, _passed_over(tree, [], train))
@@ -89,13 +89,28 @@ def _split_of(name: str) -> str | None:
     return None
 
 
-def _has_splits(folders: list[Folder]) -> bool:
-    """Whether these are splits with class folders in them, not class folders of which one is called `train`."""
+def _has_splits(root: Path, folders: list[Folder]) -> bool:
+    """Whether these are splits with class folders in them, not class folders of which one is called `train`.
+
+    Raises:
+        UserError: both can be meant.
+    """
     train = [folder for folder in folders if _split_of(folder.name) == "train"]
-    others = [folder for folder in folders if _split_of(folder.name) is None]
-    if not any(inside.images() for folder in train for inside in folder.folders):
+    inside = [inside for folder in train for inside in folder.folders if inside.images()]
+    if not inside:
         return False
-    return not (any(map(_direct_images, train)) and any(map(_direct_images, others)))
+    classes = {folder.name for folder in folders if _split_of(folder.name) is None and _direct_images(folder)}
+    if not classes or not any(map(_direct_images, train)):
+        return True
+    if len(inside) > 1:
+        named = printable(train[0].name)
+        remedy = "move its own images elsewhere if it is a split, or up from its folders if it is a class"
+        raise UserError(f"{root}: {named}: holds images, and folders of images ({_names(inside)}); {remedy}")
+    return False
+
+
+def _names(folders: list[Folder]) -> str:
+    return ", ".join(printable(folder.name) for folder in folders[:_NAMED])
 
 
 def _direct_images(folder: Folder) -> bool:

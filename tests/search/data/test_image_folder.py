@@ -1,10 +1,13 @@
 """The user's folders of images: layouts, formats, sizes, and what is refused."""
 
+import contextlib
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mgnas.errors import ConfigError
@@ -269,3 +272,33 @@ def test_a_path_that_is_not_utf_8_is_refused(tmp_path, refusal):
 def test_a_folder_needs_a_path():
     with pytest.raises(ConfigError, match=r"^data\.path: is required for folder"):
         build(DataSettings, {"name": "folder"}, "data")
+
+
+MODES = st.sampled_from(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F"])
+KINDS = st.sampled_from(["png", "jpeg", "tiff", "webp", "bmp", "gif"])
+
+
+@settings(max_examples=150)
+@given(
+    images=st.lists(st.tuples(MODES, KINDS, st.integers(1, 20), st.integers(1, 20)), min_size=2, max_size=6),
+    size=st.sampled_from([None, 8, 16]),
+    background=st.sampled_from([None, "#ff0000"]),
+)
+def test_any_images_are_read_or_refused_in_one_line(new_path, outcome, images, size, background):
+    root = new_path("images")
+    for number, (mode, kind, width, height) in enumerate(images):
+        file = root / "ab"[number % 2] / f"{number}.{kind}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new(mode, (width, height))
+        with contextlib.suppress(OSError, ValueError):  # Not every format has every mode.
+            image.save(file, kind)
+    data = DataSettings(name="folder", path=str(root), image_size=size, background=background)
+    text = outcome(lambda: load_dataset(data))
+    if text != "fine":
+        assert text.startswith(f"{root}")
+        assert len(text.splitlines()) == 1
+        return
+    dataset = load_dataset(data)
+    assert dataset.image_size == (size or images[0][2])
+    assert dataset.in_channels in (1, 3)
+    assert dataset.train.images.dtype == np.uint8

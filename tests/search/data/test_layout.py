@@ -51,9 +51,15 @@ def test_a_class_may_be_called_as_a_split_is(tree):
     assert list(find_layout(tree(*classes(names=["control", "test"]))).train) == ["control", "test"]
 
 
-def test_a_class_called_train_may_have_subfolders(tree):
-    layout = find_layout(tree("bus/0.png", "car/0.png", "train/0.png", "train/steam/1.png", "train/diesel/2.png"))
-    assert layout.train["train"] == ["train/0.png", "train/diesel/2.png", "train/steam/1.png"]
+def test_a_class_called_train_may_have_a_subfolder(tree):
+    layout = find_layout(tree("bus/0.png", "car/0.png", "train/0.png", "train/more/1.png"))
+    assert layout.train["train"] == ["train/0.png", "train/more/1.png"]
+
+
+def test_a_train_that_can_be_class_and_split_is_refused(tree, refusal):
+    root = tree("bus/0.png", "train/0.png", "train/cat/1.png", "train/dog/2.png")
+    message = refusal(lambda: find_layout(root))
+    assert message.startswith(f"{root}: train: holds images, and folders of images (cat, dog); move its own images")
 
 
 def test_a_split_stays_one_if_an_image_lies_in_it_by_accident(tree):
