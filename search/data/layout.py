@@ -89,6 +89,12 @@ def _split_of(name: str) -> str | None:
     return None
 
 
+def _hint_of(name: str) -> str | None:
+    """Which split a folder's name may mean: one with `train`, `val` or `test` as a word, as in seg_train and test1."""
+    words = re.split(r"[\W_\d]+", name.casefold())
+    return next((split for word in words if word and (split := _split_of(word))), None)
+
+
 def _has_splits(root: Path, folders: list[Folder]) -> bool:
     """Whether these are splits with class folders in them, not class folders of which one is called `train`.
 
@@ -149,6 +155,11 @@ def _check_flat(root: Path, tree: Folder, folders: list[Folder], splits: dict[st
         names = " and ".join(printable(folder.name) for folder in (train, *others) if folder is not None)
         remedy = "move the images of each class into a folder of its own, as train/<class>/"
         raise UserError(f"{root}: {names}: the images lie in no class folder; {remedy}")
+    nested = [folder for folder in folders if len(folder.folders) > 0 and not _direct_images(folder)]
+    hints = [(folder, hint) for folder in nested if (hint := _hint_of(folder.name))]
+    if len({hint for _, hint in hints}) > 1 or any(hint == "train" and len(it.folders) > 1 for it, hint in hints):
+        remedy = ", ".join(f"rename {printable(folder.name)} to {hint}" for folder, hint in hints[:_NAMED])
+        raise UserError(f"{root}: {_names([folder for folder, _ in hints])}: look like splits; {remedy}")
     names = {folder.name for folder in folders}
     for folder in (*splits["validation"], *splits["test"]):
         if len(folders) > 1 and not _direct_images(folder) and names & {inside.name for inside in folder.folders}:
@@ -170,14 +181,12 @@ def _check_nesting(root: Path, parent: Folder) -> None:
     shared = sorted(name for name, count in counts.items() if 2 * count > len(folders))
     if len(shared) > 1:
         named = ", ".join(map(printable, shared[:_NAMED]))
+        if len(folders) == 1:
+            raise UserError(_one_level_down(root, folders[0], f"holds one folder only, with {named} in it"))
         outer = " and ".join(printable(folder.path) for folder in folders[:2])
-        problem = f"are {outer} the classes, or {named} in each of them?"
-        there = printable(root / folders[0].path)
-        raise UserError(
-            f"{root}: {problem} Move the images of the former up into them, or give {there} as data.path"
-            if len(folders) > 1
-            else _one_level_down(root, folders[0], f"holds one folder only, with {named} in it")
-        )
+        remedy = f"if {outer} are the classes, move the images up into them"
+        other = f"if {named} are the classes, give {printable(root / folders[0].path)} as data.path"
+        raise UserError(f"{root}: {outer} hold folders of the same names; {remedy}; {other}")
     deepest = parent
     while len(deepest.folders) == 1 and not _split_of(deepest.folders[0].name):
         deepest = deepest.folders[0]

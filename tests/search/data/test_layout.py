@@ -49,6 +49,8 @@ def test_a_class_may_be_called_as_a_split_is(tree):
     layout = find_layout(tree(*classes(names=["bus", "car", "train"])))
     assert list(layout.train) == ["bus", "car", "train"]
     assert list(find_layout(tree(*classes(names=["control", "test"]))).train) == ["control", "test"]
+    names = ["crash_test", "freight train", "train_station", "valley"]
+    assert list(find_layout(tree(*classes(names=names))).train) == names
 
 
 def test_a_class_called_train_may_have_a_subfolder(tree):
@@ -143,6 +145,12 @@ def test_accents_are_the_same_in_both_spellings_of_unicode(tree):
         ([*classes("Train"), *classes("Test", ["Cat"])], ": Test/Cat: is no class, as Train/Cat is missing"),
         ([*classes(), "cow/0.gif", "cow/1.gif"], ": cow: holds no images (.bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif"),
         ([*classes(), "docs/a.md"], "docs: holds no images"),
+        (
+            [*classes("seg_train/seg_train"), *classes("seg_test/seg_test")],
+            ": seg_test, seg_train: look like splits; rename seg_test to test, rename seg_train to train",
+        ),
+        ([*classes("train1"), *classes("test1", ["cat"])], ": test1, train1: look like splits; rename test1 to test"),
+        ([*classes("my_train"), "other/0.png"], ": my_train: look like splits; rename my_train to train"),
     ],
 )
 def test_an_unclear_layout_is_refused_with_a_remedy(tree, refusal, files, problem):
@@ -167,6 +175,7 @@ def test_a_class_of_other_formats_alone_says_which(tree, refusal):
         ([*classes("chest/train"), *classes("chest/test")], "chest"),
         ([*classes("chest/a/Train"), "readme.txt"], "chest/a"),
         ([*classes("a"), *classes("b")], "a"),
+        ([*classes("a"), *classes("b"), *classes("c", ["cow"])], "a"),
         ([*classes("train/a"), *classes("train/b")], "train/a"),
         ([*classes("cifar/train"), *classes("mnist/train")], "cifar"),
     ],
