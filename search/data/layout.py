@@ -161,10 +161,12 @@ def _check_flat(root: Path, tree: Folder, folders: list[Folder], splits: dict[st
         remedy = ", ".join(f"rename {printable(folder.name)} to {hint}" for folder, hint in hints[:_NAMED])
         raise UserError(f"{root}: {_names([folder for folder, _ in hints])}: look like splits; {remedy}")
     names = {folder.name for folder in folders}
-    for folder in (*splits["validation"], *splits["test"]):
-        if len(folders) > 1 and not _direct_images(folder) and names & {inside.name for inside in folder.folders}:
-            remedy = f"move the class folders beside {printable(folder.name)} into a folder train"
-            raise UserError(f"{root}: {printable(folder.name)}: holds class folders, but there is no train; {remedy}")
+    for folder in nested if len(folders) > 1 else ():
+        shared = sorted(names & {inside.name for inside in folder.folders})
+        if len(shared) > 1 or (shared and _hint_of(folder.name)):
+            named = ", ".join(map(printable, shared[:_NAMED]))
+            remedy = "move the class folders beside it into a folder train, or move it elsewhere"
+            raise UserError(f"{root}: {printable(folder.name)}: holds the classes ({named}) once more; {remedy}")
     _check_nesting(root, tree)
 
 
