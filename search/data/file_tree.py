@@ -138,7 +138,7 @@ def state_of(path: Path) -> str:
                 digest.update(f"{name}/\0".encode(errors="surrogateescape"))
                 add(inner[name])
             else:
-                status = (path / folder.inside(name)).stat()
+                status = os.stat(f"{path}/{folder.inside(name)}")  # noqa: PTH116 (Path takes twice as long)
                 line = f"{name}\0{status.st_size} {status.st_mtime_ns}\0"
                 digest.update(line.encode(errors="surrogateescape"))
 
@@ -174,12 +174,13 @@ def _scan(root: Path, path: str, name: str, above: tuple[tuple[int, int], ...]) 
         raise UserError(f"{printable(here)}: lies more than {_MAX_DEPTH} folders deep; move the images up")
     with os.scandir(here) as entries:
         visible = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
-    folder = Folder(name, path, [entry.name for entry in visible if not entry.is_dir()], [], [])
+    folder = Folder(name, path, [], [], [])
     for entry in visible:
-        inside = folder.inside(entry.name)
         if entry.name in _LITTER:
-            folder.litter.append(inside)
-        elif entry.is_dir():
-            folder.folders.append(_scan(root, inside, entry.name, (*above, identity)))
+            folder.litter.append(folder.inside(entry.name))
+        elif not entry.is_dir():
+            folder.files.append(entry.name)
+        else:
+            folder.folders.append(_scan(root, folder.inside(entry.name), entry.name, (*above, identity)))
             folder.litter.extend(folder.folders[-1].litter)
     return folder
