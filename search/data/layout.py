@@ -73,8 +73,8 @@ def find_layout(root: Path) -> Layout:
         classes[name] = _classes(root, folder.folders, below=folder.name)
     for name, split in classes.items():
         if unknown := sorted(split.keys() - classes["train"].keys()):
-            problem = f"is no class, as {chosen['train'].name}/{unknown[0]} is missing"
-            raise UserError(f"{root}: {chosen[name].name}/{unknown[0]}: {problem}")
+            here, there = (printable(f"{chosen[split].name}/{unknown[0]}") for split in (name, "train"))
+            raise UserError(f"{root}: {here}: is no class, as {there} is missing")
     further = [folder.name for folder in folders if folder not in chosen.values()]
     passed_over = _passed_over(tree, further, *classes.values())
     return Layout(classes["train"], classes.get("validation"), classes.get("test"), passed_over)
