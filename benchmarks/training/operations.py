@@ -5,8 +5,8 @@
 Small networks on a GPU wait for these launches. The operations are those below autograd (ATen's), in both passes, the
 augmentation and the optimizer. Views, allocations and the profiler's marks are not counted, because they launch
 nothing. A step is the difference between an epoch of 3 steps and one of 1, divided by 2. What remains of the epoch of 1
-step is done once an epoch. Small increments are added at once and large ones one by one, so with a smaller `--batch` the
-limit between them is lowered, too.
+step is done once an epoch. Small increments are added at once and large ones one by one, so with a smaller `--batch`
+the limit between them is lowered, too.
 
 On a CPU the networks are computed in the form that they have on a GPU, and a copy to the device is a tensor's `to` with
 a device. So `--device cpu` tells what a GPU would be asked for, except that there the images are gathered on the GPU,
