@@ -19,6 +19,7 @@ from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.strategy.factory import make_strategy
 from mgnas.search.trial_record import TrialState
 
+from .cores import check_cores
 from .errors import ConfigError, UserError
 from .files import short
 
@@ -111,6 +112,8 @@ def new_run(
         from mgnas.search.tuner.cluster import check_reachable
 
         check_reachable(address)
+    if address in (None, "local"):
+        check_cores(config.resources.cpus_per_trial, config.file)
     directory = RunDirectory.create(config, runs, name, study)
     with directory.lock:
         directory.check_data(dataset)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from mgnas.cores import check_cores, usable_cores
 from mgnas.errors import UserError, first_line
 
 from ..config import Resources
@@ -197,14 +198,14 @@ class Cluster:
 
     def _start(self) -> None:
         """Start a cluster that can be reached from this machine alone, and only by processes that know its token."""
+        check_cores(self.resources.cpus_per_trial)
         self._ray_settings.enter_context(loopback_only())
         self._ray_settings.enter_context(environment_kept(_TOKEN, _AUTH_MODE))
         os.environ.setdefault(_TOKEN, _OWN_TOKEN)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
             ray.init(
                 address="local",  # Without it Ray would look for a cluster that another program has started here.
-                num_cpus=max(cores, (self.resources.workers or 1) * self.resources.cpus_per_trial),
+                num_cpus=max(usable_cores(), (self.resources.workers or 1) * self.resources.cpus_per_trial),
                 # Custom resources tell the nodes of a cluster apart; on this machine they must not limit anything.
                 resources={name: amount * 1e6 for name, amount in self.resources.custom_per_trial.items()},
                 object_store_memory=_OBJECT_STORE_BYTES,

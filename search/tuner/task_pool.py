@@ -56,8 +56,9 @@ def run_tasks(
     """
     if not arguments:
         return
-    together = min(resources.workers or len(arguments), len(arguments))
-    with Cluster(replace(resources, workers=together), address) as cluster:
+    if resources.workers is not None:  # Without a number there are as many as the cluster has room for.
+        resources = replace(resources, workers=min(resources.workers, len(arguments)))
+    with Cluster(resources, address) as cluster:
         if cluster.fits() < 1:
             cluster.resources = replace(cluster.resources, gpus_per_trial="auto")
         settled = settle_gpus(cluster, need, len(arguments), lister=lister)

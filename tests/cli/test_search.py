@@ -77,3 +77,9 @@ def test_name_that_is_taken(command, run, config_file, refused):
     result = command("search", config_file, "--runs", run.path.parent, "--name", run.path.name)
     refused(result, "exists already", f"mgnas resume {run.path}")
     assert [path.name for path in run.path.parent.iterdir()] == [run.path.name]
+
+
+def test_more_cores_a_trial_than_the_machine_has_are_refused_before_a_run_is_made(command, tmp_path, refused):
+    result = command("search", CONFIGS / "digits.yaml", "--runs", tmp_path / "runs", "--cpus-per-trial", 1024)
+    refused(result, "resources.cpus_per_trial: a trial wants 1024 cores", "--cpus-per-trial")
+    assert not (tmp_path / "runs").exists()
