@@ -10,7 +10,9 @@ _ANNOUNCED = {
     "mgnas.search.data.cache": logging.INFO,
     "mgnas.search.storage.run_directory": logging.WARNING,
     "mgnas.search.storage.run_metadata": logging.WARNING,
+    "mgnas.search.storage.trial_store": logging.WARNING,
     "mgnas.search.tuner.cluster": logging.WARNING,
+    "mgnas.search.tuner.controller": logging.WARNING,
     "mgnas.search.tuner.gpus": logging.INFO,
     "mgnas.search.tuner.loggers": logging.WARNING,
 }

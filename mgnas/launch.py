@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -40,13 +40,13 @@ def configured(config: SearchConfig | Mapping[str, Any] | str | os.PathLike[str]
     """
     if isinstance(config, Mapping):
         file = "<config>"
-        config = SearchConfig.from_mapping(_plain(config, "", file), file)
+        config = SearchConfig.from_mapping(plain(config, "", file), file)
     elif not isinstance(config, SearchConfig):
         config = SearchConfig.load(config)
     return config.override(**_absolute(changes))
 
 
-def _plain(value: Any, key: str, file: str) -> Any:
+def plain(value: Any, key: str, file: str) -> Any:
     """A copy of a user's value in the types that YAML has, so that the run's config.yaml can hold it.
 
     Raises:
@@ -55,9 +55,9 @@ def _plain(value: Any, key: str, file: str) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, Mapping):
-        return {name: _plain(inner, f"{key}.{name}".lstrip("."), file) for name, inner in value.items()}
+        return {name: plain(inner, f"{key}.{name}".lstrip("."), file) for name, inner in value.items()}
     if isinstance(value, list | tuple | range):
-        return [_plain(inner, key, file) for inner in value]
+        return [plain(inner, key, file) for inner in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Integral):
@@ -88,6 +88,7 @@ def new_run(
     *,
     address: str | None = None,
     study: str | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[RunDirectory]:
     """A context with a new run directory, which no other process can search in meanwhile.
 
@@ -100,12 +101,13 @@ def new_run(
         name: of the run directory; default: the config's name and a number.
         address: Ray cluster that the search will run on.
         study: address of a database server for the study.
+        enqueue: parameters of the first trials.
 
     Raises:
-        UserError: the data, the space, the prior, the address or the folder cannot be used.
+        UserError: the data, the space, the prior, the address, the folder or the parameters cannot be used.
     """
     dataset = load_dataset(config.data)
-    config.search_space()
+    _check_enqueued(enqueue, config)
     if config.search.prior != "none":
         TaskEvaluations.load(config.search.prior)
     if address is not None:
@@ -117,7 +119,27 @@ def new_run(
     directory = RunDirectory.create(config, runs, name, study)
     with directory.lock:
         directory.check_data(dataset)
+        for params in enqueue:
+            directory.queue.add(params)
         yield directory
+
+
+def _check_enqueued(enqueue: Sequence[Mapping[str, Any]], config: SearchConfig) -> None:
+    """Refuse parameters that cannot be the first trials of a search.
+
+    Raises:
+        ConfigError: they are not of the space, a network is invalid, or there are more than trials.
+    """
+    space = config.search_space()
+    if len(enqueue) > config.search.trials:
+        raise ConfigError("search.trials", f"{config.search.trials} is less than the {len(enqueue)} networks to try")
+    for number, params in enumerate(enqueue, start=1):
+        try:
+            labels = space.labels(params)
+            if len(labels) == len(space.parameters):
+                space.candidate(labels)
+        except ConfigError as error:
+            raise ConfigError(error.key, error.problem, f"network {number} to try") from None
 
 
 @contextmanager

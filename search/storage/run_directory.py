@@ -35,6 +35,7 @@ from .run_lock import RunLock
 from .run_metadata import RunMetadata, dataset_digest, training_fingerprint
 from .server_trial_store import ServerTrialStore
 from .sqlite_trial_store import DamagedStudyError, SqliteTrialStore
+from .trial_queue import TrialQueue
 from .trial_store import TrialStore
 
 logger = logging.getLogger(__name__)
@@ -180,6 +181,11 @@ class RunDirectory:
             UserError: the study cannot be read, or a trial no longer fits the search space.
         """
         return self._store.load()
+
+    @property
+    def queue(self) -> TrialQueue:
+        """The trials that the user wants to be run next."""
+        return self._store.queue
 
     def close(self) -> None:
         """Close the study; the next call opens it again."""
