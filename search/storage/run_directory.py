@@ -13,11 +13,12 @@ report/        what `mgnas report` writes
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,14 +112,14 @@ class RunDirectory:
         config.search_space()  # An impossible space is refused before anything is written.
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            building = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
+            building = parent / f".new-{secrets.token_hex(4)}"
+            building.mkdir()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{parent}: cannot be written ({reason}); choose another folder with --runs") from None
         try:
             path = parent / name if name else _free_name(parent, config.name)
             metadata = RunMetadata(study=study, trained_with=training_fingerprint(config))
-            building.chmod(0o755)
             write_yaml(building / _CONFIG, config.to_dict())
             if study is None:
                 SqliteTrialStore.create(building / _STUDY)
@@ -127,11 +128,11 @@ class RunDirectory:
                 ServerTrialStore.create(study, metadata.study_name)
             metadata.write(building)
             (building / "trials").mkdir()
-            if path.exists():
-                raise UserError(
-                    f"{path}: exists already; continue it with `mgnas resume {path}`, or choose another --name"
-                )
-            building.rename(path)
+            while not _moved(building, path):
+                if name:
+                    remedy = f"continue it with `mgnas resume {path}`, or choose another --name"
+                    raise UserError(f"{path}: exists already; {remedy}")
+                path = _free_name(parent, config.name)  # Another search has just taken the number.
         except OSError as error:
             shutil.rmtree(building, ignore_errors=True)
             raise UserError(
@@ -303,6 +304,22 @@ class RunDirectory:
         ended = sum(record.state is not TrialState.RUNNING for record in records)
         counts = f"{len(records)} trials, {ended} of them ended"
         logger.warning("study.db could not be read; rebuilt from %s with %s, nothing of them is lost", _JOURNAL, counts)
+
+
+def _moved(building: Path, path: Path) -> bool:
+    """Give a new run its name; returns whether the name was free.
+
+    A folder cannot be renamed to one that holds something, so of several searches that try at once only one succeeds.
+    """
+    if path.exists():
+        return False
+    try:
+        building.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise
+    return True
 
 
 def _free_name(parent: Path, name: str) -> Path:

@@ -84,7 +84,7 @@ class RunMetadata:
         """
         content = json.dumps(asdict(self), indent=1) + "\n"
         secret = self.study is not None and has_password(self.study)
-        write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o644)
+        write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o666)
 
     @property
     def trained_on_gpus(self) -> bool | None:
