@@ -20,8 +20,9 @@ from mgnas.search.strategy.factory import make_strategy
 from mgnas.search.trial_record import TrialState
 
 from .cores import check_cores
-from .errors import ConfigError, UserError
+from .errors import ConfigError, SearchStoppedError, UserError
 from .files import short
+from .signals import held_interrupts, termination_as_interrupt
 
 if TYPE_CHECKING:
     from mgnas.search.tuner.controller import SearchProgress
@@ -92,6 +93,8 @@ def new_run(
 ) -> Iterator[RunDirectory]:
     """A context with a new run directory, which no other process can search in meanwhile.
 
+    If the search fails before its first trial, no run directory is left.
+
     Everything that the user can have got wrong is checked first, so that it costs neither a run directory nor the
     seconds that Ray takes to start.
 
@@ -116,12 +119,19 @@ def new_run(
         check_reachable(address)
     if address in (None, "local"):
         check_cores(config.resources.cpus_per_trial, config.file)
-    directory = RunDirectory.create(config, runs, name, study)
-    with directory.lock:
-        directory.check_data(dataset)
-        for params in enqueue:
-            directory.queue.add(params)
-        yield directory
+    with held_interrupts():
+        directory = RunDirectory.create(config, runs, name, study)
+    try:
+        with resumable(directory.path), directory.lock:
+            directory.check_data(dataset)
+            for params in enqueue:
+                directory.queue.add(params)
+            yield directory
+    except SearchStoppedError:  # Its message says how to continue.
+        raise
+    except Exception:
+        directory.remove_if_empty()
+        raise
 
 
 def _check_enqueued(enqueue: Sequence[Mapping[str, Any]], config: SearchConfig) -> None:
@@ -154,7 +164,7 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
     Raises:
         UserError: the run cannot be opened, or has more trials than wanted.
     """
-    with RunDirectory.open_for_resume(path, study) as directory:
+    with resumable(Path(path)), RunDirectory.open_for_resume(path, study) as directory:
         n_started, trials = len(directory.load()), changes.get("trials")
         config = directory.config.override(**_absolute(changes))
         if trials is not None and trials < n_started:
@@ -192,10 +202,33 @@ def search(
         SearchStoppedError: something cannot be stored; the search can continue when that has been mended.
         KeyboardInterrupt: Ctrl-C was pressed before the first trial began, or twice.
     """
-    from mgnas.search.tuner.ray_tune import run_search
-
-    with undisturbed():
+    with undisturbed(), termination_as_interrupt(), resumable(directory.path):
+        with held_interrupts():
+            from mgnas.search.tuner.ray_tune import run_search
         return run_search(directory, display, address)
+
+
+class SearchInterrupt(KeyboardInterrupt):
+    """Ctrl-C has ended a search, which can go on.
+
+    Args:
+        path: of its run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: interrupted; continue with mgnas.open_run({str(path)!r}).resume()")
+        self.path = path
+
+
+@contextmanager
+def resumable(path: Path) -> Iterator[None]:
+    """A context in which Ctrl-C says how the search in this run directory continues."""
+    try:
+        yield
+    except SearchInterrupt:
+        raise
+    except KeyboardInterrupt:
+        raise SearchInterrupt(path) from None
 
 
 @contextmanager
@@ -203,20 +236,27 @@ def undisturbed() -> Iterator[None]:
     """Keep Ray and Optuna quiet for a while, and undo what they change in this process."""
     import optuna
 
-    verbosity, ray_logger = optuna.logging.get_verbosity(), logging.getLogger("ray")
-    ray_level = ray_logger.level
+    verbosity, ray_logger, optuna_logger = (
+        optuna.logging.get_verbosity(),
+        logging.getLogger("ray"),
+        logging.getLogger("optuna"),
+    )
+    ray_level, handlers, propagate = ray_logger.level, optuna_logger.handlers, optuna_logger.propagate
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna prints by a handler of its own. Its warnings go to the program's handlers, if it has any.
+    optuna_logger.handlers, optuna_logger.propagate = [logging.NullHandler()], True
     ray_logger.setLevel(logging.CRITICAL)
     # NOTE: Ray Tune leaves its handler of Ctrl-C in place, which would swallow the next one of the user's program.
     in_main_thread = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in _signals()} if in_main_thread else {}
+    actions = {number: signal.getsignal(number) for number in _signals()} if in_main_thread else {}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
+        for number, handler in actions.items():
             if handler is not None:  # None: it was not installed from Python, and cannot be put back from here.
                 signal.signal(number, handler)
         ray_logger.setLevel(ray_level)
+        optuna_logger.handlers, optuna_logger.propagate = handlers, propagate
         optuna.logging.set_verbosity(verbosity)
 
 

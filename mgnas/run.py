@@ -22,7 +22,7 @@ from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
 from mgnas.space.limits import parse_count
 
 from .errors import ConfigError, UserError
-from .launch import is_finished, resumed_run, search, undisturbed
+from .launch import SearchInterrupt, is_finished, resumed_run, search, undisturbed
 from .progress import PlainDisplay, RetrainingLines
 
 if TYPE_CHECKING:
@@ -303,8 +303,7 @@ def search_to_the_end(directory: RunDirectory, address: str | None, progress: bo
     """
     if search(directory, PlainDisplay if progress else None, address).count(TrialState.RUNNING):
         # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
-        how = f"mgnas.open_run({str(directory.path)!r}).resume()"
-        raise KeyboardInterrupt(f"{directory.path}: interrupted; continue with {how}")
+        raise SearchInterrupt(directory.path)
 
 
 def _log_failure(outcome: Outcome) -> None:

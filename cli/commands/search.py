@@ -43,13 +43,14 @@ def search(
 
     Ctrl-C ends the search so that `mgnas resume` can continue it.
     """
+    from mgnas.errors import printable
     from mgnas.launch import configured, new_run
 
     configure_logging()
     enqueue = [] if tried is None else _networks(tried)
     wanted = configured(config, **changes)
     with new_run(wanted, runs, name, address=address, study=study, enqueue=enqueue) as directory:
-        click.echo(f"Searching in {directory.path}")
+        click.echo(f"Searching in {printable(directory.path)}")
         return search_and_report(directory, address)
 
 

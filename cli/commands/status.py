@@ -14,6 +14,7 @@ from ..logging import configure_logging
 def status(run: Path) -> None:
     """Show where the search in RUN stands: trials, failures, the front so far."""
     from mgnas.api import open_run
+    from mgnas.errors import printable
     from mgnas.search.storage.run_lock import holder_of
     from mgnas.search.trial_record import TrialState
 
@@ -26,11 +27,11 @@ def status(run: Path) -> None:
         click.echo(line)
     for trial in trials:
         if trial.state is TrialState.FAILED:
-            click.echo(f"trial {trial.number} failed: {trial.reason}")
+            click.echo(f"trial {trial.number} failed: {printable(trial.reason)}")
         elif trial.decisions and (trial.state is TrialState.PAUSED or "checkpoint" in trial.decisions[-1]):
-            click.echo(f"trial {trial.number} at {trial.decisions[-1]}")
+            click.echo(f"trial {trial.number} at {printable(trial.decisions[-1])}")
     holder = holder_of(opened.path)
     if holder is not None:
-        click.echo(f"Searching there now: process {holder['pid']} on {holder['host']}")
+        click.echo(f"Searching there now: process {holder['pid']} on {printable(holder['host'])}")
     elif any(trial.state is TrialState.RUNNING for trial in trials):
-        click.echo(f"Nothing is searching there now; continue with: mgnas resume {run}")
+        click.echo(f"Nothing is searching there now; continue with: mgnas resume {printable(run)}")

@@ -13,6 +13,7 @@ report/        what `mgnas report` writes
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -174,6 +175,14 @@ class RunDirectory:
             number = file.name.lstrip(".").partition(".")[0]
             if file.name.startswith(".") or (number.isdecimal() and int(number) not in needed):
                 file.unlink(missing_ok=True)
+
+    def remove_if_empty(self) -> None:
+        """Delete a run that has no trial, with its study on a server; its lock must be free."""
+        with contextlib.suppress(UserError):
+            if self.path.is_dir() and not self.load():
+                self._store.delete()
+                self._store.close()
+                shutil.rmtree(self.path, ignore_errors=True)
 
     def load(self) -> list[TrialRecord]:
         """All trials so far, in the order of their numbers.

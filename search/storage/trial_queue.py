@@ -43,9 +43,7 @@ class TrialQueue:
         storing: gives a context in which the storage is written.
     """
 
-    def __init__(
-        self, storage: RDBStorage, study_id: int, storing: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, storage: RDBStorage, study_id: int, storing: Callable[[], AbstractContextManager[None]]) -> None:
         self._storage, self._study_id, self._storing = storage, study_id, storing
 
     def add(self, params: Mapping[str, Any]) -> None:

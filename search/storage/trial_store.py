@@ -2,8 +2,10 @@
 
 Each trial of mgnas is an Optuna trial, in the same order. Its objectives are (validation accuracy, weights), its
 intermediate values the curve, and its user attributes everything else. Trials that other programs have added to the
-study are ignored; as they take numbers of Optuna's, a trial of mgnas then has a larger number there. The storage is written directly, because
-Optuna's `Trial.report` refuses several objectives and Ray's `OptunaSearch` would store a stopped trial as complete.
+study are ignored; they take numbers of Optuna's, so the trials of mgnas after them have larger numbers there.
+
+The storage is written directly, because Optuna's `Trial.report` refuses several objectives and Ray's `OptunaSearch`
+would store a stopped trial as complete.
 """
 
 from __future__ import annotations
@@ -222,6 +224,15 @@ class TrialStore:
         except DAMAGE as error:
             raise UserError(f"{self.label}: cannot be read ({first_line(root_cause(error))})") from None
         return [self._record(number, trial) for number, trial in enumerate(_split(trials)[0])]
+
+    def delete(self) -> None:
+        """Delete the study and its trials.
+
+        Raises:
+            SearchStoppedError: the storage cannot be written.
+        """
+        with self._storing():
+            self._storage.delete_study(self._study_id)
 
     def close(self) -> None:
         """Close the connections to the database; the next call opens them again."""

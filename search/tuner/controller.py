@@ -77,6 +77,8 @@ class TrialController:
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         """Called with each trial that has ended or is paused."""
         self.stopped: str | None = None
+        self.pipe_closed = False
+        """Whether the search was stopped because the reader of its output has gone."""
         self._entry, self._limit = entry, limit
         self._running: dict[str, RunningTrial] = {}
         self._restarts: Counter[int] = Counter()
@@ -184,7 +186,7 @@ class TrialController:
             if decision is Decision.PAUSE:
                 self.run.record_pause(record)
                 del self._running[key]
-                self.on_end(record)
+                self._show(record)
                 return decision
             if decision is Decision.CONTINUE and not result["finished"]:
                 return decision
@@ -250,7 +252,15 @@ class TrialController:
         record.finished = round(self.progress.elapsed, 3)
         self.run.record_end(record)
         del self._running[key]
-        self.on_end(record)
+        self._show(record)
+
+    def _show(self, record: TrialRecord) -> None:
+        """Tell the display. The search ends if its output cannot be written: nobody would see what happens."""
+        try:
+            self.on_end(record)
+        except OSError as error:
+            self.pipe_closed = isinstance(error, BrokenPipeError)
+            self.stop(f"the output cannot be written ({error.strerror})")
 
     @contextmanager
     def _storing(self) -> Iterator[None]:

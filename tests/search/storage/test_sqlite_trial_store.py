@@ -100,12 +100,9 @@ def test_a_study_that_stays_locked_is_not_called_damaged(store, small_space, loc
 
 
 def damaged(path, space) -> bool:
-    try:
+    with pytest.raises(UserError, match=r"\A[^\n]*\Z") as caught:
         SqliteTrialStore(path, space).close()
-    except UserError as error:
-        assert len(str(error).splitlines()) == 1
-        return isinstance(error, DamagedStudyError)
-    return False
+    return isinstance(caught.value, DamagedStudyError)
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_what_cannot_be_stored_stops_the_search(run, controller, event):
     assert controller.finished
 
 
-# ------------------------------------------------------------------------------------------------ the queue of the study
+# -------------------------------------------------------------------------------------------- the queue of the study
 
 
 def test_an_enqueued_trial_of_another_program_runs_next_and_useless_ones_are_taken_out(run, controller, caplog):
@@ -361,3 +361,22 @@ def test_what_no_longer_fits_into_the_search_stays_enqueued(run, make_controller
     run.queue.add({"sharing": "AB"})
     assert controller.ask("d") is None
     assert len(run.queue.waiting()) == 1
+
+
+# -------------------------------------------------------------------------------------------------------- the display
+
+
+@pytest.mark.parametrize(
+    ("error", "closed"), [(BrokenPipeError(32, "Broken pipe"), True), (OSError(28, "No space left on device"), False)]
+)
+def test_an_output_that_cannot_be_written_stops_the_search_and_loses_nothing(run, controller, error, closed):
+    def fail(record):
+        raise error
+
+    controller.on_end = fail
+    controller.ask("one")
+    controller.result("one", epoch(0.1, 0.2))
+    assert controller.stopped == f"the output cannot be written ({error.strerror})"
+    assert controller.pipe_closed is closed
+    assert controller.ask("two") is None
+    assert stored(run) == [COMPLETE]
