@@ -11,7 +11,8 @@ from ..logging import configure_logging
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def status(run: Path) -> None:
+@click.option("--study", help="Database server with the study, if you have not made the run.  [default: MGNAS_STUDY]")
+def status(run: Path, study: str | None) -> None:
     """Show where the search in RUN stands: trials, failures, the front so far."""
     from mgnas.api import open_run
     from mgnas.errors import printable
@@ -21,7 +22,7 @@ def status(run: Path) -> None:
     from ..display import status_lines
 
     configure_logging()
-    opened = open_run(run)
+    opened = open_run(run, study=study)
     trials = opened.trials
     for line in status_lines(trials, opened.config.search.trials, opened.elapsed):
         click.echo(line)

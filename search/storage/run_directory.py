@@ -35,6 +35,7 @@ from .checkpoints import Checkpoint, CheckpointUnavailableError
 from .journal import Journal
 from .run_lock import RunLock
 from .run_metadata import RunMetadata, dataset_digest, training_fingerprint
+from .server_address import is_trusted, trust, without_password
 from .server_trial_store import ServerTrialStore
 from .sqlite_trial_store import DamagedStudyError, SqliteTrialStore
 from .trial_queue import TrialQueue
@@ -70,7 +71,7 @@ class RunDirectory:
             hint = _existing_runs(self.path.parent)
             raise UserError(f"{self.path}: no such run directory{hint}")
         self._metadata = RunMetadata.read(self.path)
-        self._metadata.study = study or self._metadata.study
+        self._metadata.study = study or self._trusted_server()
         replaceable = self._metadata.study is not None or (self.path / _JOURNAL).is_file()
         for name in (_CONFIG,) if replaceable else (_CONFIG, _STUDY):
             if not (self.path / name).is_file():
@@ -80,6 +81,21 @@ class RunDirectory:
         self.space: SearchSpace = self.config.search_space()
         self._journal = Journal(self.path / _JOURNAL)
         self.lock = RunLock(self.path)
+
+    def _trusted_server(self) -> str | None:
+        """The server of the study. The author of a received run may not choose where this user's password goes.
+
+        Raises:
+            UserError: run.json alone names it.
+        """
+        stored = self._metadata.study
+        if stored is None or is_trusted(self._metadata.id, stored):
+            return stored
+        if named := os.environ.get("MGNAS_STUDY"):
+            return named
+        problem = f"its study is on a server that you have not named yet ({without_password(stored)})"
+        remedy = "if you trust this run, name the server with --study or MGNAS_STUDY"
+        raise UserError(f"{self.path / 'run.json'}: {problem}; {remedy}")
 
     def _open_store(self) -> TrialStore:
         if self._metadata.study is not None:
@@ -142,7 +158,9 @@ class RunDirectory:
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-        return cls(path)
+        if study is not None:
+            trust(metadata.id, study)
+        return cls(path, study)
 
     @classmethod
     @contextmanager
@@ -163,6 +181,8 @@ class RunDirectory:
             except DamagedStudyError as error:
                 run._rebuild_study(error)
             run._metadata.write(run.path)
+            if run._metadata.study is not None:
+                trust(run.id, run._metadata.study)
             run.clean_up()
             yield run
 
