@@ -33,13 +33,14 @@ def running_options(command: Callable) -> Callable:
 
 def search_and_report(directory: RunDirectory, address: str | None) -> int:
     """Search in a run whose lock has been taken, write its report, and say what to do next; returns the exit code."""
+    from mgnas.errors import printable
     from mgnas.launch import search
     from mgnas.reports.report import write_report
     from mgnas.search.trial_record import TrialState
 
     from .display import make_display, status_lines
 
-    hint = f"mgnas resume {directory.path}"
+    hint = f"mgnas resume {printable(directory.path)}"
     try:
         progress = search(directory, make_display, address)
     except KeyboardInterrupt:
@@ -53,6 +54,6 @@ def search_and_report(directory: RunDirectory, address: str | None) -> int:
         click.echo(line)
     if len(progress.records) < progress.n_trials:
         click.echo("The space holds no further candidate.")
-    click.echo(f"Report: {page}")
-    click.echo(f"Choose: mgnas select {directory.path} --prefer knee")
+    click.echo(f"Report: {printable(page)}")
+    click.echo(f"Choose: mgnas select {printable(directory.path)} --prefer knee")
     return 0

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each network.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training.  [default: the run's final_training]")
 @click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
+@click.option("--workers", type=click.IntRange(1), help="Trainings at the same time, at most.  [default: all fit]")
 @gpus_option("the run's, or auto if there are not that many")
 @execution_options(None)
 def retrain(
@@ -44,6 +45,7 @@ def retrain(
     seeds: int,
     epochs: int | None,
     address: str | None,
+    workers: int | None,
     gpus_per_trial: float | Literal["auto"] | None,
     precision: str | None,
     execution: str | None,
@@ -83,6 +85,7 @@ def retrain(
             seeds=seeds,
             epochs=epochs,
             address=address,
+            workers=workers,
             gpus_per_trial=gpus_per_trial,
             precision=precision,
             execution=execution,

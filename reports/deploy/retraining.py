@@ -99,6 +99,7 @@ def retrain(
     epochs: int | None = None,
     address: str | None = None,
     gpus_per_trial: float | str | None = None,
+    workers: int | None = None,
     precision: str | None = None,
     execution: str | None = None,
     on_end: Callable[[Outcome], None] = lambda outcome: None,
@@ -113,6 +114,7 @@ def retrain(
         epochs: of each training; default: those of `final_training`.
         address: of a Ray cluster; default: Ray is started on this machine.
         gpus_per_trial: GPUs of a training: a number, or `auto`; default: the run's.
+        workers: trainings at the same time, at most; default: the run's, or as many as the cluster has room for.
         precision: the type in which convolutions compute; default: the run's.
         execution: how training steps are executed; default: the run's.
         on_end: called with each training that ends.
@@ -124,7 +126,9 @@ def retrain(
         UserError: a folder holds another training, there is no cluster, a setting cannot be used, or every training
             failed.
     """
-    config = run.config.override(gpus_per_trial=gpus_per_trial, precision=precision, execution=execution)
+    config = run.config.override(
+        gpus_per_trial=gpus_per_trial, workers=workers, precision=precision, execution=execution
+    )
     waiting, last = [], None
     for trial in trials:
         folder = (run.path / FOLDER / trial.candidate.id).absolute()

@@ -24,7 +24,7 @@ from mgnas.files import write_bytes
 
 from ..config import SearchConfig
 from ..data.dataset import Dataset
-from .server_trial_store import has_password
+from .server_address import has_password
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ class RunMetadata:
             metadata = cls(**json.loads(path.read_text(encoding="utf-8")))
             if not isinstance(metadata.id, str) or not metadata.id.isalnum():
                 raise ValueError
+            if not isinstance(metadata.study, str | None) or not isinstance(metadata.study_name, str | None):
+                raise ValueError
             if metadata.trained_with is not None and "gpu" not in metadata.trained_with["resources"]:
                 raise ValueError
         except FileNotFoundError:
@@ -84,7 +86,7 @@ class RunMetadata:
         """
         content = json.dumps(asdict(self), indent=1) + "\n"
         secret = self.study is not None and has_password(self.study)
-        write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o644)
+        write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o666)
 
     @property
     def trained_on_gpus(self) -> bool | None:
