@@ -28,11 +28,12 @@ from mgnas.files import write_text, write_yaml
 from ...space.search_space import SearchSpace
 from ..config import SearchConfig
 from ..data.dataset import Dataset
+from ..data.digest import dataset_digest, former_digest
 from ..trial_record import TrialRecord, TrialState
 from .checkpoints import Checkpoint, CheckpointUnavailableError
 from .journal import Journal
 from .run_lock import RunLock
-from .run_metadata import RunMetadata, dataset_digest, training_fingerprint
+from .run_metadata import RunMetadata, training_fingerprint
 from .server_trial_store import ServerTrialStore
 from .sqlite_trial_store import DamagedStudyError, SqliteTrialStore
 from .trial_store import TrialStore
@@ -269,8 +270,10 @@ class RunDirectory:
         Raises:
             UserError: the images are others, or run.json cannot be written.
         """
-        self._metadata.check_images(dataset_digest(dataset), self.config.file)
-        self._metadata.write(self.path)
+        before = self._metadata.images
+        self._metadata.check_images(dataset_digest(dataset), self.config.file, former_digest(dataset))
+        if self._metadata.images != before:
+            self._metadata.write(self.path)
 
     @property
     def elapsed(self) -> float:
