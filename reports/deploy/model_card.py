@@ -127,7 +127,7 @@ def render_card(
         "import mgnas",
         "",
         f'model = mgnas.load("{name}")',
-        f"classes = model.predict(images)  # uint8, n x {architecture.in_channels} x height x width",
+        f"classes = model.predict(images)  # PIL images, or uint8, n x {architecture.in_channels} x height x width",
         "names = [model.class_names[i] for i in classes]",
         "```",
         "",
