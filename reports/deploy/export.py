@@ -44,7 +44,7 @@ ONNX_OPSET, ONNX_IR = 18, 8
 """Operator set and file version of ONNX files. onnxruntime 1.17 reads at most 20 and 9; 18 is torch's oldest."""
 
 _BATCH = 64
-_SCRATCH, _SCRATCH_LOCK = ".new-export-", "lock"
+_SCRATCH, _SCRATCH_LOCK = ".new-export-", ".lock"
 _FORMER_SCRATCH = re.compile(r"\.new-[a-z0-9_]{8}\.(onnx|pt2|safetensors)")  # Of version 0.1.0.
 
 
@@ -85,7 +85,7 @@ def export_model(
     """
     model = model.eval().cpu()
     with scratch_folder(file) as scratch:
-        temporary = scratch / f"new{file.suffix}"
+        temporary = scratch / file.name
         _WRITERS[kind](model, temporary, images)
         difference = largest_difference(model, _RUNNERS[kind](temporary), images)
         if not difference <= tolerance:
@@ -170,8 +170,11 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def _example(images: np.ndarray) -> torch.Tensor:
-    """An input for the tracers. It has two images, since torch.export takes sizes of 0 and 1 for constants."""
-    return torch.from_numpy(np.resize(images, (2, *images.shape[1:])))
+    """An input for the tracers. It has two images, since torch.export takes sizes of 0 and 1 for constants.
+
+    They are black, because torch.export keeps the example in its file, and real images are nobody else's business.
+    """
+    return torch.zeros(2, *images.shape[1:], dtype=torch.uint8)
 
 
 def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
@@ -210,6 +213,8 @@ def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
 def _write_torch_export(model: Classifier, file: Path, images: np.ndarray) -> None:
     with quiet_exporter():
         program = torch.export.export(model, (_example(images),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        for node in program.graph.nodes:  # Their source: paths of this machine.
+            node.meta.pop("stack_trace", None)
         torch.export.save(program, file, extra_files=_metadata(model))
 
 

@@ -28,8 +28,8 @@ from ...search.training.trainer import DamagedCheckpointError, EpochResult, Trai
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .classifier import MODEL_FILE, save_model
-from .data_path import portable_path
 from .model_card import DIGEST, RESULT_FILE, write_card
+from .portable_paths import portable_path
 
 _CHECKPOINT, _TASK, _LOCK = "checkpoint.pt", "task.yaml", "train.lock"
 

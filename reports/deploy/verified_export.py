@@ -15,9 +15,9 @@ from mgnas.settings import build
 from ...search.data.dataset import Dataset, DataSettings, load_dataset
 from ...search.data.digest import dataset_digest
 from .classifier import Classifier, load_model
-from .data_path import locate
 from .export import FILES, TOLERANCE, Format, export_model
 from .model_card import DIGEST, RESULT_FILE, note_export, read_result, write_card
+from .portable_paths import locate
 from .quantisation import INT8_FILE, quantise
 
 _IMAGES = 256

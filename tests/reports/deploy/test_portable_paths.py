@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mgnas.reports.deploy.data_path import locate, portable_path
+from mgnas.reports.deploy.portable_paths import locate, portable_path, shown_path, without_folders
 
 
 @pytest.fixture
@@ -56,3 +56,16 @@ def test_a_user_without_a_home_keeps_the_relative_path(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", no_home)
     assert portable_path(str(tmp_path / "photos"), tmp_path / "net") == "../photos"
     assert locate("~/photos", tmp_path / "net").endswith("net/~/photos")
+
+
+def test_a_page_shows_what_was_given_or_the_end_of_an_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown_path("runs/first") == "runs/first"
+    assert shown_path("s3://bucket/runs") == "s3://bucket/runs"
+    assert shown_path(tmp_path / "runs" / "first") == "runs/first"
+    assert shown_path(tmp_path.parent / "elsewhere" / "first") == "first"
+
+
+def test_an_error_tells_no_folders(home, tmp_path):
+    text = f"{tmp_path}/data/cat.png: damaged; {home}/photos is not"
+    assert without_folders(text, tmp_path / "data", None) == "data/cat.png: damaged; ~/photos is not"

@@ -1,7 +1,7 @@
-"""Where the images of a trained network are, written so that the network's folder can be passed on.
+"""Paths in files that are passed on: where a trained network's images are, and what a report shows.
 
-An absolute path tells the names of its owner and of the owner's other folders. So the path is kept relative to the
-network's folder, or to the home directory, which every user has.
+An absolute path tells the names of its owner and of the owner's other folders. So the path of images is kept relative
+to the network's folder, or to the home directory, which every user has.
 """
 
 from __future__ import annotations
@@ -43,6 +43,26 @@ def locate(path: str | None, folder: Path) -> str | None:
         return str(home / path[2:])
     beside = Path(os.path.normpath(folder.resolve() / path))
     return path if Path(path).exists() and not beside.exists() else str(beside)
+
+
+def shown_path(path: str | Path) -> str:
+    """A path for a page: what was given if that is relative or an address.
+
+    An absolute path becomes relative to the working directory, or only its last part if it is elsewhere.
+    """
+    shown = Path(path)
+    if not shown.is_absolute():
+        return str(path)
+    return str(shown.relative_to(Path.cwd())) if shown.is_relative_to(Path.cwd()) else shown.name
+
+
+def without_folders(text: str, *paths: str | Path | None) -> str:
+    """A text such as an error, in which these paths stand as `shown_path` has them, and the home directory as ~."""
+    for path in paths:
+        for written in {str(Path(path)), str(Path(path).absolute()), str(Path(path).resolve())} if path else ():
+            text = text.replace(written, shown_path(written))
+    home = _home()
+    return text if home is None or home == Path("/") else text.replace(str(home), "~")
 
 
 def _home() -> Path | None:
