@@ -23,7 +23,7 @@ from mgnas.settings import build
 
 from ...search.config import Resources
 from ...search.data.dataset import DataSettings, load_dataset
-from ...search.storage.run_directory import RunDirectory
+from ...search.storage.run_directory import RunDirectory, refuse_links
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .final_training import FinalTraining, selection, train_fully, without_path
@@ -126,6 +126,9 @@ def retrain(
     """
     config = run.config.override(gpus_per_trial=gpus_per_trial, precision=precision, execution=execution)
     run.check_data(load_dataset(config.data))
+    for trial in trials:
+        folder = run.path / FOLDER / trial.candidate.id
+        refuse_links([folder, *folder.glob("seed-*")])
     waiting, last = [], None
     for trial in trials:
         folder = (run.path / FOLDER / trial.candidate.id).absolute()
@@ -157,10 +160,11 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
     Unfinished trainings do not count.
 
     Raises:
-        UserError: a damaged file.
+        UserError: a damaged file, or a link.
     """
     retrained = []
     for choice in sorted((run.path / FOLDER).glob(f"*/{_CHOICE}")):
+        refuse_links([choice.parent, *choice.parent.glob("seed-*")])
         results = [read_result(file.parent) for file in sorted(choice.parent.glob(f"seed-*/{RESULT_FILE}"))]
         if not results:
             continue

@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class RunDirectory:
         study: address of a database server with the run's study, in place of the address in run.json.
 
     Raises:
-        UserError: there is no such run, or it is incomplete.
+        UserError: there is no such run, it is incomplete, or something in it is a link.
     """
 
     def __init__(self, path: str | os.PathLike, study: str | None = None) -> None:
@@ -67,6 +67,7 @@ class RunDirectory:
         if not self.path.is_dir():
             hint = _existing_runs(self.path.parent)
             raise UserError(f"{self.path}: no such run directory{hint}")
+        refuse_links(self.path.iterdir())
         self._metadata = RunMetadata.read(self.path)
         self._metadata.study = study or self._metadata.study
         replaceable = self._metadata.study is not None or (self.path / _JOURNAL).is_file()
@@ -300,6 +301,17 @@ class RunDirectory:
         ended = sum(record.state is not TrialState.RUNNING for record in records)
         counts = f"{len(records)} trials, {ended} of them ended"
         logger.warning("study.db could not be read; rebuilt from %s with %s, nothing of them is lost", _JOURNAL, counts)
+
+
+def refuse_links(paths: Iterable[Path]) -> None:
+    """Refuse links inside a run, which may be somebody else's: what is written through them lies outside.
+
+    Raises:
+        UserError: one of the paths is a symbolic link.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link, which may lead out of the run; put what it leads to in its place")
 
 
 def _free_name(parent: Path, name: str) -> Path:

@@ -93,3 +93,16 @@ def test_a_finished_training_stays_finished_when_images_have_moved(run, tmp_path
     outcomes = []
     retrain(run, [trial], 1, on_end=outcomes.append)
     assert [outcome.finished_before for outcome in outcomes] == [True]
+
+
+@pytest.mark.parametrize("linked", ["", "seed-0"])
+def test_links_to_folders_outside_are_refused_and_nothing_is_written_there(
+    run, retrained_trial, tmp_path, refusal, linked
+):
+    own = run.path / "retrained" / retrained_trial.candidate.id / linked
+    outside = own.rename(tmp_path / "outside")
+    own.symlink_to(outside)
+    before = {file: file.read_bytes() for file in outside.rglob("*.*")}
+    for call in (lambda: retrain(run, [retrained_trial], 2), lambda: load_retrained(run)):
+        assert f"{own}: is a link, which may lead out of the run".replace("//", "/") in refusal(call)
+    assert {file: file.read_bytes() for file in outside.rglob("*.*")} == before
