@@ -14,7 +14,6 @@ from ...search.data.images import ImageDataset
 from ..text import short_count
 from .export import ONNX_IR, accuracy, needs, onnx_runner, scratch_folder
 
-INT8_FILE = "model.int8.onnx"
 MAX_LOSS = 0.01
 """Accuracy that int8 may cost, as a fraction."""
 

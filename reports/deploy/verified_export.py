@@ -18,7 +18,7 @@ from .classifier import Classifier, load_model
 from .export import FILES, TOLERANCE, Format, export_model
 from .model_card import DIGEST, RESULT_FILE, note_export, read_result, write_card
 from .portable_paths import locate
-from .quantisation import INT8_FILE, quantise
+from .quantisation import quantise
 
 _IMAGES = 256
 
@@ -38,8 +38,8 @@ def export_and_verify(
     Args:
         folder: of a trained network; `mgnas train` and `mgnas retrain` write such folders.
         kind: what to export.
-        output: the file to write; default: in the folder.
-        int8: quantise the ONNX network, too.
+        output: the file to write; default: in the folder. An earlier export is replaced, a file of another kind is not.
+        int8: quantise the ONNX network, too, into NAME.int8.onnx beside NAME.onnx.
         tolerance: largest difference of a logit from the PyTorch network.
         data_path: where the images are now, if they have moved.
         say: called with each line about what was written.
@@ -63,14 +63,18 @@ def export_and_verify(
     unseen = dataset.validation if dataset.test is None else dataset.test
     images = unseen.gather(np.linspace(0, len(unseen) - 1, min(len(unseen), _IMAGES)).round().astype(int))
     file = output or folder / FILES[kind]
+    if file.is_dir() or (file.suffix not in ("", Path(FILES[kind]).suffix) and file.exists()):
+        kept = "is a folder" if file.is_dir() else f"exists already and is no {Path(FILES[kind]).suffix} file"
+        raise UserError(f"{file}: {kept}; choose another file with --output")
     written = export_model(model, kind, file, images, tolerance)
     note_export(folder, kind, written.to_dict())
     say(f"Wrote {file}: {written.size:,} bytes")
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:
-        quantised = quantise(file, file.with_name(INT8_FILE), dataset.train, unseen)
+        int8_file = file.with_name(f"{file.stem}.int8{file.suffix}")
+        quantised = quantise(file, int8_file, dataset.train, unseen)
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
-        say(quantised.in_words() + (f". Wrote {file.with_name(INT8_FILE)}" if quantised.kept else ""))
+        say(quantised.in_words() + (f". Wrote {int8_file}" if quantised.kept else ""))
     return file
 
 

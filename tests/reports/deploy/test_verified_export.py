@@ -1,8 +1,11 @@
 import json
+import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +235,45 @@ def test_the_files_of_another_export_that_goes_on_stay(folder):
         export_and_verify(folder, "safetensors")
         assert other.is_dir()
     assert not other.exists()
+
+
+# ------------------------------------------------------------------------------------------------------------- output
+
+
+@pytest.mark.parametrize("name", ["model.pt", "result.json", "model_card.md", "notes.txt"])
+def test_files_of_other_kinds_are_not_overwritten(folder, refusal, name):
+    (folder / "notes.txt").write_text("mine")
+    before = (folder / name).read_bytes()
+    message = refusal(lambda: export_and_verify(folder, "safetensors", output=folder / name))
+    assert message == f"{folder / name}: exists already and is no .safetensors file; choose another file with --output"
+    assert (folder / name).read_bytes() == before
+
+
+def test_a_folder_is_no_output(folder, tmp_path, refusal):
+    assert "is a folder; choose another" in refusal(lambda: export_and_verify(folder, "safetensors", output=tmp_path))
+
+
+def test_two_networks_in_one_folder_have_an_int8_network_each(trained_on_photos, tmp_path):
+    _, folder = trained_on_photos
+    for name in ("a", "b"):
+        export_and_verify(folder, "onnx", int8=True, output=tmp_path / f"{name}.onnx")
+    kept = json.loads((folder / "exports.json").read_text())["int8"]["kept"]
+    expected = {"a.onnx", "b.onnx"} | ({"a.int8.onnx", "b.int8.onnx"} if kept else set())
+    assert {file.name for file in tmp_path.iterdir()} == expected
+
+
+def test_the_umask_decides_who_may_read_an_export(folder):
+    before = os.umask(0o077)
+    try:
+        file = export_and_verify(folder, "safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_torch_export_file_holds_neither_paths_nor_real_images(folder, images):
+    with zipfile.ZipFile(export_and_verify(folder, "torch-export")) as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    assert images[:2].tobytes() not in content
+    assert b"site-packages" not in content
+    assert str(Path(mgnas.__file__).parents[1]).encode() not in content
