@@ -59,7 +59,9 @@ def retrain(
     from mgnas.api import open_run
     from mgnas.errors import UserError
     from mgnas.progress import RetrainingLines
+    from mgnas.reports.analysis.failures import nothing_complete
     from mgnas.search.data.dataset import load_dataset
+    from mgnas.search.storage.run_directory import RunDirectory
 
     from ..exit_codes import INTERRUPTED
 
@@ -75,9 +77,10 @@ def retrain(
     else:
         chosen = opened.front if front else [_complete(opened, number) for number in trials]
     if not chosen:
-        raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
-    load_dataset(opened.config.data)
-    opened.config.override(gpus_per_trial=gpus_per_trial)  # What cannot be used is refused before the first line.
+        raise UserError(nothing_complete(opened.trials))
+    # What cannot be used is refused before the first line.
+    RunDirectory(run).check_data(load_dataset(opened.config.data))
+    opened.config.override(gpus_per_trial=gpus_per_trial)
     lines = RetrainingLines(len(chosen), seeds)
     try:
         results = opened.retrain(

@@ -23,10 +23,10 @@ from mgnas.settings import build
 
 from ...search.config import Resources
 from ...search.data.dataset import DataSettings, load_dataset
-from ...search.storage.run_directory import RunDirectory
+from ...search.storage.run_directory import RunDirectory, refuse_links
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
-from .final_training import FinalTraining, selection, train_fully
+from .final_training import FinalTraining, selection, train_fully, without_path
 from .model_card import RESULT_FILE, read_result, write_card
 
 FOLDER = "retrained"
@@ -123,12 +123,16 @@ def retrain(
         the results of all networks of this run that were ever retrained, in the order of their trials.
 
     Raises:
-        UserError: a folder holds another training, there is no cluster, a setting cannot be used, or every training
-            failed.
+        UserError: the images are not those that the trials learned from, a folder holds another training, there is no
+            cluster, a setting cannot be used, or every training failed.
     """
     config = run.config.override(
         gpus_per_trial=gpus_per_trial, workers=workers, precision=precision, execution=execution
     )
+    run.check_data(load_dataset(config.data))
+    for trial in trials:
+        folder = run.path / FOLDER / trial.candidate.id
+        refuse_links([folder, *folder.glob("seed-*")])
     waiting, last = [], None
     for trial in trials:
         folder = (run.path / FOLDER / trial.candidate.id).absolute()
@@ -160,10 +164,11 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
     Unfinished trainings do not count.
 
     Raises:
-        UserError: a damaged file.
+        UserError: a damaged file, or a link.
     """
     retrained = []
     for choice in sorted((run.path / FOLDER).glob(f"*/{_CHOICE}")):
+        refuse_links([choice.parent, *choice.parent.glob("seed-*")])
         results = [read_result(file.parent) for file in sorted(choice.parent.glob(f"seed-*/{RESULT_FILE}"))]
         if not results:
             continue
@@ -191,8 +196,8 @@ def _check_same(task: FinalTraining, folder: Path) -> None:
     Raises:
         UserError: it names the section that differs.
     """
-    result = read_result(folder)
-    for key, section in json.loads(json.dumps(task.to_dict())).items():
+    result = without_path(read_result(folder))
+    for key, section in without_path(json.loads(json.dumps(task.to_dict()))).items():
         if result.get(key) != section:
             raise UserError(f"{folder}: was trained with another {key} section; move it away to train it anew")
 

@@ -20,7 +20,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,12 @@ from mgnas.files import write_text, write_yaml
 from ...space.search_space import SearchSpace
 from ..config import SearchConfig
 from ..data.dataset import Dataset
+from ..data.digest import dataset_digest, former_digest
 from ..trial_record import TrialRecord, TrialState
 from .checkpoints import Checkpoint, CheckpointUnavailableError
 from .journal import Journal
 from .run_lock import RunLock
-from .run_metadata import RunMetadata, dataset_digest, training_fingerprint
+from .run_metadata import RunMetadata, training_fingerprint
 from .server_address import is_trusted, trust, without_password
 from .server_trial_store import ServerTrialStore
 from .sqlite_trial_store import DamagedStudyError, SqliteTrialStore
@@ -57,7 +58,7 @@ class RunDirectory:
         study: address of a database server with the run's study, in place of the address in run.json.
 
     Raises:
-        UserError: there is no such run, or it is incomplete.
+        UserError: there is no such run, it is incomplete, or something in it is a link.
     """
 
     def __init__(self, path: str | os.PathLike, study: str | None = None) -> None:
@@ -70,6 +71,7 @@ class RunDirectory:
         if not self.path.is_dir():
             hint = _existing_runs(self.path.parent)
             raise UserError(f"{self.path}: no such run directory{hint}")
+        refuse_links(self.path.iterdir())
         self._metadata = RunMetadata.read(self.path)
         self._metadata.study = study or self._trusted_server()
         replaceable = self._metadata.study is not None or (self.path / _JOURNAL).is_file()
@@ -305,8 +307,10 @@ class RunDirectory:
         Raises:
             UserError: the images are others, or run.json cannot be written.
         """
-        self._metadata.check_images(dataset_digest(dataset), self.config.file)
-        self._metadata.write(self.path)
+        before = self._metadata.images
+        self._metadata.check_images(dataset_digest(dataset), self.config.file, former_digest(dataset))
+        if self._metadata.images != before:
+            self._metadata.write(self.path)
 
     @property
     def elapsed(self) -> float:
@@ -349,6 +353,17 @@ def _moved(building: Path, path: Path) -> bool:
             return False
         raise
     return True
+
+
+def refuse_links(paths: Iterable[Path]) -> None:
+    """Refuse links inside a run, which may be somebody else's: what is written through them lies outside.
+
+    Raises:
+        UserError: one of the paths is a symbolic link.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link, which may lead out of the run; put what it leads to in its place")
 
 
 def _free_name(parent: Path, name: str) -> Path:

@@ -351,3 +351,22 @@ def test_a_changed_config_is_stored(run):
     assert (again.search.trials, again.resources.workers) == (9, 2)
     assert same_search(again, run.config)
     assert names(run.path) == ["config.yaml", "run.json", "study.db", "trials"]
+
+
+@pytest.mark.parametrize(
+    "name", ["report", "retrained", "trials", "study.db", "journal.jsonl", "latency.json", "clock.json"]
+)
+def test_a_link_in_a_received_run_is_refused(run, tmp_path, refusal, name):
+    link, outside = run.path / name, tmp_path / "outside"
+    if link.exists():
+        link.rename(outside)
+    else:
+        outside.mkdir()
+    link.symlink_to(outside)
+    message = refusal(lambda: RunDirectory(run.path))
+    assert message == f"{link}: is a link, which may lead out of the run; put what it leads to in its place"
+
+
+def test_a_run_may_be_reached_by_a_link(run, tmp_path):
+    (tmp_path / "link").symlink_to(run.path)
+    assert RunDirectory(tmp_path / "link").id == run.id
