@@ -10,6 +10,7 @@ from mgnas.errors import printable
 
 _ANNOUNCED = {
     "mgnas.search.data.cache": logging.INFO,
+    "mgnas.search.data.dataset": logging.INFO,
     "mgnas.search.storage.run_directory": logging.WARNING,
     "mgnas.search.storage.run_metadata": logging.WARNING,
     "mgnas.search.storage.trial_store": logging.WARNING,
@@ -47,8 +48,8 @@ def show_warnings() -> None:
 def configure_logging() -> None:
     """Leave the terminal to the display, for commands that search or train with Ray.
 
-    What goes wrong in a trial is in its record. The conversion of a data set, which may take half a minute, the GPUs
-    that are used, and what is wrong with a run are announced.
+    What goes wrong in a trial is in its record. The conversion of a data set, which may take half a minute,
+    validation images that it brings, the GPUs that are used, and what is wrong with a run are announced.
     """
     import optuna
 

@@ -68,6 +68,14 @@ class Run:
         return self._directory.elapsed
 
     @property
+    def largest_class(self) -> tuple[str, float] | None:
+        """Name of the class with the most validation images, and its share; None if no search of this run knows it.
+
+        The share is the accuracy of a network that always gives that class.
+        """
+        return self._directory.largest_class
+
+    @property
     def trials(self) -> list[TrialRecord]:
         """All trials by their numbers: running, paused, complete and failed ones."""
         return self._directory.load()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mgnas.errors import UserError
 from mgnas.settings import build
 
 from .data.dataset import Dataset, DataSettings
-from .data.image_folder import SUFFIXES
+from .data.layout import find_layout
 from .data.sources import KNOWN_SHAPES
 
 _LOOKED_AT, _COMMENT_COLUMN = 300, 44
+_SCALINGS = (0.5, 1, 2)
 _SIZES = (32, 64)
 """Pixels per side to which photographs are resized. The published networks of this field have these sizes."""
 
@@ -56,17 +58,14 @@ def detect_dataset(source: str, image_size: int | None = None) -> DataSettings:
 
 def _size_for(folder: Path) -> int | None:
     """None if the images are squares of one size up to 64, else 32 or 64, depending on their shorter sides."""
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    sizes = []
-    for file in islice(files, _LOOKED_AT):
+    files, sizes = find_layout(folder).files, []
+    for file in files[:: max(len(files) // _LOOKED_AT, 1)]:
         try:
-            with Image.open(file) as image:
+            with Image.open(folder / file) as image:
                 sizes.append(image.size)
-        except (OSError, UnidentifiedImageError):
-            continue  # load_dataset reports the damaged file.
-    if not sizes:
-        raise UserError(f"{folder}: no images in it; expected a folder for each class, with its images in it")
-    if len(set(sizes)) == 1 and sizes[0][0] == sizes[0][1] <= _SIZES[-1]:
+        except Exception:  # Pillow raises many kinds of errors. load_dataset names the damaged file.
+            continue
+    if not sizes or (len(set(sizes)) == 1 and sizes[0][0] == sizes[0][1] <= _SIZES[-1]):
         return None
     shorter = statistics.median(min(size) for size in sizes)
     return _SIZES[0] if shorter < _SIZES[-1] else _SIZES[-1]
@@ -86,16 +85,20 @@ def render_config(name: str, data: DataSettings, dataset: Dataset) -> str:
     # About 16 steps per epoch for small data sets, with at least 16 images per batch, which batch norm needs.
     batch = min(128, max(16, 2 ** max((images // 16).bit_length() - 1, 0)))
     epochs = 30 if images < 20_000 else 20
+    compare = (
+        f"{len(dataset.validation):,}{' of their own split' if dataset.own_validation else ''} to compare networks with"
+    )
     lines = ", ".join(f"{key}: {value}" for key, value in _given(data).items())
     text = _TEMPLATE.format(
         name=name,
-        images=f"{images:,} images to train on and {len(dataset.validation):,} to compare networks with",
+        images=f"{images:,} images to train on and {compare}",
         classes=dataset.num_classes,
         kind=f"{size} x {size} pixels, {'RGB' if colour else 'grey'}",
         data=lines,
         channels=", ".join(map(str, channels)),
         coupled=[8, 16] if size >= 16 else [4, 8, 16],
-        budget="30k" if size < 16 else "500k" if dataset.num_classes < 100 else "3M",
+        budget=_budget(size, dataset.num_classes, channels),
+        scalings=list(_SCALINGS),
         epochs=epochs,
         batch=batch,
         warmup=2 if epochs >= 30 else 1,
@@ -120,7 +123,10 @@ def _given(data: DataSettings) -> dict[str, object]:
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    if text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    # In double quotes YAML reads the escapes of JSON.
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in json.dumps(text, ensure_ascii=False))
 
 
 def _channels(size: int) -> Sequence[list[int]]:
@@ -130,6 +136,15 @@ def _channels(size: int) -> Sequence[list[int]]:
     if size < 48:
         return [[16, 32, 64], [32, 64, 128]]
     return [[16, 32, 64, 128], [32, 64, 128, 128]]
+
+
+def _budget(size: int, classes: int, channels: Sequence[list[int]]) -> str:
+    """The limit of weights, as YAML shows it. Many classes get what the weights of the last layer add."""
+    weights = 30_000 if size < 16 else 500_000 if classes < 100 else 3_000_000
+    head = classes * _SCALINGS[-1] * max(levels[-1] for levels in channels)
+    if 4 * head > weights:
+        weights += head
+    return f"{math.ceil(weights / 1000)}k" if weights < 1_000_000 else f"{math.ceil(weights / 100_000) / 10:g}M"
 
 
 _TEMPLATE = """\
@@ -144,7 +159,7 @@ space:
   parameters:
     family: [mgnet, mgic, mgiad]
     base_channels: [{channels}] # channels per resolution level
-    channel_scaling: [0.5, 1, 2] # lambda: all channels times this
+    channel_scaling: {scalings} # lambda: all channels times this
     smoothing_steps: {{low: 1, high: 3}} # nu (mgnet, mgiad)
     sharing: [A, AB] # which operators the steps of a level share (mgnet)
     group_size: [4, 8] # g_s: channels per group (mgic, mgiad)

@@ -19,6 +19,8 @@ def init(data: str, image_size: int | None, output: Path | None, force: bool) ->
     DATA is a folder with a folder for each class, an .npz file, or the name of a data set (digits, cifar10, ...). The
     images are read and converted now; the search takes them from the cache.
     """
+    import yaml
+
     from mgnas.errors import UserError
     from mgnas.files import write_text
     from mgnas.search.config import SearchConfig
@@ -32,14 +34,17 @@ def init(data: str, image_size: int | None, output: Path | None, force: bool) ->
     if output.exists() and not force:
         raise UserError(f"{output}: exists already; choose another with --output, or replace it with --force")
     dataset = load_dataset(settings)
-    write_text(output, render_config(name, settings, dataset))
-    space = SearchConfig.load(output).search_space()
-    summary = space.summary()
+    text = render_config(name, settings, dataset)
+    # Nothing is written unless it can be searched.
+    summary = SearchConfig.from_mapping(yaml.safe_load(text), str(output)).search_space().summary()
+    write_text(output, text)
     networks = f"{'' if summary.enumerated else 'at least '}{len(summary.weights):,} networks"
     weights = f"{summary.weights[0]:,} to {summary.weights[-1]:,} weights"
     size = f"{dataset.image_size} x {dataset.image_size}"
     click.echo(
         f"{len(dataset.train) + len(dataset.validation):,} images of {dataset.num_classes} classes, {size} pixels"
     )
+    if dataset.own_validation:
+        click.echo(f"{len(dataset.validation):,} of them are the data set's own for validation; none is held out")
     click.echo(f"Wrote {output}: {networks} of {weights}")
     click.echo(f"Search: mgnas search {output}")

@@ -26,6 +26,9 @@ def status(run: Path, study: str | None) -> None:
     trials = opened.trials
     for line in status_lines(trials, opened.config.search.trials, opened.elapsed):
         click.echo(line)
+    if opened.largest_class is not None:
+        name, share = opened.largest_class
+        click.echo(f"Largest class: {printable(name)}, {100 * share:.2f} % of the validation images")
     for trial in trials:
         if trial.state is TrialState.FAILED:
             click.echo(f"trial {trial.number} failed: {printable(trial.reason)}")

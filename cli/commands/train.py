@@ -40,6 +40,7 @@ def train(
     Trains on a GPU if there is one. An interrupted training continues when the same command is given again.
     """
     from mgnas.reports.deploy.final_training import FinalTraining, train_fully
+    from mgnas.search.data.file_tree import printable
 
     task = FinalTraining.load(config, seed, epochs)
     import torch
@@ -65,5 +66,10 @@ def train(
     part = "test" if "test_accuracy" in result else "validation"
     accuracy, images = result[f"{part}_accuracy"], result[f"{part}_images"]
     click.echo(f"{part} accuracy {100 * accuracy:.2f} % on {images:,} images, {result['weights']:,} weights")
+    balanced, largest = result[f"{part}_balanced_accuracy"], result["largest_class"]
+    click.echo(
+        f"balanced accuracy {100 * balanced:.2f} %; the largest class, {printable(largest['name'])}, is "
+        f"{100 * largest['share']:.2f} % of these images"
+    )
     click.echo(f"Model: {folder / 'model.pt'}")
     click.echo(f"Export: mgnas export {folder} --to onnx")

@@ -36,6 +36,7 @@ class RunData:
         expected: trial number -> what another training is expected to give; empty if too few trials are complete.
         latencies: trial number -> batch -> milliseconds, for networks of the front.
         machine: on which latencies were measured.
+        largest_class: name of the class with the most validation images, and its share of them; None: not known.
     """
 
     name: str
@@ -48,6 +49,7 @@ class RunData:
     expected: dict[int, Expected]
     latencies: dict[int, dict[int, float]]
     machine: str
+    largest_class: tuple[str, float] | None = None
 
     @property
     def finished(self) -> list[CompletedTrial]:
@@ -91,6 +93,7 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
         expected,
         meter.measured(pareto_front(records), latency_seconds),
         meter.machine,
+        run.largest_class,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -20,7 +21,7 @@ from mgnas.settings import build, unknown_key
 
 from ...models.config import ArchitectureConfig
 from ...models.cost import count_macs, count_weights
-from ...search.data.dataset import Dataset, DataSettings, ImageDataset, load_dataset
+from ...search.data.dataset import Dataset, DataSettings, ImageDataset, check_learnable, load_dataset
 from ...search.data.digest import dataset_digest
 from ...search.training.execution import Execution
 from ...search.training.precision import Precision
@@ -112,6 +113,7 @@ def train_fully(
             cannot be written; the data cannot be used or do not fit the network; or the loss diverged.
     """
     dataset = load_dataset(task.data)
+    check_learnable(task.data, dataset)
     architecture = task.architecture
     if (architecture.num_classes, architecture.in_channels) != (dataset.num_classes, dataset.in_channels):
         fits = f"num_classes: {dataset.num_classes}, in_channels: {dataset.in_channels}"
@@ -144,7 +146,7 @@ def _train(
         raise UserError(f"training: {error}; lower learning_rate") from None
     unseen, part = (dataset.validation, "validation") if dataset.test is None else (dataset.test, "test")
     result = {
-        f"{part}_accuracy": run.evaluate(unseen),
+        **_accuracies(run, unseen, part, dataset.class_names),
         f"{part}_images": len(unseen),
         "training_images": len(train),
         "weights": count_weights(task.architecture),
@@ -159,6 +161,21 @@ def _train(
     write_card(folder)
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _accuracies(run: Trainer, unseen: ImageDataset, part: str, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """What `result.json` says of the accuracy, measured once.
+
+    Classes of very different sizes make a high accuracy easy. So the share of the largest class, and the balanced
+    accuracy, are there to compare with: the mean over the classes of the share that is classified correctly.
+    """
+    correct, sizes = run.evaluate_by_class(unseen), np.bincount(unseen.labels, minlength=len(class_names))
+    label, share = unseen.largest_class()
+    return {
+        f"{part}_accuracy": int(correct.sum()) / len(unseen),
+        f"{part}_balanced_accuracy": float((correct[sizes > 0] / sizes[sizes > 0]).mean()),
+        "largest_class": {"name": class_names[label], "share": share},
+    }
 
 
 def _continued(

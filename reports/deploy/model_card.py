@@ -109,6 +109,12 @@ def render_card(
         f"| multiply-accumulates per image | {result['macs']:,} |",
         f"| {part} accuracy | {100 * accuracy:.2f} % on {images:,} images, measured once |",
     ]
+    if f"{part}_balanced_accuracy" in result:  # Version 0.1.0 did not measure it.
+        largest, balanced = result["largest_class"], result[f"{part}_balanced_accuracy"]
+        lines += [
+            f"| balanced {part} accuracy | {100 * balanced:.2f} %, the mean over the classes |",
+            f"| largest class | {_cell(largest['name'])}, {100 * largest['share']:.2f} % of the {part} images |",
+        ]
     if seeds:
         lines.append(
             f"| {part} accuracy over {seeds['seeds']} seeds | {100 * seeds['mean']:.2f} % "
@@ -155,6 +161,11 @@ def render_card(
         + "Every image gets one of the classes, also one that shows none of them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that can stand in a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _yaml(mapping: Mapping[str, Any]) -> str:

@@ -125,6 +125,10 @@ def _facts(run: RunData, front: Sequence[CompletedTrial]) -> list[dict[str, str]
         for label, trial in (("best accuracy", best), ("knee", knee), ("lightest", lightest)):
             value = f"{100 * trial.accuracy:.2f} %"
             facts.append({"label": label, "value": value, "detail": f"{trial.weights:,} weights"})
+    if run.largest_class is not None:
+        name, share = run.largest_class
+        detail = f"of the validation images: the accuracy of always answering {name}"
+        facts.append({"label": "largest class", "value": f"{100 * share:.2f} %", "detail": detail})
     trained = sum(len(record.curve) for record in run.records)
     facts.append({"label": "time", "value": clock(run.elapsed, unit=True), "detail": f"{trained:,} epochs trained"})
     return facts

@@ -4,6 +4,7 @@ An entry of the cache is a directory:
     train_images.npy   uint8, n x channels x size x size       test_images.npy   the same of the test images, if any
     train_labels.npy   int64, n                                test_labels.npy
     train_sums.npy     int64, n x 2 x channels (pixel_sums)    test_sums.npy
+    validation_*.npy   the same of the validation images, if the data set brings its own
     meta.json          the key of the entry, class names, the files' sizes in bytes
 It is written into another directory, which is then renamed, under a lock. So a conversion that was killed leaves
 nothing that looks like an entry. Entries are never changed, and the whole cache may be deleted at any time.
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _META = "meta.json"
-_MAX_DEPTH = 4  # No layout of image folders is deeper.
 
 
 class LazyImages(Protocol):
@@ -59,20 +59,22 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A data set to convert. `test` is None if it has no test images."""
+    """A data set to convert. A split that the data set does not bring is None."""
 
     train: RawSplit
     test: RawSplit | None
     class_names: tuple[str, ...]
+    validation: RawSplit | None = None
 
 
 @dataclass(frozen=True)
 class CachedDataset:
-    """A converted data set, mapped into memory."""
+    """A converted data set, mapped into memory. A split that the data set does not bring is None."""
 
     train: ImageDataset
     test: ImageDataset | None
     class_names: tuple[str, ...]
+    validation: ImageDataset | None = None
 
 
 def cache_directory() -> Path:
@@ -96,7 +98,10 @@ def open_cached(key: Mapping[str, Any], read: Callable[[], RawDataset]) -> Cache
 
     def convert(folder: Path) -> None:
         logger.info("converting %s into %s, once", key["source"], folder)
-        _write(folder, key, read())
+        raw = read()
+        if raw.validation is not None:
+            logger.info("it brings %d validation images, so none are held out", len(raw.validation.labels))
+        _write(folder, key, raw)
 
     return _ensure(entry_name(key), convert)
 
@@ -197,8 +202,11 @@ def _load(folder: Path) -> CachedDataset | None:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
         if any((folder / name).stat().st_size != size for name, size in meta["files"].items()):
             return None
-        test = _load_split(folder, "test") if "test_images.npy" in meta["files"] else None
-        return CachedDataset(_load_split(folder, "train"), test, tuple(meta["class_names"]))
+        test, validation = (
+            _load_split(folder, name) if f"{name}_images.npy" in meta["files"] else None
+            for name in ("test", "validation")
+        )
+        return CachedDataset(_load_split(folder, "train"), test, tuple(meta["class_names"]), validation)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -215,7 +223,7 @@ def _load_split(folder: Path, name: str) -> ImageDataset:
 def _write(folder: Path, key: Mapping[str, Any], raw: RawDataset) -> None:
     """Convert a data set. The caller holds the lock."""
     with _replacing(folder) as partial:
-        for name, split in (("train", raw.train), ("test", raw.test)):
+        for name, split in (("train", raw.train), ("test", raw.test), ("validation", raw.validation)):
             if split is not None:
                 _write_split(partial, name, split)
         with cannot_write(folder.parent):
@@ -262,41 +270,3 @@ def _write_split(folder: Path, name: str, split: RawSplit) -> None:
     with cannot_write(root):
         np.save(folder / f"{name}_labels.npy", split.labels.astype(np.int64))
         np.save(folder / f"{name}_sums.npy", sums)
-
-
-def state_of(path: Path) -> str:
-    """A hash of the names, sizes and modification times of a file, or of the files in a folder.
-
-    It changes when a file changes. Hidden files are left out, because they are not images.
-
-    Raises:
-        UserError: the file or folder does not exist or cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        if path.is_file():
-            status = path.stat()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-        else:
-            _add_folder(digest, str(path), _MAX_DEPTH)
-    except OSError as error:
-        where = error.filename or path
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"{where}: no such file or folder (data.path)") from None
-        raise UserError(f"{where}: cannot be read ({error.strerror}); check data.path and its permissions") from None
-    return digest.hexdigest()[:32]
-
-
-def _add_folder(digest: Any, folder: str, levels: int) -> None:
-    with os.scandir(folder) as files:
-        visible = sorted((file for file in files if file.name[0] != "."), key=lambda file: file.name)
-    for file in visible:
-        if file.is_dir():
-            digest.update(f"{file.name}/\0".encode(errors="surrogateescape"))
-            # The depth is limited, because a link may lead back to a folder above it.
-            if levels:
-                _add_folder(digest, file.path, levels - 1)
-        else:
-            status = file.stat()
-            line = f"{file.name}\0{status.st_size} {status.st_mtime_ns}\0"
-            digest.update(line.encode(errors="surrogateescape"))

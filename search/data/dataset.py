@@ -7,6 +7,7 @@ cache (cache.py), and a split is an array of indices into them (images.py).
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,12 +15,16 @@ import numpy as np
 from pydantic import Field
 
 from mgnas.errors import ConfigError, UserError
+from mgnas.files import short
 from mgnas.settings import settings
 
 from .cache import CachedDataset, entry_name, open_cached, open_entry
+from .image_files import parse_colour
 from .images import ImageDataset
 from .sources import KNOWN_SHAPES, check_reduction, find_source
 from .split import stratified
+
+logger = logging.getLogger(__name__)
 
 
 @settings
@@ -33,7 +38,8 @@ class DataSettings:
     ~/.cache/mgnas/downloads, or an .npz file that replaces them. tinyimagenet: also the official zip or its unpacked
     folder."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images of every class that is held out for validation."""
+    """Share of the training images of every class that is held out for validation. It has no effect if the data set
+    brings validation images of its own: a folder `val` beside `train`, or the arrays val_images and val_labels."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the random choice of validation images. All trials of a search use the same images."""
     train_images: Annotated[int, Field(ge=1)] | None = None
@@ -41,6 +47,8 @@ class DataSettings:
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Pixels per side. folder: the shorter side is resized and the centre is cut out; required if sizes differ or
     images are not square. The others: square blocks of pixels are averaged, so it must divide the images' size."""
+    background: str | None = None
+    """folder: the colour that transparent pixels show, by its name or as '#rrggbb'; null: white."""
 
     def __post_init__(self) -> None:
         if self.name == "npz" and self.path is None:
@@ -49,19 +57,32 @@ class DataSettings:
             raise ConfigError("path", "is required for folder; name the one with train/<class>/ or <class>/ in it")
         if self.name == "digits" and self.path is not None:
             raise ConfigError("path", "has no effect for digits, which come with scikit-learn; drop it")
+        if self.background is not None:
+            if self.name != "folder":
+                raise ConfigError("background", f"has no effect for {self.name}, only for folder; drop it")
+            try:
+                parse_colour(self.background)
+            except ValueError:
+                problem = f"expected the name of a colour or '#rrggbb', got {short(self.background)}"
+                raise ConfigError("background", problem) from None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits of a data set. `test` is None if there are no test images.
+    """The three splits of a data set.
 
-    `class_names[label]` is the name of a class; if no name is known it is the label as text.
+    Args:
+        train, validation: the images of a search.
+        test: for the selected networks; None: there are no test images.
+        class_names: the name of each label; if no name is known it is the label as text.
+        own_validation: whether the data set brings the validation images, so that none are held out.
     """
 
     train: ImageDataset
     validation: ImageDataset
     test: ImageDataset | None
     class_names: tuple[str, ...]
+    own_validation: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -84,6 +105,7 @@ def data_shape(data: DataSettings) -> tuple[int, int, int]:
     """
     if data.name not in KNOWN_SHAPES:
         dataset = load_dataset(data)
+        check_learnable(data, dataset)
         return dataset.num_classes, dataset.in_channels, dataset.image_size
     classes, channels, size = KNOWN_SHAPES[data.name]
     if data.image_size is not None:
@@ -92,13 +114,28 @@ def data_shape(data: DataSettings) -> tuple[int, int, int]:
     return classes, channels, size
 
 
+def check_learnable(data: DataSettings, dataset: Dataset) -> None:
+    """Refuse images that are all equal, those to train on and those to validate.
+
+    Raises:
+        UserError: they are.
+    """
+    first, other = (part.gather(slice(0, 1)) for part in (dataset.train, dataset.validation))
+    if np.array_equal(first, other) and dataset.train.all_equal() and dataset.validation.all_equal():
+        remedy = "; transparent pixels show the colour data.background" if data.name == "folder" else ""
+        raise UserError(
+            f"{data.path or data.name}: all images are equal, so there is nothing to learn; "
+            f"check how they were made{remedy}"
+        )
+
+
 def cache_entry_of(data: DataSettings) -> str:
     """The name of the data set's cache entry, which `load_dataset` makes.
 
     Raises:
         UserError: the user's file or folder does not exist.
     """
-    key, _ = find_source(data.name, data.path, data.image_size)
+    key, _ = find_source(data.name, data.path, data.image_size, data.background)
     return entry_name(key)
 
 
@@ -116,17 +153,23 @@ def load_dataset(data: DataSettings, entry_name: str | None = None) -> Dataset:
         UserError: a file is missing or malformed, a download has failed, or the cache cannot be written.
     """
     if entry_name is None:
-        cached = open_cached(*find_source(data.name, data.path, data.image_size))
+        cached = open_cached(*find_source(data.name, data.path, data.image_size, data.background))
     else:
         cached = open_entry(entry_name)
-    _check_classes(data, cached)
+    own = cached.validation
+    min_per_class = 2 if own is None else 1
+    _check_classes(data, cached, min_per_class)
     train, classes = cached.train, len(cached.class_names)
     if data.train_images is not None and data.train_images < len(train):
-        if data.train_images < 2 * classes:
-            raise UserError(
-                f"data.train_images: {data.train_images} leaves under 2 images for each of {classes} classes"
-            )
-        train = train.take(stratified(train.labels, data.train_images, data.split_seed, min_per_class=2))
+        if data.train_images < min_per_class * classes:
+            few = "under 2 images" if min_per_class == 2 else "no image"
+            raise UserError(f"data.train_images: {data.train_images} leaves {few} for each of {classes} classes")
+        train = train.take(stratified(train.labels, data.train_images, data.split_seed, min_per_class=min_per_class))
+    if own is not None:
+        if data.validation_fraction != DataSettings.validation_fraction:
+            ignored = "data.validation_fraction has no effect, because %s brings %d validation images of its own"
+            logger.info(ignored, data.path or data.name, len(own))
+        return Dataset(train, own, cached.test, cached.class_names, own_validation=True)
     held_out_count = max(round(data.validation_fraction * len(train)), classes)
     if len(train) - held_out_count < classes:
         raise UserError(
@@ -137,17 +180,20 @@ def load_dataset(data: DataSettings, entry_name: str | None = None) -> Dataset:
     return Dataset(train.take(remaining), train.take(held_out), cached.test, cached.class_names)
 
 
-def _check_classes(data: DataSettings, cached: CachedDataset) -> None:
+def _check_classes(data: DataSettings, cached: CachedDataset, min_per_class: int) -> None:
+    """Refuse a single class, and classes with too few training images."""
+    where, key = data.path or data.name, "" if data.name == "folder" else "train_labels: "
     counts = np.bincount(cached.train.labels, minlength=len(cached.class_names))
-    if (counts >= 2).all():
+    if len(counts) < 2:
+        raise UserError(f"{where}: {key}there is one class only; a classifier needs at least 2")
+    if (counts >= min_per_class).all():
         return
-    where = data.path or data.name
     if data.name == "folder":
         raise UserError(
             f"{where}: class {cached.class_names[counts.argmin()]} has 1 image to train on and validate; "
             "at least 2 are needed, one for each"
         )
-    raise UserError(
-        f"{where}: train_labels: class {counts.argmin()} has {counts.min()} images; "
-        f"at least 2 are needed, one to train on and one to validate (labels count from 0)"
+    needed = (
+        "at least 1 is needed" if min_per_class == 1 else "at least 2 are needed, one to train on and one to validate"
     )
+    raise UserError(f"{where}: {key}class {counts.argmin()} has {counts.min()} images; {needed} (labels count from 0)")

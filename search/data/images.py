@@ -97,6 +97,22 @@ class ImageDataset:
         variance = [(count * second - first**2) / (count * (count - 1)) for first, second in pairs]
         return mean, np.sqrt(variance) / 255
 
+    def largest_class(self) -> tuple[int, float]:
+        """The label of the class with the most images, and its share of all images."""
+        counts = np.bincount(self.labels)
+        return int(counts.argmax()), float(counts.max() / len(self))
+
+    def all_equal(self) -> bool:
+        """Whether all images are the same, pixel by pixel."""
+        if self._sums is not None:
+            # Images with different sums differ, so pixels are seldom read.
+            sums = self._sums[self._all_indices()]
+            if (sums != sums[0]).any():
+                return False
+        first = self.gather(slice(0, 1))
+        starts = range(0, len(self), CHUNK)
+        return all((self.gather(slice(start, start + CHUNK)) == first).all() for start in starts)
+
     def _all_indices(self) -> np.ndarray:
         return np.arange(len(self)) if self._indices is None else self._indices
 

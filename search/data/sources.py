@@ -17,8 +17,11 @@ from filelock import FileLock
 
 from mgnas.errors import ConfigError, UserError, first_line
 
-from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write, state_of
+from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write
+from .file_tree import printable, state_of
+from .image_files import WHITE, parse_colour
 from .image_folder import read_folder
+from .npz import read_npz
 from .split import stratified
 from .tiny_imagenet import find_tiny_imagenet, read_tiny_imagenet
 
@@ -30,18 +33,8 @@ KNOWN_SHAPES = {
     "tinyimagenet": (200, 3, 64),
 }
 """Name of a data set -> (classes, channels, pixels per side)."""
-_NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
-_UNREADABLE_NPZ = (
-    OSError,
-    ValueError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    KeyError,
-    RuntimeError,
-    BadZipFile,
-    zlib.error,
-)
+_FOLDER_READER, _NPZ_READER = 2, 2
+"""Raised when the same files give other pixels, labels or splits than before, so that they are converted again."""
 # What torchvision raises for archives that are truncated or have the wrong content.
 _UNREADABLE_ARCHIVE = (
     ValueError,
@@ -55,13 +48,16 @@ _UNREADABLE_ARCHIVE = (
 )
 
 
-def find_source(name: str, path: str | None, image_size: int | None) -> tuple[dict[str, Any], Callable[[], RawDataset]]:
+def find_source(
+    name: str, path: str | None, image_size: int | None, background: str | None = None
+) -> tuple[dict[str, Any], Callable[[], RawDataset]]:
     """The source that the settings mean.
 
     Args:
         name: a data set's name, `npz` or `folder`.
         path: the user's file or folder, if any.
         image_size: pixels per side; None: the images keep their size.
+        background: the colour that transparent pixels of image files show; None: white.
 
     Returns:
         The key of the source in the cache, and the function that reads the images.
@@ -70,12 +66,20 @@ def find_source(name: str, path: str | None, image_size: int | None) -> tuple[di
         UserError: the file or folder does not exist.
     """
     user_path = None if path is None else Path(path).expanduser()
+    try:
+        str(user_path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{printable(path or '')}: the name is not UTF-8 (data.path); rename the file or folder"
+        ) from None
     if user_path is not None and (name == "npz" or user_path.name.endswith(".npz")):
         state = None if user_path.is_dir() else _state_of_file(user_path)
-        key = _key("npz", user_path, state, image_size, holds=name)
-        return key, lambda: _reduced(_read_npz(user_path, name), image_size)
+        key = _key("npz", user_path, state, image_size, holds=name, reader=_NPZ_READER)
+        return key, lambda: _reduced(_read_named_npz(user_path, name), image_size)
     if user_path is not None and name == "folder":
-        return _key(name, user_path, state_of(user_path), image_size), lambda: read_folder(user_path, image_size)
+        colour = WHITE if background is None else parse_colour(background)
+        key = _key(name, user_path, state_of(user_path), image_size, reader=_FOLDER_READER, background=colour)
+        return key, lambda: read_folder(user_path, image_size, colour)
     if name == "digits":
         return _key(name, None, None, image_size), lambda: _reduced(_read_digits(), image_size)
     downloads = user_path or cache_directory() / "downloads"
@@ -90,7 +94,7 @@ def find_source(name: str, path: str | None, image_size: int | None) -> tuple[di
     return key, lambda: _reduced(read_tiny_imagenet(archive), image_size)
 
 
-def _key(source: str, path: Path | None, state: str | None, image_size: int | None, **more: str) -> dict[str, Any]:
+def _key(source: str, path: Path | None, state: str | None, image_size: int | None, **more: Any) -> dict[str, Any]:
     resolved = None if path is None else str(path.resolve())
     return {"source": source, "path": resolved, "state": state, "image_size": image_size, **more}
 
@@ -133,7 +137,8 @@ def _reduced(raw: RawDataset, size: int | None) -> RawDataset:
     def reduced(split: RawSplit) -> RawSplit:
         return RawSplit(_LazyReduced(split.images, size), split.labels)
 
-    return RawDataset(reduced(raw.train), None if raw.test is None else reduced(raw.test), raw.class_names)
+    test, validation = (None if split is None else reduced(split) for split in (raw.test, raw.validation))
+    return RawDataset(reduced(raw.train), test, raw.class_names, validation)
 
 
 def _read_digits() -> RawDataset:
@@ -206,54 +211,12 @@ def _state_of_file(path: Path) -> str:
     return state_of(path)
 
 
-def _read_npz(path: Path, name: str) -> RawDataset:
+def _read_named_npz(path: Path, name: str) -> RawDataset:
     """The arrays in the user's file. `name` is the data set that they should be, or `npz` for any."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in (*_NPZ_KEYS, "classes") if key in file}
-    except _UNREADABLE_NPZ as error:
-        raise UserError(f"{path}: not a readable npz file ({error}); write it with numpy.savez") from None
-    for key in ("train_images", "train_labels"):
-        if key not in arrays:
-            raise UserError(f"{path}: {key}: is missing; write the arrays {', '.join(_NPZ_KEYS)}")
-    if ("test_images" in arrays) != ("test_labels" in arrays):
-        raise UserError(f"{path}: test_images and test_labels: give both or neither")
-    train, test = _checked(arrays["train_images"], arrays["train_labels"], f"{path}: train"), None
-    classes = int(train.labels.max()) + 1
-    names = arrays.get("classes", np.arange(classes))
-    if names.shape != (classes,):
-        raise UserError(
-            f"{path}: classes: has shape {names.shape}; expected the {classes} classes' names, or leave it out"
-        )
-    if "test_images" in arrays:
-        test = _checked(arrays["test_images"], arrays["test_labels"], f"{path}: test")
-        if test.images.shape[1:] != train.images.shape[1:]:
-            raise UserError(f"{path}: test_images: {test.images.shape[1:]} differs from the training images' shape")
-        if test.labels.max() >= classes:
-            raise UserError(f"{path}: test_labels: class {test.labels.max()} never occurs in train_labels")
-    _, channels, size, _ = train.images.shape
+    raw = read_npz(path)
+    _, channels, size, _ = raw.train.images.shape
+    classes = len(raw.class_names)
     if (classes, channels, size) != KNOWN_SHAPES.get(name, (classes, channels, size)):
         holds = f"{classes} classes, {channels} channels, {size} pixels"
         raise UserError(f"{path}: is not {name}: it holds {holds}; use data: {{name: npz}} for other images")
-    return RawDataset(train, test, tuple(map(str, names)))
-
-
-def _checked(images: np.ndarray, labels: np.ndarray, where: str) -> RawSplit:
-    """The images as uint8, n x c x h x w, with n int64 labels. They may come as n x h x w or n x h x w x c, too."""
-    if images.dtype != np.uint8:
-        raise UserError(f"{where}_images: holds {images.dtype}; expected uint8 (0 to 255)")
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    square = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3]
-    if not square or images.shape[2] < 8 or not len(images):
-        expected = "n x h x w, n x h x w x 3 or n x 3 x h x w with square images from 8 x 8"
-        raise UserError(f"{where}_images: has shape {images.shape}; expected {expected}")
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        expected = f"{len(images)} whole numbers"
-        raise UserError(f"{where}_labels: has shape {labels.shape} of {labels.dtype}; expected {expected}")
-    if labels.min() < 0 or labels.max() >= 65536:
-        raise UserError(f"{where}_labels: run from {labels.min()} to {labels.max()}; expected 0 to classes - 1")
-    return RawSplit(images, labels.astype(np.int64))
+    return raw

@@ -11,7 +11,8 @@ import numpy as np
 from mgnas.errors import UserError
 
 from .cache import RawDataset, RawSplit
-from .image_folder import FileTree, FolderTree, LazyImageFiles, images_in
+from .file_tree import FileTree, FolderTree, images_in
+from .image_files import LazyImageFiles
 
 _ARCHIVE = "tiny-imagenet-200"
 

@@ -273,6 +273,11 @@ class RunDirectory:
         return self._metadata.id
 
     @property
+    def largest_class(self) -> tuple[str, float] | None:
+        """Name of the class with the most validation images, and its share of them; None: not known."""
+        return self._metadata.largest_class
+
+    @property
     def trained_on_gpus(self) -> bool | None:
         """Whether the trials are trained on GPUs; None: it is not decided yet."""
         return self._metadata.trained_on_gpus
@@ -307,9 +312,11 @@ class RunDirectory:
         Raises:
             UserError: the images are others, or run.json cannot be written.
         """
-        before = self._metadata.images
+        before = self._metadata.images, self._metadata.largest_class
         self._metadata.check_images(dataset_digest(dataset), self.config.file, former_digest(dataset))
-        if self._metadata.images != before:
+        label, share = dataset.validation.largest_class()
+        self._metadata.largest_class = dataset.class_names[label], share
+        if (self._metadata.images, self._metadata.largest_class) != before:
             self._metadata.write(self.path)
 
     @property

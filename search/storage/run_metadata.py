@@ -39,6 +39,7 @@ class RunMetadata:
         study_name: name of the study on the server.
         trained_with: `training_fingerprint` of the config that the trials were trained with; None: not known yet.
         images: `dataset_digest` of the images that the trials learned from; None: not known yet.
+        largest_class: name of the class with the most validation images, and its share; None: not known yet.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -46,6 +47,7 @@ class RunMetadata:
     study_name: str | None = None
     trained_with: dict[str, Any] | None = None
     images: str | None = None
+    largest_class: tuple[str, float] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RunMetadata:
@@ -61,6 +63,9 @@ class RunMetadata:
                 raise ValueError
             if not isinstance(metadata.study, str | None) or not isinstance(metadata.study_name, str | None):
                 raise ValueError
+            if metadata.largest_class is not None:
+                name, share = metadata.largest_class
+                metadata.largest_class = str(name), float(share)
             if metadata.trained_with is not None and "gpu" not in metadata.trained_with["resources"]:
                 raise ValueError
         except FileNotFoundError:

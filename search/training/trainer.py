@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -201,6 +202,14 @@ class Trainer:
         """
         return self._accuracy(DeviceImages(images, self.device))
 
+    def evaluate_by_class(self, images: ImageDataset) -> np.ndarray:
+        """For each class the number of its images that the network classifies correctly: int64, num_classes.
+
+        Raises:
+            NotEnoughMemoryError: there is not enough memory for a single image.
+        """
+        return self._correct_by_class(DeviceImages(images, self.device)).numpy()
+
     @property
     def trained_model(self) -> nn.Module:
         """The network to evaluate and keep: with the averaged weights if the recipe has an average."""
@@ -212,9 +221,11 @@ class Trainer:
 
     def _accuracy(self, images: DeviceImages, often: bool = False) -> float:
         """Share of these images that are classified correctly. `often`: the images are evaluated in every epoch."""
+        return int(self._correct_by_class(images, often).sum()) / len(images)
+
+    def _correct_by_class(self, images: DeviceImages, often: bool = False) -> torch.Tensor:
         self._search_algorithms(often)
-        correct = within_memory(lambda: self._correct(images), lambda: self._halve_evaluation_batch(images))
-        return correct / len(images)
+        return within_memory(lambda: self._correct(images), lambda: self._halve_evaluation_batch(images))
 
     def _halve_evaluation_batch(self, images: DeviceImages) -> None:
         batch = min(self._evaluation_batch, len(images))
@@ -224,22 +235,23 @@ class Trainer:
         logger.warning("out of memory; evaluating with batches of %d images", self._evaluation_batch)
 
     @torch.inference_mode()
-    def _correct(self, images: DeviceImages) -> int:
-        """Number of these images that the network classifies correctly.
+    def _correct(self, images: DeviceImages) -> torch.Tensor:
+        """For each class the number of its images that the network classifies correctly: int64, on the CPU.
 
         All batches have the same size, so libraries choose their algorithms once. The last batch begins with images of
         the one before, which do not count again.
         """
         model, total = self.trained_model.eval(), len(images)
         batch = math.ceil(total / math.ceil(total / self._evaluation_batch))
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        correct = torch.zeros(self.architecture.num_classes, dtype=torch.int64, device=self.device)
         for start in range(0, total, batch):
             first = min(start, total - batch)
             part = slice(first, first + batch)
             with autocast(self.device, self.precision):
                 logits = model(self._normalisation(images.gather(part)))
-            correct += (logits.argmax(dim=1) == images.labels[part])[start - first :].sum()
-        return int(correct)
+            labels = images.labels[part][start - first :]
+            correct.index_add_(0, labels, (logits.argmax(dim=1)[start - first :] == labels).long())
+        return correct.cpu()
 
     def checkpoint(self) -> memoryview:
         """The state of the training, in the format that `load` reads."""

@@ -3,6 +3,7 @@
 import json
 import re
 
+from mgnas.search.data.dataset import Dataset
 from mgnas.search.trial_record import TrialState
 
 
@@ -39,3 +40,10 @@ def test_a_reason_and_a_host_cannot_write_on_the_terminal(command, run):
 
 def test_the_name_of_a_folder_cannot_either(command, tmp_path, refused):
     assert "\\x1b[31mred: no such run directory" in refused(command("status", tmp_path / "\x1b[31mred"))
+
+
+def test_the_share_of_the_largest_class_is_shown_to_compare_with(command, run, numbered):
+    images = numbered([99, 1])
+    run.check_data(Dataset(images, images, None, ("cat\x1b[2J", "dog")))
+    _, out, _ = command("status", run.path)
+    assert "Largest class: cat\\x1b[2J, 99.00 % of the validation images" in out.splitlines()

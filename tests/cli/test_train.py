@@ -11,6 +11,7 @@ def test_a_selected_network_is_trained_once(command, run, tmp_path):
     code, out, _ = command("train", output, "--output", folder, "--device", "cpu", "--threads", 1)
     assert code == 0
     assert re.search(r"test accuracy \d+\.\d\d % on 360 images", out)
+    assert re.search(r"balanced accuracy \d+\.\d\d %; the largest class, \d, is 10\.28 % of these images", out)
     assert (folder / "model.pt").exists()
     code, _, err = command("train", output, "--output", folder)
     assert code == 2

@@ -9,6 +9,7 @@ import pytest
 from mgnas.errors import UserError
 from mgnas.reports.report import write_report
 from mgnas.search.config import SearchConfig
+from mgnas.search.data.dataset import Dataset
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import TrialState
 
@@ -53,6 +54,13 @@ def test_report_is_the_same_for_the_same_run(run, tmp_path):
     second = write_report(run, tmp_path / "b").parent
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes(), path.name
+
+
+def test_the_page_says_what_always_answering_the_largest_class_would_give(run, numbered):
+    images = numbered([99, 1])
+    run.check_data(Dataset(images, images, None, ("<b>cat", "dog")))
+    text = " ".join(read(write_report(run, latency_seconds=0)).text.split())
+    assert "largest class99.00 %of the validation images: the accuracy of always answering <b>cat" in text
 
 
 def test_page_is_self_contained_and_escapes_what_it_shows(run):

@@ -40,6 +40,10 @@ def test_result_is_measured_on_the_test_images(trained):
     test = load_dataset(TASK.data).test
     predicted = load_model(folder).predict(torch.from_numpy(test.images))
     assert result["test_accuracy"] == (predicted.numpy() == test.labels).mean()
+    by_class = [(predicted.numpy() == test.labels)[test.labels == label].mean() for label in range(10)]
+    assert result["test_balanced_accuracy"] == pytest.approx(np.mean(by_class))
+    counts = np.bincount(test.labels)
+    assert result["largest_class"] == {"name": str(counts.argmax()), "share": counts.max() / 360}
     assert result["test_images"] == 360
     assert result["training_images"] == 1437
     assert result["test_accuracy"] > 0.5
@@ -296,3 +300,32 @@ def test_a_training_that_was_killed_between_model_and_result_is_finished(photos,
         shutil.copy(folder / name, tmp_path / "again" / name)
     result = train_fully(task, tmp_path / "again", "cpu")
     assert result["validation_accuracy"] == expected["validation_accuracy"]
+
+
+def test_a_large_class_does_not_hide_that_nothing_was_learned(tmp_path):
+    """98 of 100 images are of one class, and all are noise: 98 % are classified correctly, and 50 % of each class."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, counts in (("train", [98, 2]), ("test", [49, 1])):
+        arrays[f"{split}_labels"] = np.repeat([0, 1], counts)
+        arrays[f"{split}_images"] = rng.integers(0, 256, (sum(counts), 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", **arrays, classes=["common", "rare"])
+    task = FinalTraining(
+        ArchitectureConfig(family="mgnet", base_channels=(8,), in_channels=1, num_classes=2),
+        TrainingSettings(epochs=1, batch_size=50),
+        DataSettings(name="npz", path=str(tmp_path / "x.npz")),
+    )
+    result = train_fully(task, tmp_path / "trained", "cpu")
+    assert result["largest_class"] == {"name": "common", "share": 0.98}
+    assert result["test_accuracy"] == 0.98
+    assert result["test_balanced_accuracy"] == 0.5
+
+
+def test_images_that_are_all_equal_are_refused_before_a_folder_is_made(tmp_path, refusal):
+    images = np.full((20, 8, 8), 7, np.uint8)
+    np.savez(tmp_path / "x.npz", train_images=images, train_labels=np.arange(20) % 2)
+    data = DataSettings(name="npz", path=str(tmp_path / "x.npz"))
+    task = FinalTraining(TASK.architecture, TASK.training, data)
+    message = refusal(lambda: train_fully(task, tmp_path / "trained", "cpu"))
+    assert message.startswith(f"{tmp_path}/x.npz: all images are equal")
+    assert not (tmp_path / "trained").exists()

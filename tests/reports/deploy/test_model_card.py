@@ -14,6 +14,15 @@ def test_the_card_says_what_was_measured(folder):
     assert "There were no test images" not in card
 
 
+def test_the_card_says_how_much_the_largest_class_alone_gives(folder):
+    result = read_result(folder)
+    result |= {"test_balanced_accuracy": 0.5, "largest_class": {"name": "a|b\n<i>", "share": 0.99}}
+    (folder / "result.json").write_text(json.dumps(result))
+    card = write_card(folder).read_text()
+    assert "| balanced test accuracy | 50.00 %, the mean over the classes |" in card
+    assert "| largest class | a\\|b &lt;i>, 99.00 % of the test images |" in card
+
+
 def test_a_card_remembers_what_all_seeds_gave(folder):
     write_card(folder, {"seeds": 3, "mean": 0.912, "spread": 0.0045})
     line = "| test accuracy over 3 seeds | 91.20 % +- 0.45 (standard deviation) |"

@@ -171,6 +171,24 @@ def test_a_changed_folder_is_converted_again(cache, load, tmp_path, change):
     assert len(entries(cache)) == 2
 
 
+def test_validation_images_are_part_of_an_entry(cache, load, tmp_path):
+    arrays = {
+        f"{name}_{kind}": array
+        for name in ("train", "val")
+        for kind, array in (
+            ("images", np.arange(256, dtype=np.uint8).reshape(4, 8, 8)),
+            ("labels", np.array([0, 1, 0, 1])),
+        )
+    }
+    np.savez(tmp_path / "x.npz", **arrays)
+    path = str(tmp_path / "x.npz")
+    assert load(name="npz", path=path).own_validation
+    (entry,) = entries(cache)
+    truncate(entry / "validation_images.npy")
+    again = load(name="npz", path=path)
+    assert np.array_equal(again.validation.images[:, 0], arrays["val_images"])
+
+
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1)
 

@@ -1,10 +1,13 @@
 """The user's folders of images: layouts, formats, sizes, and what is refused."""
 
+import contextlib
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mgnas.errors import ConfigError
@@ -98,9 +101,11 @@ def test_one_coloured_image_makes_all_of_them_rgb(folder):
     ("image", "expected"),
     [
         pytest.param(picture(200, 100, 50).quantize(4), (200, 100, 50), id="palette"),
-        pytest.param(Image.new("RGBA", (8, 8), (200, 100, 50, 128)), (200, 100, 50), id="transparent"),
+        pytest.param(Image.new("RGBA", (8, 8), (200, 100, 50, 255)), (200, 100, 50), id="opaque"),
+        # Half of it and half of white.
+        pytest.param(Image.new("RGBA", (8, 8), (201, 101, 51, 127)), (228, 178, 153), id="transparent"),
         pytest.param(Image.new("1", (8, 8), 1), (255,), id="black and white"),
-        pytest.param(Image.new("LA", (8, 8), (77, 128)), (77,), id="transparent grey"),
+        pytest.param(Image.new("LA", (8, 8), (77, 0)), (255,), id="transparent grey"),
     ],
 )
 def test_every_mode_of_8_bits_becomes_grey_or_rgb(folder, image, expected):
@@ -161,7 +166,8 @@ NOISE = png(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), 
         ({"train/cow/x.txt": b""}, ": train/cow: holds no images ("),
         ({"test/cow/0.png": picture(0)}, ": test/cow: is no class, as train/cow is missing"),
         ({"test/x.txt": b""}, ": test: holds no folders of images"),
-        ({"val/cat/0.png": picture(0)}, ": val: is not used; move its images into train"),
+        ({"val/cow/0.png": picture(0)}, ": val/cow: is no class, as train/cow is missing"),
+        ({"val/0.png": picture(0)}, ": val: its images lie in no class folder, so their classes are unknown; move"),
         ({"train/cow/0.png": picture(0)}, ": class cow has 1 image to train on and validate"),
         ({"train/dog/0.png": None, "train/dog/1.png": None}, ": holds 1 folders of images (data.path)"),
     ],
@@ -195,6 +201,104 @@ def test_a_broken_link_is_named(folder, refusal):
     assert refusal(lambda: load("folder", root)) == (f"{root}/train/cat/2.png: no such file or folder (data.path)")
 
 
+def test_validation_images_of_the_folder_are_used_and_none_held_out(folder):
+    files = {"Valid/dog/x.png": picture(150), "Test/cat/x.png": picture(200), "train/cat/gif/2.png": picture(9)}
+    dataset = load("folder", folder(files), validation_fraction=0.5)
+    assert len(dataset.train) == 5
+    assert dataset.own_validation
+    assert (dataset.validation.images == 150).all()
+    assert dataset.validation.labels.tolist() == [1]
+    assert (dataset.test.images == 200).all()
+
+
+def test_one_training_image_is_enough_if_none_is_held_out(folder):
+    files = {"train/cow/0.png": picture(9), "val/cow/0.png": picture(8)}
+    assert load("folder", folder(files)).train.labels.tolist() == [0, 0, 1, 2, 2]
+
+
+def test_files_that_are_passed_over_are_counted_once(folder, caplog):
+    root = folder({"train/cat/2.gif": b"", "train/dog/a/3.gif": b"", "train/dog/4.heic": b"", "extra/x.png": b""})
+    load("folder", root)
+    load_dataset.cache_clear()
+    load("folder", root)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == f"{root}: not read: 2 .gif, 1 .heic; the folder extra"
+
+
+def test_a_single_damaged_image_of_another_split_is_found_with_the_others(folder, refusal):
+    root = folder({"train/cat/2.png": NOISE[:-2000], "test/dog/1.png": NOISE[:-2000], "val/dog/1.png": b""})
+    message = refusal(lambda: load("folder", root, image_size=8))
+    named = "train/cat/2.png, test/dog/1.png, val/dog/1.png"
+    assert message == f"{root}: 3 images cannot be read; replace or delete them: {named}"
+
+
+def test_every_background_has_images_of_its_own(folder):
+    icon = Image.new("RGBA", (8, 8), 0)
+    root = folder({"train/cat/2.png": icon})
+    last = {name: load("folder", root, background=name) for name in (None, "white", "black", "#ff8000")}
+    assert {name: sorted(training_images(dataset)[0].reshape(5, -1).sum(1))[-1] for name, dataset in last.items()} == {
+        None: 3 * 64 * 255,
+        "white": 3 * 64 * 255,
+        "black": 3 * 64,
+        "#ff8000": 64 * (255 + 128),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"name": "folder", "path": "x", "background": "blurple"}, "expected the name of a colour or '#rrggbb', got"),
+        ({"name": "npz", "path": "x", "background": "white"}, "has no effect for npz, only for folder; drop it"),
+    ],
+)
+def test_a_background_that_cannot_be_used_is_refused(values, problem):
+    with pytest.raises(ConfigError, match=rf"^data\.background: {problem}"):
+        build(DataSettings, values, "data")
+
+
+def test_images_that_are_all_equal_are_refused_before_anything_is_trained(folder, refusal):
+    icon = Image.new("RGBA", (8, 8), 0)
+    root = folder({f"train/{name}/{i}.png": icon for name in ("cat", "dog") for i in range(2)})
+    message = refusal(lambda: data_shape(DataSettings(name="folder", path=str(root), background="black")))
+    assert message.startswith(f"{root}: all images are equal, so there is nothing to learn; check")
+    assert "data.background" in message
+
+
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path, refusal):
+    message = refusal(lambda: load("folder", tmp_path / "caf\udce9"))
+    assert message == f"{tmp_path}/caf\\xe9: the name is not UTF-8 (data.path); rename the file or folder"
+
+
 def test_a_folder_needs_a_path():
     with pytest.raises(ConfigError, match=r"^data\.path: is required for folder"):
         build(DataSettings, {"name": "folder"}, "data")
+
+
+MODES = st.sampled_from(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F"])
+KINDS = st.sampled_from(["png", "jpeg", "tiff", "webp", "bmp", "gif"])
+
+
+@settings(max_examples=150)
+@given(
+    images=st.lists(st.tuples(MODES, KINDS, st.integers(1, 20), st.integers(1, 20)), min_size=2, max_size=6),
+    size=st.sampled_from([None, 8, 16]),
+    background=st.sampled_from([None, "#ff0000"]),
+)
+def test_any_images_are_read_or_refused_in_one_line(new_path, outcome, images, size, background):
+    root = new_path("images")
+    for number, (mode, kind, width, height) in enumerate(images):
+        file = root / "ab"[number % 2] / f"{number}.{kind}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new(mode, (width, height))
+        with contextlib.suppress(OSError, ValueError):  # Not every format has every mode.
+            image.save(file, kind)
+    data = DataSettings(name="folder", path=str(root), image_size=size, background=background)
+    text = outcome(lambda: load_dataset(data))
+    if text != "fine":
+        assert text.startswith(f"{root}")
+        assert len(text.splitlines()) == 1
+        return
+    dataset = load_dataset(data)
+    assert dataset.image_size == (size or images[0][2])
+    assert dataset.in_channels in (1, 3)
+    assert dataset.train.images.dtype == np.uint8

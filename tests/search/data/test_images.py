@@ -71,6 +71,22 @@ def test_images_of_different_arrays_can_be_added(numbered):
     assert both.mean_std()[0] == pytest.approx(both.images.mean() / 255)
 
 
+def test_the_largest_class_is_known_by_its_share(numbered):
+    assert numbered([2, 5, 1]).largest_class() == (1, 5 / 8)
+    assert numbered([3, 3]).largest_class() == (0, 0.5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_images_are_equal_only_if_every_pixel_is(known):
+    images = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), dtype=np.uint8).repeat(600, axis=0)
+    # The same pixels in another order: sums do not tell them apart.
+    images[577] = images[577, :, ::-1]
+    sums = pixel_sums(images) if known else None
+    assert not ImageDataset(images, np.zeros(600, int), sums=sums).all_equal()
+    others = np.delete(np.arange(600), 577)
+    assert ImageDataset(images, np.zeros(599, int), others, sums).all_equal()
+
+
 @given(
     images=arrays(np.uint8, st.tuples(st.integers(1, 6), st.sampled_from([1, 3]), st.just(3), st.just(3))),
     known=st.booleans(),

@@ -1,15 +1,17 @@
 """npz files: what is read from them, and what is refused."""
 
 import io
+import logging
 import pickle
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgnas.errors import UserError
 from mgnas.search.data.dataset import DataSettings, load_dataset
 
 
@@ -71,6 +73,47 @@ def test_classes_have_the_names_in_the_file_or_their_numbers(write_npz, numbered
     assert load_dataset(DataSettings(name="npz", path=write_npz(**arrays))).class_names == ("0", "1")
 
 
+def test_names_of_classes_may_be_bytes(write_npz, numbered):
+    train = numbered([5, 6])
+    names = np.array(["caf\u00e9".encode(), b"cat"])
+    path = write_npz(train_images=train.images, train_labels=train.labels, classes=names)
+    assert load_file(path).class_names == ("caf\u00e9", "cat")
+
+
+def test_a_file_in_the_format_of_medmnist_brings_its_validation_images(write_npz, numbered, numbers, caplog):
+    """n x h x w x 3 images and n x 1 labels of three splits."""
+    splits = {
+        name: numbered(counts, channels=3) for name, counts in (("train", [6, 5]), ("val", [1, 2]), ("test", [2, 2]))
+    }
+    images = {f"{name}_images": split.images.transpose(0, 2, 3, 1) for name, split in splits.items()}
+    labels = {f"{name}_labels": split.labels[:, None].astype(np.uint8) for name, split in splits.items()}
+    path = write_npz(**images, **labels)
+    with caplog.at_level(logging.INFO):
+        dataset = load_dataset(DataSettings(name="npz", path=path, validation_fraction=0.5))
+    for name, part in (("train", dataset.train), ("val", dataset.validation), ("test", dataset.test)):
+        assert np.array_equal(part.images, splits[name].images)
+        assert np.array_equal(part.labels, splits[name].labels)
+    assert dataset.own_validation
+    assert "it brings 3 validation images, so none are held out" in caplog.messages
+    ignored = f"data.validation_fraction has no effect, because {path} brings 3 validation images of its own"
+    assert caplog.messages.count(ignored) == 1
+    caplog.clear()
+    load_dataset(DataSettings(name="npz", path=path))
+    assert caplog.messages == []
+    # A subset is one of the training images alone, and may have one image of a class.
+    subset = load_dataset(DataSettings(name="npz", path=path, train_images=2))
+    assert sorted(subset.train.labels) == [0, 1]
+    assert np.array_equal(numbers(subset.validation), [0, 1, 2])
+
+
+def test_validation_images_of_the_file_are_reduced_as_the_others_are(write_npz, numbered):
+    train = numbered([3, 3], size=16)
+    arrays = {f"{name}_{kind}": getattr(train, kind) for name in ("train", "val") for kind in ("images", "labels")}
+    dataset = load_dataset(DataSettings(name="npz", path=write_npz(**arrays), image_size=8))
+    assert np.array_equal(dataset.train.images, dataset.validation.images)
+    assert dataset.validation.shape == (6, 1, 8, 8)
+
+
 def test_tiny_imagenet_can_come_from_an_npz_file(numbered, write_npz, refusal):
     train = numbered([2] * 200, size=64, channels=3)
     path = write_npz(train_images=train.images, train_labels=train.labels)
@@ -128,17 +171,71 @@ def test_unusable_arrays_are_refused_by_file_and_key(write_npz, refusal, arrays,
     assert message.startswith(f"{path}: {problem}")
 
 
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        (changed(train_labels=np.eye(10, dtype=int)), "; the labels are one-hot, so store train_labels.argmax(axis=1)"),
+        (changed(train_labels=np.eye(10) > 0), "; the labels are one-hot, so store train_labels.argmax(axis=1)"),
+        (changed(train_labels=np.full((10, 2), 0.5)), "; the labels are shares of the classes, so store train_labels."),
+        (changed(train_labels=np.ones((10, 14), np.uint8)), "; several labels an image are not supported, every image"),
+        (changed(train_labels=np.full((10, 2), 7)), "; several labels an image are not supported, every image has one"),
+        (changed(train_labels=np.repeat([0.0, 1.0], 5)), "; store train_labels.astype(numpy.int64)"),
+        (changed(train_labels=np.repeat([False, True], 5)), "; store train_labels.astype(numpy.int64)"),
+        (changed(train_labels=np.repeat(["a", "b"], 5)), "; for names store numpy.unique(train_labels, return_inverse"),
+        (changed(train_labels=np.repeat([0.5, 1.0], 5)), "expected 10 whole numbers"),
+        (changed(train_images=np.zeros((10, 8, 8))), "store (255 * train_images).round().astype(numpy.uint8) if the"),
+        (changed(train_images=np.zeros((10, 8, 8), int)), "store train_images.astype(numpy.uint8)"),
+        (
+            changed(train_labels=np.zeros(10, int)),
+            "train_labels: there is one class only; a classifier needs at least 2",
+        ),
+        (changed(val_images=np.zeros((2, 8, 8), np.uint8)), "val_images and val_labels: give both or neither"),
+        (changed(val_labels=np.array([0, 1])), "val_images and val_labels: give both or neither"),
+        (
+            changed(val_images=np.zeros((2, 8, 8), np.uint8), val_labels=np.array([0, 2])),
+            "val_labels: class 2 never occurs in train_labels",
+        ),
+        (
+            changed(val_images=np.zeros((2, 9, 9), np.uint8), val_labels=np.array([0, 1])),
+            "val_images: (1, 9, 9) differs from the training images' shape, (1, 8, 8)",
+        ),
+        (
+            changed(val_image=np.zeros((2, 8, 8), np.uint8), val_label=np.array([0, 1])),
+            "val_image, val_label: unknown arrays; known are train_images, train_labels, val_images, val_labels, test",
+        ),
+        (changed(Val_Images=np.zeros(3)), "did you mean val_images?"),
+        (changed(weights=np.zeros(3)), "weights: unknown arrays; known are"),
+        (changed(classes=np.array([b"caf\xe9", b"cat"])), "classes: holds names that are not UTF-8; store text (str)"),
+        (changed(classes=np.array([0.5, 1.5])), "classes: holds float64; expected text: store classes.astype(str)"),
+        (
+            changed(classes=np.array(["a", "b"], object)),
+            "classes is an array of Python objects); store classes.astype(str)",
+        ),
+        (changed(train_labels=np.array([0, 1] * 5, object)), "store train_labels.astype(numpy.int64); images must"),
+        (changed(train_images=np.zeros((10, 8, 8), object)), "store train_images.astype(numpy.uint8); images must"),
+    ],
+)
+def test_what_is_wrong_with_an_array_comes_with_a_remedy(write_npz, refusal, arrays, expected):
+    path = write_npz(**arrays)
+    message = refusal(lambda: load_file(path))
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+
+
+@pytest.mark.parametrize("content", ["notes.txt", "train_images.npy", "a\nb.npy"])
+def test_members_that_are_no_arrays_or_stand_twice_are_refused(write_npz, refusal, content):
+    path = write_npz(**changed())
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")  # zipfile warns of the second one of its name.
+        archive.writestr(content, b"hello")
+    message = refusal(lambda: load_file(path))
+    name = content.removesuffix(".npy")
+    expected = "train_images: stands twice" if name == "train_images" else f"{ascii(name)[1:-1]}: unknown arrays"
+    assert message.startswith(f"{path}: {expected}")
+
+
 def load_file(path):
     return load_dataset(DataSettings(name="npz", path=str(path)))
-
-
-def outcome(call) -> str:
-    """The message of the UserError, if there is one; nothing else may be raised."""
-    try:
-        call()
-    except UserError as error:
-        return str(error)
-    return "fine"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", pickle.dumps([1, 2])])
@@ -177,7 +274,7 @@ def test_a_truncated_npz_is_refused(new_path, refusal, share):
 
 @pytest.mark.parametrize("content", [PLAIN, COMPRESSED], ids=["plain", "compressed"])
 @given(share=st.floats(0, 1, exclude_max=True), flipped=st.integers(1, 255))
-def test_a_damaged_npz_is_refused_if_it_cannot_be_read(new_path, content, share, flipped):
+def test_a_damaged_npz_is_refused_if_it_cannot_be_read(new_path, outcome, content, share, flipped):
     place = int(share * len(content))
     path = new_path("images.npz")
     path.write_bytes(content[:place] + bytes([content[place] ^ flipped]) + content[place + 1 :])
@@ -210,3 +307,34 @@ def test_pickled_objects_in_an_npz_are_never_loaded(tmp_path, write_npz, refusal
     # The trap works: numpy would have sprung it.
     np.load(path, allow_pickle=True)["train_images"]
     assert trace.exists()
+
+
+KEYS = st.sampled_from(
+    ["train_images", "train_labels", "val_images", "val_labels", "test_images", "classes", "x", "\n"]
+)
+DTYPES = st.sampled_from(
+    [np.uint8, np.int64, np.uint64, np.int8, bool, np.float32, "U3", "S3", "m8[s]", "M8[s]", "c8", "V4", "O"]
+)
+SHAPES = st.one_of(
+    st.lists(st.integers(0, 12), max_size=5).map(tuple),
+    st.sampled_from([(4, 8, 8), (4, 8, 8, 3), (4, 3, 8, 8), (4,), (4, 1), (4, 2), (2,), (4, 8, 8, 4)]),
+)
+
+
+@settings(max_examples=200)
+@given(
+    kinds=st.dictionaries(KEYS, st.tuples(DTYPES, SHAPES, st.integers(0, 3)), max_size=5),
+    fine=st.sets(st.sampled_from(["train_images", "train_labels"])),
+)
+def test_any_arrays_are_read_or_refused_in_one_line(write_npz, outcome, kinds, fine):
+    rng = np.random.default_rng(0)
+    arrays = {
+        key: rng.integers(0, high + 1, shape).astype("m8[s]" if dtype == "m8[s]" else "U3" if dtype == "V4" else dtype)
+        for key, (dtype, shape, high) in kinds.items()
+    }
+    good = {"train_images": rng.integers(0, 256, (4, 8, 8), dtype=np.uint8), "train_labels": np.array([0, 1, 1, 0])}
+    path = write_npz(**(arrays | {key: good[key] for key in fine}))
+    text = outcome(lambda: load_file(path))
+    assert text == "fine" or text.startswith(f"{path}: ")
+    assert len(text.splitlines()) == 1
+    assert len(text) < 600

@@ -18,6 +18,7 @@ def config(small_search) -> SearchConfig:
 
 def test_metadata_come_back_equal(tmp_path, config):
     written = RunMetadata(study=ADDRESS, study_name="small-1", trained_with=training_fingerprint(config), images="0123")
+    written.largest_class = ("cat", 0.99)
     written.write(tmp_path)
     assert RunMetadata.read(tmp_path) == written
 
@@ -42,7 +43,18 @@ def test_a_run_without_the_file_gets_a_new_id(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"7", b'{"id": 5}', b'{"id": "../x"}', b'{"colour": 1}', b'{"trained_with": {}}', b"\xff"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'{"id": 5}',
+        b'{"id": "../x"}',
+        b'{"colour": 1}',
+        b'{"largest_class": 1}',
+        b'{"trained_with": {}}',
+        b"\xff",
+    ],
 )
 def test_a_damaged_file_is_made_anew_with_a_warning(tmp_path, caplog, content):
     (tmp_path / "run.json").write_bytes(content)

@@ -239,6 +239,8 @@ def test_evaluation_counts_the_images_classified_correctly(start, numbered):
         predicted = trainer.model.eval()(inputs).argmax(dim=1).numpy()
     assert trainer.evaluate(part) == sum(predicted == part.labels) / 1400
     assert 0 < trainer.evaluate(part) < 1
+    hits = np.bincount(part.labels, predicted == part.labels, minlength=trainer.architecture.num_classes)
+    assert trainer.evaluate_by_class(part).tolist() == hits.tolist()
 
 
 def test_evaluation_changes_nothing(start, numbered):
