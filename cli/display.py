@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mgnas.errors import printable
 from mgnas.progress import PlainDisplay
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.text import clock
@@ -59,11 +61,12 @@ class LiveDisplay:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError):  # The terminal may be gone.
+            self._live.stop()
 
     def event(self, record: TrialRecord) -> None:
         if record.state is TrialState.FAILED:
-            self._live.console.print(Text(f"trial {record.number} failed: {record.reason}", style="red"))
+            self._live.console.print(Text(f"trial {record.number} failed: {printable(record.reason)}", style="red"))
 
     def render(self) -> RenderableType:
         progress = self._progress

@@ -6,12 +6,16 @@ import logging
 
 import click
 
+from mgnas.errors import printable
+
 _ANNOUNCED = {
     "mgnas.search.data.cache": logging.INFO,
     "mgnas.search.data.dataset": logging.INFO,
     "mgnas.search.storage.run_directory": logging.WARNING,
     "mgnas.search.storage.run_metadata": logging.WARNING,
+    "mgnas.search.storage.trial_store": logging.WARNING,
     "mgnas.search.tuner.cluster": logging.WARNING,
+    "mgnas.search.tuner.controller": logging.WARNING,
     "mgnas.search.tuner.gpus": logging.INFO,
     "mgnas.search.tuner.loggers": logging.WARNING,
 }
@@ -22,7 +26,8 @@ class _Announcements(logging.Handler):
     """Prints log lines that belong to a command's output."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.getMessage()[:1].upper()}{record.getMessage()[1:]}")
+        message = printable(record.getMessage())
+        click.echo(f"{message[:1].upper()}{message[1:]}")
 
 
 class _Warnings(logging.Handler):
@@ -30,7 +35,7 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger(record.name).handlers:
-            click.echo(record.getMessage(), err=True)
+            click.echo(printable(record.getMessage()), err=True)
 
 
 def show_warnings() -> None:

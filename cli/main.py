@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 
 import click
 
 from mgnas import __version__
-from mgnas.errors import SearchStoppedError, UserError
+from mgnas.errors import SearchStoppedError, UserError, printable
 
 from .commands.completion import completion
 from .commands.export import export
@@ -22,7 +25,7 @@ from .commands.space import space
 from .commands.status import status
 from .commands.train import train
 from .commands.weights import weights
-from .exit_codes import INTERRUPTED, STOPPED
+from .exit_codes import INTERRUPTED, PIPE_CLOSED, STOPPED
 from .logging import show_warnings
 
 
@@ -75,8 +78,22 @@ for command in (
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code.
 
-    0, 1 for a search that had to stop and can go on later, 2 for bad input, 130 after Ctrl-C.
+    0, 1 for a search that had to stop and can go on later, 2 for bad input, 130 after Ctrl-C, 141 for a closed pipe.
+
+    Args:
+        arguments: default: those of this process, which may then end here.
     """
+    code = _run(arguments)
+    if arguments is None and code == INTERRUPTED:
+        # All is stored and closed. Threads that Ray leaves if it was interrupted would keep the process alive.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     show_warnings()
     try:
         code = cli.main(arguments, prog_name="mgnas", standalone_mode=False)
@@ -90,19 +107,35 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except click.ClickException as error:
         return _complain(error.format_message())
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("mgnas: interrupted", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        run = getattr(error.__cause__ or error, "path", None)
+        hint = f"; continue with: mgnas resume {printable(run)}" if run else ""
+        with contextlib.suppress(OSError):
+            click.echo(f"mgnas: interrupted{hint}", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    except OSError as error:  # Of a path that no file system takes, or that may not be looked at.
-        if error.filename is None:
+    except (BrokenPipeError, SystemExit):  # Without standalone_mode click exits only when a pipe is closed.
+        _drop_output()
+        return PIPE_CLOSED
+    except OSError as error:
+        if error.filename is not None:  # A path that no file system takes, or that may not be looked at.
+            return _complain(f"{str(error.filename)[:300]}: cannot be used ({error.strerror})")
+        if error.errno not in _OUTPUT_ERRORS:
             raise
-        return _complain(f"{str(error.filename)[:300]}: cannot be used ({error.strerror})")
+        _drop_output()
+        return _complain(f"the output cannot be written ({error.strerror}); make room, or write it elsewhere")
     return code if isinstance(code, int) else 0
 
 
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
+
+
+def _drop_output() -> None:
+    """Let what is still in the buffer of standard output go nowhere; Python would complain of it when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _complain(message: str) -> int:
-    click.echo(f"mgnas: error: {' '.join(message.split())}", err=True)
+    with contextlib.suppress(OSError):
+        click.echo(f"mgnas: error: {printable(' '.join(message.split()))}", err=True)
     return 2

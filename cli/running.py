@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .exit_codes import INTERRUPTED
+from .exit_codes import INTERRUPTED, STOPPED
 
 if TYPE_CHECKING:
     from mgnas.search.storage.run_directory import RunDirectory
@@ -33,13 +33,15 @@ def running_options(command: Callable) -> Callable:
 
 def search_and_report(directory: RunDirectory, address: str | None) -> int:
     """Search in a run whose lock has been taken, write its report, and say what to do next; returns the exit code."""
+    from mgnas.errors import printable
     from mgnas.launch import search
+    from mgnas.reports.analysis.failures import in_a_sentence, nothing_complete
     from mgnas.reports.report import write_report
     from mgnas.search.trial_record import TrialState
 
     from .display import make_display, status_lines
 
-    hint = f"mgnas resume {directory.path}"
+    hint = f"mgnas resume {printable(directory.path)}"
     try:
         progress = search(directory, make_display, address)
     except KeyboardInterrupt:
@@ -53,6 +55,9 @@ def search_and_report(directory: RunDirectory, address: str | None) -> int:
         click.echo(line)
     if len(progress.records) < progress.n_trials:
         click.echo("The space holds no further candidate.")
-    click.echo(f"Report: {page}")
-    click.echo(f"Choose: mgnas select {directory.path} --prefer knee")
+    click.echo(f"Report: {printable(page)}")
+    if not progress.count(TrialState.COMPLETE):
+        click.echo(in_a_sentence(nothing_complete(progress.records)))
+        return STOPPED
+    click.echo(f"Choose: mgnas select {printable(directory.path)} --prefer knee")
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgnas.search.storage.run_directory import RunDirectory
 
-from .launch import configured, new_run, undisturbed
+from .launch import configured, new_run, plain, undisturbed
 from .run import Run, search_to_the_end
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def run_search(
     address: str | None = None,
     storage: str | os.PathLike[str] | None = None,
     study: str | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
     progress: bool = False,
 ) -> Run:
     """Search a space of networks, and return when all trials have ended.
@@ -61,6 +62,7 @@ def run_search(
         address: Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; default: Ray is started on this machine.
         storage: folder or address that all nodes reach, for checkpoints; default: the run directory.
         study: database server for the study, `postgresql://USER@HOST/DATABASE`; default: SQLite in the run directory.
+        enqueue: parameters of the first trials, a mapping each; the sampler chooses what a mapping does not name.
         progress: print a line for each trial that ends.
 
     Returns:
@@ -85,7 +87,8 @@ def run_search(
         "storage": storage,
     }
     wanted = configured(config, **changes)
-    with undisturbed(), new_run(wanted, runs, name, address=address, study=study) as directory:
+    first = [plain(params, "", "enqueue") for params in enqueue]
+    with undisturbed(), new_run(wanted, runs, name, address=address, study=study, enqueue=first) as directory:
         search_to_the_end(directory, address, progress)
     return Run(directory)
 

@@ -31,6 +31,17 @@ class ConfigError(UserError, ValueError):
         return ConfigError(key, self.problem, file or self.file)
 
 
+def printable(text: object) -> str:
+    """A text for a terminal: control characters are escaped, so it can neither move the cursor nor forge a line.
+
+    So are other characters that cannot be seen, and bytes of file names that are no text.
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+
+
 def first_line(reason: BaseException | str) -> str:
     """The first line of an error's message or of a text, for messages of one line.
 

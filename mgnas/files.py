@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping
+import secrets
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,14 @@ import yaml
 from .errors import UserError
 
 _MAX_NODES = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, with an error for a key that stands twice in a mapping."""
+    """The safe loader, with an error for a key that stands twice in a mapping.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
-        return super().construct_mapping(node, deep)
+    A key of a mapping stands before the same key of one that `<<` merges into it.
+    """
 
     def get_single_data(self) -> Any:
         """The document. It is an error if an alias contains itself, or if aliases unfold to too many values."""
@@ -34,7 +30,58 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         if _unfolded_size(node, {}) > _MAX_NODES:
             problem = f"its aliases unfold to more than {_MAX_NODES:,} values"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        # Before anything is constructed, because merging adds the keys of other mappings to a node.
+        self._check_keys(node, set())
         return self.construct_document(node)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the pairs that `<<` merges in before the mapping's own; of equal keys the first mapping's counts.
+
+        PyYAML's own method gives a merged key another value than YAML says if the merged mapping overrides it itself.
+        """
+        own, sources = [], []
+        for key_node, value in node.value:
+            if key_node.tag == _MERGE:
+                sources += value.value if isinstance(value, yaml.SequenceNode) else [value]
+            else:
+                own.append((key_node, value))
+        keys, merged = {self.construct_object(key_node, deep=True) for key_node, _ in own}, []
+        for source in sources:
+            if not isinstance(source, yaml.MappingNode):
+                problem = f"<< merges a mapping or a list of mappings, not a {source.id}"
+                raise yaml.constructor.ConstructorError(None, None, problem, source.start_mark)
+            self.flatten_mapping(source)
+            for key_node, value in source.value:
+                key = self.construct_object(key_node, deep=True)
+                if key not in keys:
+                    keys.add(key)
+                    merged.append((key_node, value))
+        node.value = merged + own
+
+    def _check_keys(self, node: yaml.Node, checked: set[int]) -> None:
+        if isinstance(node, yaml.ScalarNode) or id(node) in checked:
+            return
+        checked.add(id(node))
+        children = node.value
+        if isinstance(node, yaml.MappingNode):
+            children = [value for _, value in node.value]
+            self._check_own_keys(node)
+        for child in children:
+            self._check_keys(child, checked)
+
+    def _check_own_keys(self, node: yaml.MappingNode) -> None:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                key, hint = "<<", "; merge several mappings with <<: [*one, *other]"
+            else:
+                key, hint = self.construct_object(key_node, deep=True), ""
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key is a word or number", key_node.start_mark)
+            if key in seen:
+                problem = f"the key {key!r} stands twice{hint}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
 
 
 def _unfolded_size(node: yaml.Node, sizes: dict[int, int | None]) -> int:
@@ -98,29 +145,30 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: str | os.PathLike, content: bytes | memoryview, mode: int = 0o644) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview, mode: int = 0o666) -> None:
     """Write a file atomically: write a temporary file in the same folder, then rename it.
 
     Args:
         path: the file.
         content: its content.
-        mode: its permissions.
+        mode: its permissions, from which the process' umask takes some away.
 
     Raises:
         UserError: the folder does not exist or cannot be written.
     """
     path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # Unlike tempfile's, this file gets its permissions when it is made, so the umask counts.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(mode)
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose a folder that can") from None

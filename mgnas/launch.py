@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -19,8 +19,10 @@ from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.strategy.factory import make_strategy
 from mgnas.search.trial_record import TrialState
 
-from .errors import ConfigError, UserError
+from .cores import check_cores
+from .errors import ConfigError, SearchStoppedError, UserError
 from .files import short
+from .signals import held_interrupts, termination_as_interrupt
 
 if TYPE_CHECKING:
     from mgnas.search.tuner.controller import SearchProgress
@@ -39,13 +41,13 @@ def configured(config: SearchConfig | Mapping[str, Any] | str | os.PathLike[str]
     """
     if isinstance(config, Mapping):
         file = "<config>"
-        config = SearchConfig.from_mapping(_plain(config, "", file), file)
+        config = SearchConfig.from_mapping(plain(config, "", file), file)
     elif not isinstance(config, SearchConfig):
         config = SearchConfig.load(config)
     return config.override(**_absolute(changes))
 
 
-def _plain(value: Any, key: str, file: str) -> Any:
+def plain(value: Any, key: str, file: str) -> Any:
     """A copy of a user's value in the types that YAML has, so that the run's config.yaml can hold it.
 
     Raises:
@@ -54,9 +56,9 @@ def _plain(value: Any, key: str, file: str) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, Mapping):
-        return {name: _plain(inner, f"{key}.{name}".lstrip("."), file) for name, inner in value.items()}
+        return {name: plain(inner, f"{key}.{name}".lstrip("."), file) for name, inner in value.items()}
     if isinstance(value, list | tuple | range):
-        return [_plain(inner, key, file) for inner in value]
+        return [plain(inner, key, file) for inner in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Integral):
@@ -87,8 +89,11 @@ def new_run(
     *,
     address: str | None = None,
     study: str | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[RunDirectory]:
     """A context with a new run directory, which no other process can search in meanwhile.
+
+    If the search fails before its first trial, no run directory is left.
 
     Everything that the user can have got wrong is checked first, so that it costs neither a run directory nor the
     seconds that Ray takes to start.
@@ -99,22 +104,52 @@ def new_run(
         name: of the run directory; default: the config's name and a number.
         address: Ray cluster that the search will run on.
         study: address of a database server for the study.
+        enqueue: parameters of the first trials.
 
     Raises:
-        UserError: the data, the space, the prior, the address or the folder cannot be used.
+        UserError: the data, the space, the prior, the address, the folder or the parameters cannot be used.
     """
     dataset = load_dataset(config.data)
-    config.search_space()
+    _check_enqueued(enqueue, config)
     if config.search.prior != "none":
         TaskEvaluations.load(config.search.prior)
     if address is not None:
         from mgnas.search.tuner.cluster import check_reachable
 
         check_reachable(address)
-    directory = RunDirectory.create(config, runs, name, study)
-    with directory.lock:
-        directory.check_data(dataset)
-        yield directory
+    if address in (None, "local"):
+        check_cores(config.resources.cpus_per_trial, config.file)
+    with held_interrupts():
+        directory = RunDirectory.create(config, runs, name, study)
+    try:
+        with resumable(directory.path), directory.lock:
+            directory.check_data(dataset)
+            for params in enqueue:
+                directory.queue.add(params)
+            yield directory
+    except SearchStoppedError:  # Its message says how to continue.
+        raise
+    except Exception:
+        directory.remove_if_empty()
+        raise
+
+
+def _check_enqueued(enqueue: Sequence[Mapping[str, Any]], config: SearchConfig) -> None:
+    """Refuse parameters that cannot be the first trials of a search.
+
+    Raises:
+        ConfigError: they are not of the space, a network is invalid, or there are more than trials.
+    """
+    space = config.search_space()
+    if len(enqueue) > config.search.trials:
+        raise ConfigError("search.trials", f"{config.search.trials} is less than the {len(enqueue)} networks to try")
+    for number, params in enumerate(enqueue, start=1):
+        try:
+            labels = space.labels(params)
+            if len(labels) == len(space.parameters):
+                space.candidate(labels)
+        except ConfigError as error:
+            raise ConfigError(error.key, error.problem, f"network {number} to try") from None
 
 
 @contextmanager
@@ -129,7 +164,7 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
     Raises:
         UserError: the run cannot be opened, or has more trials than wanted.
     """
-    with RunDirectory.open_for_resume(path, study) as directory:
+    with resumable(Path(path)), RunDirectory.open_for_resume(path, study) as directory:
         n_started, trials = len(directory.load()), changes.get("trials")
         config = directory.config.override(**_absolute(changes))
         if trials is not None and trials < n_started:
@@ -167,10 +202,33 @@ def search(
         SearchStoppedError: something cannot be stored; the search can continue when that has been mended.
         KeyboardInterrupt: Ctrl-C was pressed before the first trial began, or twice.
     """
-    from mgnas.search.tuner.ray_tune import run_search
-
-    with undisturbed():
+    with undisturbed(), termination_as_interrupt(), resumable(directory.path):
+        with held_interrupts():
+            from mgnas.search.tuner.ray_tune import run_search
         return run_search(directory, display, address)
+
+
+class SearchInterrupt(KeyboardInterrupt):
+    """Ctrl-C has ended a search, which can go on.
+
+    Args:
+        path: of its run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: interrupted; continue with mgnas.open_run({str(path)!r}).resume()")
+        self.path = path
+
+
+@contextmanager
+def resumable(path: Path) -> Iterator[None]:
+    """A context in which Ctrl-C says how the search in this run directory continues."""
+    try:
+        yield
+    except SearchInterrupt:
+        raise
+    except KeyboardInterrupt:
+        raise SearchInterrupt(path) from None
 
 
 @contextmanager
@@ -178,20 +236,27 @@ def undisturbed() -> Iterator[None]:
     """Keep Ray and Optuna quiet for a while, and undo what they change in this process."""
     import optuna
 
-    verbosity, ray_logger = optuna.logging.get_verbosity(), logging.getLogger("ray")
-    ray_level = ray_logger.level
+    verbosity, ray_logger, optuna_logger = (
+        optuna.logging.get_verbosity(),
+        logging.getLogger("ray"),
+        logging.getLogger("optuna"),
+    )
+    ray_level, handlers, propagate = ray_logger.level, optuna_logger.handlers, optuna_logger.propagate
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna prints by a handler of its own. Its warnings go to the program's handlers, if it has any.
+    optuna_logger.handlers, optuna_logger.propagate = [logging.NullHandler()], True
     ray_logger.setLevel(logging.CRITICAL)
     # NOTE: Ray Tune leaves its handler of Ctrl-C in place, which would swallow the next one of the user's program.
     in_main_thread = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in _signals()} if in_main_thread else {}
+    actions = {number: signal.getsignal(number) for number in _signals()} if in_main_thread else {}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
+        for number, handler in actions.items():
             if handler is not None:  # None: it was not installed from Python, and cannot be put back from here.
                 signal.signal(number, handler)
         ray_logger.setLevel(ray_level)
+        optuna_logger.handlers, optuna_logger.propagate = handlers, propagate
         optuna.logging.set_verbosity(verbosity)
 
 

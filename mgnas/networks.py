@@ -73,10 +73,11 @@ def load(model: str | os.PathLike[str]) -> Classifier:
         model: the folder, the `model.pt` in it, or a `.safetensors` file that `export` wrote.
 
     Returns:
-        an nn.Module in evaluation mode; its `predict(images)` gives the class numbers of uint8 images.
+        an nn.Module in evaluation mode; its `predict(images)` gives the class numbers of PIL images or uint8
+            arrays.
 
     Raises:
-        UserError: there is no model, or the file is damaged.
+        UserError: there is no model, the file is damaged, or it is an export for other programs.
     """
     from mgnas.reports.deploy.classifier import load_model
 

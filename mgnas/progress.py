@@ -8,6 +8,8 @@ from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.text import clock
 from mgnas.search.trial_record import TrialRecord, TrialState
 
+from .errors import printable
+
 if TYPE_CHECKING:
     from mgnas.reports.deploy.retraining import Outcome
     from mgnas.search.tuner.progress import SearchProgress
@@ -36,9 +38,9 @@ class PlainDisplay:
             mark = "*" if trial in pareto_front(progress.records) else " "
             outcome = f"{100 * trial.accuracy:6.2f} %{mark} {trial.weights:>9,} weights"
         elif record.state is TrialState.PAUSED:
-            outcome = f"paused at {record.decisions[-1].removeprefix('epoch ').replace(': paused', '', 1)};"
+            outcome = f"paused at {printable(record.decisions[-1]).removeprefix('epoch ').replace(': paused', '', 1)};"
         else:
-            outcome = f"failed: {record.reason}"
+            outcome = f"failed: {printable(record.reason)}"
         seconds_left = progress.seconds_left
         remaining = f", about {clock(seconds_left)} left" if seconds_left else ""
         network = record.candidate.architecture.describe()
@@ -64,7 +66,9 @@ class RetrainingLines:
 
     def show(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        result = f"failed: {outcome.reason}" if outcome.accuracy is None else f"{100 * outcome.accuracy:.2f} %"
+        result = (
+            f"failed: {printable(outcome.reason)}" if outcome.accuracy is None else f"{100 * outcome.accuracy:.2f} %"
+        )
         note = " (finished before)" if outcome.finished_before else ""
         network = outcome.record.candidate.architecture.describe()
         place = f"[{len(self.outcomes)}/{self.total}] trial {outcome.record.number}, seed {outcome.seed}"

@@ -22,7 +22,7 @@ from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
 from mgnas.space.limits import parse_count
 
 from .errors import ConfigError, UserError
-from .launch import is_finished, resumed_run, search, undisturbed
+from .launch import SearchInterrupt, is_finished, resumed_run, search, undisturbed
 from .progress import PlainDisplay, RetrainingLines
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ class Run:
         epochs: int | None = None,
         address: str | None = None,
         gpus_per_trial: float | Literal["auto"] | None = None,
+        workers: int | None = None,
         precision: str | None = None,
         execution: str | None = None,
         progress: bool | Callable[[Outcome], None] = False,
@@ -261,6 +262,7 @@ class Run:
             address: Ray cluster; default: Ray is started on this machine.
             gpus_per_trial: GPUs of a training: a number, or `auto`; default: the run's, or `auto` if there are not that
                 many.
+            workers: trainings at the same time, at most; default: the run's, or as many as the machine has room for.
             precision: the type in which convolutions compute; default: the run's.
             execution: how training steps are executed; default: the run's.
             progress: print a line for each training that ends; or a function that is called with the outcome of each
@@ -292,6 +294,7 @@ class Run:
                 epochs=epochs,
                 address=address,
                 gpus_per_trial=gpus_per_trial,
+                workers=workers,
                 precision=precision,
                 execution=execution,
                 on_end=on_end,
@@ -308,8 +311,7 @@ def search_to_the_end(directory: RunDirectory, address: str | None, progress: bo
     """
     if search(directory, PlainDisplay if progress else None, address).count(TrialState.RUNNING):
         # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
-        how = f"mgnas.open_run({str(directory.path)!r}).resume()"
-        raise KeyboardInterrupt(f"{directory.path}: interrupted; continue with {how}")
+        raise SearchInterrupt(directory.path)
 
 
 def _log_failure(outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import Field
 
 from mgnas.errors import ConfigError
+from mgnas.files import short
 from mgnas.settings import build, settings
 
 Distribution = IntDistribution | FloatDistribution | CategoricalDistribution
@@ -91,6 +92,32 @@ class Parameter:
     def decode(self, label: Any) -> Any:
         """The setting's value that a label stands for."""
         return self.decoded.get(label, label) if self.decoded else label
+
+    def label(self, value: Any) -> Any:
+        """The label of a value that a user has written down; a label stands for itself.
+
+        Raises:
+            ConfigError: the parameter cannot have this value.
+        """
+        try:
+            wanted = _label(value)
+        except ConfigError as error:
+            raise error.inside(self.name) from None
+        number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+        if self.grid is None:
+            d = self.distribution
+            assert isinstance(d, FloatDistribution)  # The others have a grid.
+            if not number or not d.low <= wanted <= d.high:
+                raise ConfigError(self.name, f"expected a number from {d.low:g} to {d.high:g}, got {short(value)}")
+            return float(wanted)
+        for label in self.grid:
+            same_kind = isinstance(label, bool) == isinstance(wanted, bool)
+            close = number and isinstance(label, float) and math.isclose(label, wanted, rel_tol=1e-9)
+            # [4] has the label `4`, which YAML reads as a number.
+            if close or (same_kind and (label == wanted or (isinstance(label, str) and label == str(wanted)))):
+                return label
+        shown = ", ".join(map(str, self.grid[:12])) + ", ..." * (len(self.grid) > 12)
+        raise ConfigError(self.name, f"expected one of {shown}, got {short(value)}")
 
     @cached_property
     def grid(self) -> tuple[Any, ...] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mgnas.errors import ConfigError
+from mgnas.files import short
 from mgnas.settings import build, check_field, unknown_key
 
 from ..models.config import ArchitectureConfig, effective_settings
@@ -257,6 +258,22 @@ class SearchSpace:
             parameter = self.parameters[index]
             moved[parameter.name] = parameter.neighbour(moved[parameter.name], rng)
         return moved
+
+    def labels(self, params: Any) -> dict[str, Any]:
+        """The labels of parameters that a user has written down, who need not name all.
+
+        Raises:
+            ConfigError: not a mapping, empty, a name that is no parameter of the space, or a value that it cannot have.
+        """
+        if not isinstance(params, Mapping) or not params:
+            raise ConfigError("", f"expected a mapping of parameters, got {short(params)}")
+        by_name = {parameter.name: parameter for parameter in self.parameters}
+        for name in params:
+            if name in self.fixed:
+                raise ConfigError(str(name), f"is fixed to {short(self.fixed[name])} in this space; drop it here")
+            if name not in by_name:
+                raise unknown_key(str(name), list(by_name))
+        return {name: by_name[name].label(value) for name, value in params.items()}
 
     def build(self, values: Mapping[str, Any]) -> Candidate:
         """The candidate of a combination of labels. The limits are not checked.

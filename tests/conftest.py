@@ -69,9 +69,10 @@ def finished_record(space, number, label, accuracy, epochs=3):
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """Converted data sets of the tests, and of the processes they start, do not end up in the user's cache."""
+    """What the tests, and the processes they start, keep for a user does not end up in the user's own folders."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MGNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

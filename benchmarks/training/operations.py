@@ -5,8 +5,8 @@
 Small networks on a GPU wait for these launches. The operations are those below autograd (ATen's), in both passes, the
 augmentation and the optimizer. Views, allocations and the profiler's marks are not counted, because they launch
 nothing. A step is the difference between an epoch of 3 steps and one of 1, divided by 2. What remains of the epoch of 1
-step is done once an epoch. The batch has its usual size, since many small increments are added at once, and large ones
-one by one.
+step is done once an epoch. Small increments are added at once and large ones one by one, so with a smaller `--batch`
+the limit between them is lowered, too.
 
 On a CPU the networks are computed in the form that they have on a GPU, and a copy to the device is a tensor's `to` with
 a device. So `--device cpu` tells what a GPU would be asked for, except that there the images are gathered on the GPU,
@@ -26,12 +26,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from cases import Case, case_for, make_parser, measure_all, precision_name, random_images
+from cases import CASES, Case, case_for, make_parser, measure_all, precision_name, random_images
 from torch.overrides import TorchFunctionMode
 
 # NOTE: A private module, because torch has no public way to see every operation below autograd.
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mgnas.models import layers
 from mgnas.search.training.trainer import Trainer
 
 TABLE = ("mgiad-g8", "mgiad-g64", "mgnet", "resnet18", "digits-mgiad")
@@ -116,8 +117,10 @@ def operations_of_epoch(case: Case, steps: int, options: argparse.Namespace) -> 
 def count_operations(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Operations and copies to the device of a step, and the most frequent operations."""
     case = case_for(name, options)
-    few, few_copies, _ = operations_of_epoch(case, 1, options)
-    many, copies, precision = operations_of_epoch(case, _STEPS, options)
+    limit = layers._FEW_VALUES * case.settings.batch_size / CASES[name].settings.batch_size
+    with patch.object(layers, "_FEW_VALUES", limit):
+        few, few_copies, _ = operations_of_epoch(case, 1, options)
+        many, copies, precision = operations_of_epoch(case, _STEPS, options)
     step = {operation: (count - few[operation]) / (_STEPS - 1) for operation, count in many.items()}
     total = sum(step.values())
     frequent = sorted(step.items(), key=lambda pair: -pair[1])[:5]
@@ -133,7 +136,7 @@ def count_operations(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     options = make_parser(__doc__)
-    options.set_defaults(cases=list(TABLE), precision="bfloat16")
+    options.set_defaults(cases=list(TABLE), precision="bfloat16", batch=2)
     options = options.parse_args()
     jobs = {name: partial(count_operations, name, options) for name in options.cases}
     if options.device == "cuda":

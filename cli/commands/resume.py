@@ -22,18 +22,24 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
     In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
     A search on GPUs continues on CPUs, or the reverse, only if --gpus-per-trial forces it.
     """
+    from mgnas.errors import printable
     from mgnas.launch import is_finished, resumed_run
+    from mgnas.reports.analysis.failures import in_a_sentence, nothing_complete
     from mgnas.reports.report import PAGE, report_folder, write_report
     from mgnas.search.data.dataset import load_dataset
+    from mgnas.search.trial_record import completed_trials
 
     configure_logging()
     with resumed_run(run, study=study, **changes) as directory:
         if is_finished(directory):
-            click.echo(f"{run} has all its {len(directory.load())} trials; add some with --trials.")
+            records = directory.load()
+            click.echo(f"{printable(run)} has all its {len(records)} trials; add some with --trials.")
+            if not completed_trials(records):
+                click.echo(in_a_sentence(nothing_complete(records)))
             if not (report_folder(directory) / PAGE).exists():
                 # The process that searched was killed between the end of its last trial and the report.
-                click.echo(f"Report: {write_report(directory)}")
+                click.echo(f"Report: {printable(write_report(directory))}")
             return 0
         directory.check_data(load_dataset(directory.config.data))
-        click.echo(f"Resuming {run}")
+        click.echo(f"Resuming {printable(run)}")
         return search_and_report(directory, address)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each network.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training.  [default: the run's final_training]")
 @click.option("--address", help="Ray cluster: auto, ray://HOST:PORT, ...  [default: this machine]")
+@click.option("--workers", type=click.IntRange(1), help="Trainings at the same time, at most.  [default: all fit]")
 @gpus_option("the run's, or auto if there are not that many")
 @execution_options(None)
 def retrain(
@@ -44,6 +45,7 @@ def retrain(
     seeds: int,
     epochs: int | None,
     address: str | None,
+    workers: int | None,
     gpus_per_trial: float | Literal["auto"] | None,
     precision: str | None,
     execution: str | None,
@@ -57,7 +59,9 @@ def retrain(
     from mgnas.api import open_run
     from mgnas.errors import UserError
     from mgnas.progress import RetrainingLines
+    from mgnas.reports.analysis.failures import nothing_complete
     from mgnas.search.data.dataset import load_dataset
+    from mgnas.search.storage.run_directory import RunDirectory
 
     from ..exit_codes import INTERRUPTED
 
@@ -73,9 +77,10 @@ def retrain(
     else:
         chosen = opened.front if front else [_complete(opened, number) for number in trials]
     if not chosen:
-        raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
-    load_dataset(opened.config.data)
-    opened.config.override(gpus_per_trial=gpus_per_trial)  # What cannot be used is refused before the first line.
+        raise UserError(nothing_complete(opened.trials))
+    # What cannot be used is refused before the first line.
+    RunDirectory(run).check_data(load_dataset(opened.config.data))
+    opened.config.override(gpus_per_trial=gpus_per_trial)
     lines = RetrainingLines(len(chosen), seeds)
     try:
         results = opened.retrain(
@@ -83,6 +88,7 @@ def retrain(
             seeds=seeds,
             epochs=epochs,
             address=address,
+            workers=workers,
             gpus_per_trial=gpus_per_trial,
             precision=precision,
             execution=execution,

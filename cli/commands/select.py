@@ -14,7 +14,8 @@ from ..options import selection_options
 @click.argument("run", type=click.Path(path_type=Path))
 @selection_options
 @click.option("--output", type=click.Path(path_type=Path), default=Path("selected.yaml"), show_default=True)
-def select(run: Path, output: Path, **constraints: Any) -> None:
+@click.option("--force", is_flag=True, help="Overwrite the file, if it exists.")
+def select(run: Path, output: Path, force: bool, **constraints: Any) -> None:
     """Choose a network from the trials of RUN, and write what `mgnas train` takes.
 
     Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, and what the
@@ -23,10 +24,13 @@ def select(run: Path, output: Path, **constraints: Any) -> None:
     from dataclasses import asdict
 
     from mgnas.api import open_run
+    from mgnas.errors import UserError
     from mgnas.files import write_yaml
     from mgnas.reports.deploy.final_training import selection
 
     opened = open_run(run)
+    if not force and (output.exists() or output.is_symlink()):
+        raise UserError(f"{output}: exists already; --force overwrites it, --output chooses another file")
     choice = opened.select(**constraints)
     config, chosen = opened.config, choice.record
     write_yaml(output, selection(chosen, str(run), asdict(config.data), asdict(config.final_training)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +42,7 @@ def simulate(
     A TABLE is a file, or the name of one that comes with mgnas (digits, cifar10). Prints epochs until 90, 95 and 99 %
     of the table's hypervolume; writes simulation.json and hypervolume.png and .svg.
     """
+    from mgnas.cores import usable_cores
     from mgnas.reports.simulation.efficiency import TableResult, as_text, write_results
     from mgnas.reports.simulation.scoring import HypervolumeScorer
     from mgnas.search.simulation.replay_pool import ReplayOptions, find_strategies, replay_all
@@ -57,7 +57,7 @@ def simulate(
     scorers = [HypervolumeScorer(benchmark) for benchmark in benchmarks]
     n_searches = len(benchmarks) * len(chosen) * seeds
     with click.progressbar(length=n_searches, label="Replaying", file=sys.stderr) as bar:
-        options, n_jobs = ReplayOptions(workers, epochs), jobs or os.cpu_count() or 1
+        options, n_jobs = ReplayOptions(workers, epochs), jobs or usable_cores()
         replays = replay_all(benchmarks, chosen, range(seeds), options, n_jobs, lambda: bar.update(1))
     results = [TableResult.of(scorer, searches) for scorer, searches in zip(scorers, replays, strict=True)]
     for result in results:

@@ -11,17 +11,18 @@ from ..logging import configure_logging
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def status(run: Path) -> None:
+@click.option("--study", help="Database server with the study, if you have not made the run.  [default: MGNAS_STUDY]")
+def status(run: Path, study: str | None) -> None:
     """Show where the search in RUN stands: trials, failures, the front so far."""
     from mgnas.api import open_run
-    from mgnas.search.data.file_tree import printable
+    from mgnas.errors import printable
     from mgnas.search.storage.run_lock import holder_of
     from mgnas.search.trial_record import TrialState
 
     from ..display import status_lines
 
     configure_logging()
-    opened = open_run(run)
+    opened = open_run(run, study=study)
     trials = opened.trials
     for line in status_lines(trials, opened.config.search.trials, opened.elapsed):
         click.echo(line)
@@ -30,11 +31,11 @@ def status(run: Path) -> None:
         click.echo(f"Largest class: {printable(name)}, {100 * share:.2f} % of the validation images")
     for trial in trials:
         if trial.state is TrialState.FAILED:
-            click.echo(f"trial {trial.number} failed: {trial.reason}")
+            click.echo(f"trial {trial.number} failed: {printable(trial.reason)}")
         elif trial.decisions and (trial.state is TrialState.PAUSED or "checkpoint" in trial.decisions[-1]):
-            click.echo(f"trial {trial.number} at {trial.decisions[-1]}")
+            click.echo(f"trial {trial.number} at {printable(trial.decisions[-1])}")
     holder = holder_of(opened.path)
     if holder is not None:
-        click.echo(f"Searching there now: process {holder['pid']} on {holder['host']}")
+        click.echo(f"Searching there now: process {holder['pid']} on {printable(holder['host'])}")
     elif any(trial.state is TrialState.RUNNING for trial in trials):
-        click.echo(f"Nothing is searching there now; continue with: mgnas resume {run}")
+        click.echo(f"Nothing is searching there now; continue with: mgnas resume {printable(run)}")

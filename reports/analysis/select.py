@@ -12,6 +12,7 @@ from mgnas.errors import UserError
 from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ..deploy.latency import LatencyMeter
 from .expected_accuracy import Expected, expected_accuracies
+from .failures import nothing_complete
 from .pareto import nondominated
 
 Preference = Literal["knee", "accuracy", "weights", "expected"]
@@ -94,7 +95,7 @@ def select(
     trials = completed_trials(records)
     front = nondominated(trials)
     if not front:
-        raise UserError("no trial of this run is complete yet; continue it with `mgnas resume`")
+        raise UserError(nothing_complete(records))
     meter = meter or LatencyMeter()
     allowed = _affordable(trials, front, constraints)
     expected = expected_accuracies(trials) if prefer == "expected" else {}

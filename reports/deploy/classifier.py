@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,10 +25,20 @@ from mgnas.files import write_bytes
 from ...models.build import build_model
 from ...models.config import ArchitectureConfig
 from ...search.training.trainer import UNREADABLE, Trainer
+from .image_input import as_images
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MODEL_FILE = "model.pt"
 METADATA = "mgnas"
 """Key in a safetensors file's metadata; its value is everything but the weights, as JSON."""
+
+_FOREIGN = {
+    ".onnx": "onnxruntime.InferenceSession",
+    ".pt2": "torch.export.load",
+}
+"""Suffixes of exports without the architecture -> what loads them."""
 
 _BATCH = 256
 
@@ -67,28 +77,29 @@ class Classifier(nn.Module):
         return self.network((images.float() / 255 - self.mean) / self.std)
 
     @torch.inference_mode()
-    def predict(self, images: Tensor | np.ndarray) -> Tensor:
+    def predict(self, images: Tensor | np.ndarray | Image.Image | Sequence[Any]) -> Tensor:
         """Classify images, 256 at a time, on the device that the network is on.
 
         Args:
-            images: uint8, n x channels x h x w, a tensor or an array.
+            images: uint8, n x channels x h x w, a tensor or an array, of the size that the network was trained on. Or a
+                PIL image, or a list of PIL images; they are turned upright, laid on white, converted to the network's
+                channels, and resized and cut to its size. Or a list of uint8 tensors or arrays, channels x h x w.
 
         Returns:
             int64, n: class numbers, on the CPU; `class_names` has their names.
 
         Raises:
-            UserError: images of another type or shape.
+            UserError: images of another type, shape or size.
         """
-        images = torch.as_tensor(images)
-        channels = self.config.in_channels
-        if images.dtype is not torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
-            given = f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
-            raise UserError(f"predict: expected uint8 images of shape n x {channels} x h x w, got {given}")
+        images = as_images(images, self.config.in_channels, self.image_size)
         self.eval()
-        # NOTE: split makes one empty part of an empty tensor, and a network cannot average over an empty part.
-        parts = images.split(_BATCH) if len(images) else ()
-        classes = [self(part.to(self.mean.device)).argmax(dim=1).cpu() for part in parts]
-        return torch.cat(classes) if classes else torch.empty(0, dtype=torch.int64)
+        classes = [torch.empty(0, dtype=torch.int64)]
+        for start in range(0, len(images), _BATCH):
+            part = images[start : start + _BATCH]
+            if isinstance(part, np.ndarray):  # A copy, since torch takes neither negative strides nor read-only arrays.
+                part = torch.from_numpy(part.copy())
+            classes.append(self(part.to(self.mean.device)).argmax(dim=1).cpu())
+        return torch.cat(classes)
 
     def metadata(self) -> dict[str, Any]:
         """Everything but the weights, as plain values; `from_metadata` reads it back."""
@@ -137,12 +148,14 @@ def load_model(path: str | os.PathLike) -> Classifier:
         path: the folder, its model.pt, or a `.safetensors` file.
 
     Raises:
-        UserError: there is no model, or the file is damaged.
+        UserError: there is no model, the file is damaged, or it is an export for other programs.
     """
     file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.is_file():
         expected = file if file.suffix else file / MODEL_FILE
         raise UserError(f"{expected}: no such model; `mgnas train` writes one")
+    if file.suffix in _FOREIGN:
+        raise UserError(f"{file}: is an export, which {_FOREIGN[file.suffix]} loads; give the folder of the training")
     try:
         model = _from_safetensors(file) if file.suffix == ".safetensors" else _from_checkpoint(file)
     except UNREADABLE:

@@ -4,24 +4,30 @@ An export takes raw uint8 images, n x channels x h x w for any n, and gives logi
 name it is run on real images and compared with the PyTorch network. ONNX and torch.export hold the computation, with
 the normalisation in front. torch's ONNX exporter folds a batch norm into the convolution before it where that is exact.
 safetensors holds the unchanged weights, for `mgnas.load`.
+
+ONNX files have an old operator set and file version, so that onnxruntime runs them from version 1.17 on, float and
+int8. While an export is made its files are in a folder `.new-export-*` beside the target; the next export removes what
+a killed one has left.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
+import re
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from mgnas import __version__
@@ -34,7 +40,12 @@ FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "
 TOLERANCE = 1e-4
 """Largest difference of a logit that counts as rounding; a larger one shows another computation."""
 
+ONNX_OPSET, ONNX_IR = 18, 8
+"""Operator set and file version of ONNX files. onnxruntime 1.17 reads at most 20 and 9; 18 is torch's oldest."""
+
 _BATCH = 64
+_SCRATCH, _SCRATCH_LOCK = ".new-export-", ".lock"
+_FORMER_SCRATCH = re.compile(r"\.new-[a-z0-9_]{8}\.(onnx|pt2|safetensors)")  # Of version 0.1.0.
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,14 @@ def export_model(
         UserError: a missing package, a folder that cannot be written, or a larger difference; no file is left then.
     """
     model = model.eval().cpu()
-    with _new_file(file) as temporary:
+    with scratch_folder(file) as scratch:
+        temporary = scratch / file.name
         _WRITERS[kind](model, temporary, images)
         difference = largest_difference(model, _RUNNERS[kind](temporary), images)
         if not difference <= tolerance:
             measured = f"the exported network's logits differ by up to {difference:.2g} on {len(images)} images"
             raise UserError(f"{file}: not written: {measured}, more than --tolerance {tolerance:g}")
+        temporary.replace(file)
     return Export(file.name, file.stat().st_size, difference, len(images))
 
 
@@ -99,25 +112,30 @@ def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarra
 
 
 @contextmanager
-def _new_file(file: Path) -> Iterator[Path]:
-    """A temporary file beside `file`, which replaces `file` unless an error is raised.
+def scratch_folder(file: Path) -> Iterator[Path]:
+    """A new folder beside `file`, for the time of the context; what killed processes have left there is removed.
 
     Raises:
         UserError: it cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-", suffix=file.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            temporary.chmod(0o644)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        for leftover in file.parent.glob(".new-*"):
+            _remove_if_abandoned(leftover)
+        with TemporaryDirectory(dir=file.parent, prefix=_SCRATCH) as name, FileLock(Path(name) / _SCRATCH_LOCK):
+            yield Path(name)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{file}: cannot be written ({reason}); choose another with --output") from None
+
+
+def _remove_if_abandoned(leftover: Path) -> None:
+    """Remove what an export has left that was killed. The lock of one that goes on is held, or not made yet."""
+    lock = leftover / _SCRATCH_LOCK
+    if _FORMER_SCRATCH.fullmatch(leftover.name) and leftover.is_file():
+        leftover.unlink(missing_ok=True)
+    elif leftover.name.startswith(_SCRATCH) and lock.is_file() and not leftover.is_symlink():
+        with suppress(Timeout), FileLock(lock, timeout=0):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _metadata(model: Classifier) -> dict[str, str]:
@@ -152,8 +170,11 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def _example(images: np.ndarray) -> torch.Tensor:
-    """An input for the tracers. It has two images, since torch.export takes sizes of 0 and 1 for constants."""
-    return torch.from_numpy(np.resize(images, (2, *images.shape[1:])))
+    """An input for the tracers. It has two images, since torch.export takes sizes of 0 and 1 for constants.
+
+    They are black, because torch.export keeps the example in its file, and real images are nobody else's business.
+    """
+    return torch.zeros(2, *images.shape[1:], dtype=torch.uint8)
 
 
 def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
@@ -168,6 +189,7 @@ def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
             (_example(images),),
             dynamo=True,
             verbose=False,
+            opset_version=ONNX_OPSET,
             input_names=["images"],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -183,6 +205,7 @@ def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
         del part.metadata_props[:]
     del proto.metadata_props[:], proto.graph.metadata_props[:]
     onnx.helper.set_model_props(proto, _metadata(model))
+    proto.ir_version = min(proto.ir_version, ONNX_IR)
     onnx.checker.check_model(proto)
     onnx.save(proto, file)
 
@@ -190,6 +213,8 @@ def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
 def _write_torch_export(model: Classifier, file: Path, images: np.ndarray) -> None:
     with quiet_exporter():
         program = torch.export.export(model, (_example(images),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        for node in program.graph.nodes:  # Their source: paths of this machine.
+            node.meta.pop("stack_trace", None)
         torch.export.save(program, file, extra_files=_metadata(model))
 
 

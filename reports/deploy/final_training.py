@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from mgnas.errors import ConfigError, UserError
 from mgnas.files import read_yaml, write_text, write_yaml
@@ -18,16 +21,18 @@ from mgnas.settings import build, unknown_key
 
 from ...models.config import ArchitectureConfig
 from ...models.cost import count_macs, count_weights
-from ...search.data.dataset import DataSettings, ImageDataset, check_learnable, load_dataset
+from ...search.data.dataset import Dataset, DataSettings, ImageDataset, check_learnable, load_dataset
+from ...search.data.digest import dataset_digest
 from ...search.training.execution import Execution
 from ...search.training.precision import Precision
 from ...search.training.trainer import DamagedCheckpointError, EpochResult, Trainer, TrainingDivergedError
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .classifier import MODEL_FILE, save_model
-from .model_card import RESULT_FILE, write_card
+from .model_card import DIGEST, RESULT_FILE, write_card
+from .portable_paths import portable_path
 
-_CHECKPOINT, _TASK = "checkpoint.pt", "task.yaml"
+_CHECKPOINT, _TASK, _LOCK = "checkpoint.pt", "task.yaml", "train.lock"
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,8 @@ def train_fully(
         what `result.json` holds.
 
     Raises:
-        UserError: the folder holds another training or cannot be written, the data cannot be used or do not fit the
-            network, or the loss diverged.
+        UserError: the folder holds another training, one with other images, or one that another process trains now; it
+            cannot be written; the data cannot be used or do not fit the network; or the loss diverged.
     """
     dataset = load_dataset(task.data)
     check_learnable(task.data, dataset)
@@ -113,9 +118,24 @@ def train_fully(
     if (architecture.num_classes, architecture.in_channels) != (dataset.num_classes, dataset.in_channels):
         fits = f"num_classes: {dataset.num_classes}, in_channels: {dataset.in_channels}"
         raise UserError(f"architecture: does not fit the data, which need {fits}")
+    with _alone(folder):
+        facts = _claim(folder, task, dataset)
+        return _train(task, facts, dataset, folder, device, on_epoch, precision, execution)
+
+
+def _train(
+    task: FinalTraining,
+    facts: dict[str, Any],
+    dataset: Dataset,
+    folder: Path,
+    device: str,
+    on_epoch: Callable[[EpochResult], None],
+    precision: Precision,
+    execution: Execution,
+) -> dict[str, Any]:
+    """Train in a folder that is claimed; `facts` say what is trained, for `result.json`."""
     # Without test images the validation images are the only unseen ones, so they are not trained on.
     train = dataset.train if dataset.test is None else dataset.train + dataset.validation
-    _claim(folder, task)
     checkpoint = folder / _CHECKPOINT
     run = _continued(task, train, checkpoint, device, precision, execution)
     try:
@@ -125,18 +145,18 @@ def train_fully(
     except TrainingDivergedError as error:
         raise UserError(f"training: {error}; lower learning_rate") from None
     unseen, part = (dataset.validation, "validation") if dataset.test is None else (dataset.test, "test")
-    save_model(run, folder, dataset.class_names, dataset.image_size)
     result = {
         **_accuracies(run, unseen, part, dataset.class_names),
         f"{part}_images": len(unseen),
         "training_images": len(train),
-        "weights": count_weights(architecture),
-        "macs": count_macs(architecture, dataset.image_size),
+        "weights": count_weights(task.architecture),
+        "macs": count_macs(task.architecture, dataset.image_size),
         "seconds": round(sum(epoch.seconds for epoch in run.history), 3),
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        **task.to_dict(),
+        **facts,
     }
+    save_model(run, folder, dataset.class_names, dataset.image_size)
     write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
     write_card(folder)
     checkpoint.unlink(missing_ok=True)
@@ -176,22 +196,67 @@ def _continued(
     return run
 
 
-def _claim(folder: Path, task: FinalTraining) -> None:
-    """Make the folder this task's. Nothing is overwritten: a folder of another task is refused.
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """A context in which no other process trains in this folder, which is made if it is missing.
 
     Raises:
-        UserError: the folder holds a trained model or another task's training, or cannot be written.
+        UserError: another process trains there, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, timeout=0)
+        with warnings.catch_warnings():  # On a disk without file locks filelock warns that it uses another kind.
+            warnings.simplefilter("ignore")
+            lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process is training here already; wait for it, or choose another folder with --output"
+        ) from None
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another with --output") from None
-    if (folder / MODEL_FILE).exists():
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _claim(folder: Path, task: FinalTraining, dataset: Dataset) -> dict[str, Any]:
+    """Make the folder this task's. Nothing is overwritten: a folder of another task, or of other images, is refused.
+
+    The images may have moved, because they are compared by their digest.
+
+    Returns:
+        the task as the folder's files hold it.
+
+    Raises:
+        UserError: the folder holds a trained model or another training, or cannot be written.
+    """
+    # A process that was killed between model and result has left its checkpoint.
+    if (folder / MODEL_FILE).exists() and ((folder / RESULT_FILE).exists() or not (folder / _CHECKPOINT).exists()):
         raise UserError(f"{folder}: holds a trained model already; choose another folder with --output")
+    path = portable_path(task.data.path, folder)
+    facts = replace(task, data=replace(task.data, path=path)).to_dict() | {DIGEST: dataset_digest(dataset)}
     if not (folder / _TASK).exists():
-        write_yaml(folder / _TASK, task.to_dict())
-    elif read_yaml(folder / _TASK) != json.loads(json.dumps(task.to_dict())):
+        write_yaml(folder / _TASK, facts)
+        return facts
+    before = read_yaml(folder / _TASK)
+    if without_path(before) != without_path(json.loads(json.dumps(task.to_dict()))):
         raise UserError(f"{folder}: holds another, unfinished training; choose another folder with --output")
+    if before.get(DIGEST, facts[DIGEST]) != facts[DIGEST]:  # Version 0.1.0 wrote no digest.
+        problem = "the images are not those that the training here began with, or their classes have other names"
+        raise UserError(f"{folder}: {problem}; restore them, or choose another folder with --output")
+    for file in folder.glob(f".{_CHECKPOINT}.*"):  # Of a process that was killed while it wrote.
+        file.unlink(missing_ok=True)
+    return facts
+
+
+def without_path(task: dict[str, Any]) -> dict[str, Any]:
+    """What a training is, wherever its images are: a task as plain values, without their path and digest."""
+    data = task.get("data")
+    kept = {key: value for key, value in task.items() if key != DIGEST}
+    return kept | {"data": {**data, "path": None}} if isinstance(data, dict) else kept
 
 
 def selection(trial: CompletedTrial, run: str, data: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:

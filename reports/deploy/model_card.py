@@ -15,6 +15,9 @@ from mgnas.files import write_text
 from ...models.config import ArchitectureConfig
 
 RESULT_FILE, EXPORTS_FILE, CARD_FILE = "result.json", "exports.json", "model_card.md"
+DIGEST = "images"
+"""Key of the data set's digest in result.json."""
+
 _SEEDS_FILE = "spread.json"
 
 
@@ -63,6 +66,9 @@ def write_card(folder: Path, seeds: Mapping[str, Any] | None = None) -> Path:
         folder: of a trained network.
         seeds: what trainings of the same network with several seeds gave: `seeds` (their number), `mean` and `spread`
             (standard deviation) of their accuracies. It is kept in the folder's `spread.json`, which is the default.
+
+    Raises:
+        UserError: a file is missing or damaged, or the folder cannot be written.
     """
     result, exports = read_result(folder), read_exports(folder)
     if seeds is not None:
@@ -70,7 +76,11 @@ def write_card(folder: Path, seeds: Mapping[str, Any] | None = None) -> Path:
     elif (folder / _SEEDS_FILE).exists():
         seeds = _read_json(folder / _SEEDS_FILE, "delete it")
     path = folder / CARD_FILE
-    write_text(path, render_card(result, exports, seeds, folder.name))
+    try:
+        card = render_card(result, exports, seeds, folder.resolve().name)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{folder / RESULT_FILE} or {EXPORTS_FILE}: is damaged; train the network again") from None
+    write_text(path, card)
     return path
 
 
@@ -123,7 +133,7 @@ def render_card(
         "import mgnas",
         "",
         f'model = mgnas.load("{name}")',
-        f"classes = model.predict(images)  # uint8, n x {architecture.in_channels} x height x width",
+        f"classes = model.predict(images)  # PIL images, or uint8, n x {architecture.in_channels} x height x width",
         "names = [model.class_names[i] for i in classes]",
         "```",
         "",

@@ -6,16 +6,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from ...search.data.images import ImageDataset
 from ..text import short_count
-from .export import accuracy, needs, onnx_runner
+from .export import ONNX_IR, accuracy, needs, onnx_runner, scratch_folder
 
-INT8_FILE = "model.int8.onnx"
 MAX_LOSS = 0.01
 """Accuracy that int8 may cost, as a fraction."""
 
@@ -68,6 +66,7 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
         UserError: onnx or onnxruntime is not installed.
     """
     try:
+        import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
@@ -85,8 +84,8 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
     before = logging.root.level
     logging.root.setLevel(logging.ERROR)  # onnxruntime's tool gives advice on the root logger.
     try:
-        with TemporaryDirectory(dir=output.parent) as scratch:
-            prepared, candidate = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
+        with scratch_folder(output) as scratch:
+            prepared, candidate = scratch / "prepared.onnx", scratch / "int8.onnx"
             quant_pre_process(file, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
@@ -97,6 +96,16 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
+            # onnxruntime's tool writes a newer file version, and operator sets that no node needs and that older
+            # runtimes refuse.
+            proto = onnx.load(candidate)
+            proto.ir_version = min(proto.ir_version, ONNX_IR)
+            needed = [
+                entry for entry in proto.opset_import if entry.domain in {node.domain for node in proto.graph.node}
+            ]
+            del proto.opset_import[:]
+            proto.opset_import.extend(needed)
+            onnx.save(proto, candidate)
             images = unseen.images
             int8, exact = (accuracy(onnx_runner(f), images, unseen.labels) for f in (candidate, file))
             size, kept = candidate.stat().st_size, exact - int8 <= MAX_LOSS

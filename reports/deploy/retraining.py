@@ -23,10 +23,10 @@ from mgnas.settings import build
 
 from ...search.config import Resources
 from ...search.data.dataset import DataSettings, load_dataset
-from ...search.storage.run_directory import RunDirectory
+from ...search.storage.run_directory import RunDirectory, refuse_links
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
-from .final_training import FinalTraining, selection, train_fully
+from .final_training import FinalTraining, selection, train_fully, without_path
 from .model_card import RESULT_FILE, read_result, write_card
 
 FOLDER = "retrained"
@@ -99,6 +99,7 @@ def retrain(
     epochs: int | None = None,
     address: str | None = None,
     gpus_per_trial: float | str | None = None,
+    workers: int | None = None,
     precision: str | None = None,
     execution: str | None = None,
     on_end: Callable[[Outcome], None] = lambda outcome: None,
@@ -113,6 +114,7 @@ def retrain(
         epochs: of each training; default: those of `final_training`.
         address: of a Ray cluster; default: Ray is started on this machine.
         gpus_per_trial: GPUs of a training: a number, or `auto`; default: the run's.
+        workers: trainings at the same time, at most; default: the run's, or as many as the cluster has room for.
         precision: the type in which convolutions compute; default: the run's.
         execution: how training steps are executed; default: the run's.
         on_end: called with each training that ends.
@@ -121,10 +123,16 @@ def retrain(
         the results of all networks of this run that were ever retrained, in the order of their trials.
 
     Raises:
-        UserError: a folder holds another training, there is no cluster, a setting cannot be used, or every training
-            failed.
+        UserError: the images are not those that the trials learned from, a folder holds another training, there is no
+            cluster, a setting cannot be used, or every training failed.
     """
-    config = run.config.override(gpus_per_trial=gpus_per_trial, precision=precision, execution=execution)
+    config = run.config.override(
+        gpus_per_trial=gpus_per_trial, workers=workers, precision=precision, execution=execution
+    )
+    run.check_data(load_dataset(config.data))
+    for trial in trials:
+        folder = run.path / FOLDER / trial.candidate.id
+        refuse_links([folder, *folder.glob("seed-*")])
     waiting, last = [], None
     for trial in trials:
         folder = (run.path / FOLDER / trial.candidate.id).absolute()
@@ -156,10 +164,11 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
     Unfinished trainings do not count.
 
     Raises:
-        UserError: a damaged file.
+        UserError: a damaged file, or a link.
     """
     retrained = []
     for choice in sorted((run.path / FOLDER).glob(f"*/{_CHOICE}")):
+        refuse_links([choice.parent, *choice.parent.glob("seed-*")])
         results = [read_result(file.parent) for file in sorted(choice.parent.glob(f"seed-*/{RESULT_FILE}"))]
         if not results:
             continue
@@ -187,8 +196,8 @@ def _check_same(task: FinalTraining, folder: Path) -> None:
     Raises:
         UserError: it names the section that differs.
     """
-    result = read_result(folder)
-    for key, section in json.loads(json.dumps(task.to_dict())).items():
+    result = without_path(read_result(folder))
+    for key, section in without_path(json.loads(json.dumps(task.to_dict()))).items():
         if result.get(key) != section:
             raise UserError(f"{folder}: was trained with another {key} section; move it away to train it anew")
 

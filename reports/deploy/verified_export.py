@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from mgnas.errors import UserError
 from mgnas.settings import build
 
 from ...search.data.dataset import Dataset, DataSettings, load_dataset
-from .classifier import load_model
+from ...search.data.digest import dataset_digest
+from .classifier import Classifier, load_model
 from .export import FILES, TOLERANCE, Format, export_model
-from .model_card import note_export, read_result
-from .quantisation import INT8_FILE, quantise
+from .model_card import DIGEST, RESULT_FILE, note_export, read_result, write_card
+from .portable_paths import locate
+from .quantisation import quantise
 
 _IMAGES = 256
 
@@ -35,8 +38,8 @@ def export_and_verify(
     Args:
         folder: of a trained network; `mgnas train` and `mgnas retrain` write such folders.
         kind: what to export.
-        output: the file to write; default: in the folder.
-        int8: quantise the ONNX network, too.
+        output: the file to write; default: in the folder. An earlier export is replaced, a file of another kind is not.
+        int8: quantise the ONNX network, too, into NAME.int8.onnx beside NAME.onnx.
         tolerance: largest difference of a logit from the PyTorch network.
         data_path: where the images are now, if they have moved.
         say: called with each line about what was written.
@@ -45,29 +48,71 @@ def export_and_verify(
         the exported file.
 
     Raises:
-        UserError: no model, no images, a missing package, or an export that computes something else.
+        UserError: no model, no images or images of another kind, a missing package, or an export that computes
+            something else. Nothing is overwritten then.
     """
     if int8 and kind != "onnx":
         raise UserError("--int8: quantises an ONNX network; give it with --to onnx")
     model, result = load_model(folder), read_result(folder)
-    dataset = _dataset(result["data"], data_path)
+    dataset = _dataset(folder, result, data_path)
+    _check_fits(dataset, model)
+    write_card(folder)  # It needs all of the folder's files, so a damaged one is refused before the export is written.
+    if int8 and result.get(DIGEST, dataset_digest(dataset)) != dataset_digest(dataset):
+        problem = "the images are not those that the network was trained on, so some of them may be in both parts"
+        raise UserError(f"--int8: {problem}; --data says where the images of the training are")
     unseen = dataset.validation if dataset.test is None else dataset.test
     images = unseen.gather(np.linspace(0, len(unseen) - 1, min(len(unseen), _IMAGES)).round().astype(int))
     file = output or folder / FILES[kind]
+    if file.is_dir() or (file.suffix not in ("", Path(FILES[kind]).suffix) and file.exists()):
+        kept = "is a folder" if file.is_dir() else f"exists already and is no {Path(FILES[kind]).suffix} file"
+        raise UserError(f"{file}: {kept}; choose another file with --output")
     written = export_model(model, kind, file, images, tolerance)
     note_export(folder, kind, written.to_dict())
     say(f"Wrote {file}: {written.size:,} bytes")
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:
-        quantised = quantise(file, file.with_name(INT8_FILE), dataset.train, unseen)
+        int8_file = file.with_name(f"{file.stem}.int8{file.suffix}")
+        quantised = quantise(file, int8_file, dataset.train, unseen)
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
-        say(quantised.in_words() + (f". Wrote {file.with_name(INT8_FILE)}" if quantised.kept else ""))
+        say(quantised.in_words() + (f". Wrote {int8_file}" if quantised.kept else ""))
     return file
 
 
-def _dataset(plain: dict, data_path: str | None) -> Dataset:
-    data = build(DataSettings, plain, "data", "result.json")
+def _dataset(folder: Path, result: dict[str, Any], data_path: str | None) -> Dataset:
+    file = str(folder / RESULT_FILE)
+    data = build(DataSettings, result.get("data"), "data", file)
+    path = locate(data.path, folder) if data_path is None else data_path
+    data = build(DataSettings, asdict(data) | {"path": path}, "data", file)
     try:
-        return load_dataset(data if data_path is None else replace(data, path=data_path))
+        return load_dataset(data)
     except UserError as error:
         raise UserError(f"the export is verified on real images: {error}; --data says where they are") from None
+
+
+def _check_fits(dataset: Dataset, model: Classifier) -> None:
+    """Refuse images of another kind than the network's.
+
+    Raises:
+        UserError: they have other channels, another size or other classes.
+    """
+    unnamed = tuple(str(label) for label in range(len(model.class_names)))  # As in files of early versions.
+    same_names = model.class_names in (dataset.class_names, unnamed) and len(unnamed) == dataset.num_classes
+    same_size = model.image_size in (None, dataset.image_size)
+    if dataset.in_channels != model.config.in_channels:
+        difference = f"have {dataset.in_channels} channels, and the network takes {model.config.in_channels}"
+    elif not same_size:
+        difference = f"have {dataset.image_size} pixels per side, and the network was trained on {model.image_size}"
+    elif not same_names:
+        theirs, own = _differing(dataset.class_names, model.class_names)
+        difference = f"show the classes {theirs}, and the network knows {own}"
+    else:
+        return
+    raise UserError(f"the export is verified on real images: these {difference}; --data says where the right ones are")
+
+
+def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
+    """Two lists of names in words; only those that differ if the lists are equally long."""
+    if len(one) != len(other):
+        return f"{', '.join(one[:5])} ({len(one)})", f"{', '.join(other[:5])} ({len(other)})"
+    pairs = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]][:5]
+    return ", ".join(a for a, _ in pairs), ", ".join(b for _, b in pairs)

@@ -14,6 +14,7 @@ from ...search.trial_record import CompletedTrial
 from ...space.published import PublishedModel
 from ..analysis.run_data import RunData
 from ..analysis.select import Preference, by_preference
+from ..deploy.portable_paths import shown_path
 from ..figures.architecture import draw_architecture
 from ..figures.front import accuracy_range
 from ..figures.svg import to_svg
@@ -64,7 +65,7 @@ def _run(run: RunData) -> dict[str, Any]:
     front = {trial.number for trial in run.front}
     ranks = preference_ranks(run)
     trials = [_trial(run, trial, trial.number in front) | {"ranks": ranks[trial.number]} for trial in run.finished]
-    return {"name": run.name, "path": str(run.path), "trials": trials}
+    return {"name": run.name, "path": shown_path(run.path), "trials": trials}
 
 
 def preference_ranks(run: RunData) -> dict[int, dict[Preference, int]]:

@@ -25,6 +25,7 @@ from ..analysis.run_data import RunData
 from ..analysis.select import select
 from ..analysis.summary import compute_cost, ever_paused, failed, states_in_words
 from ..analysis.tables import front_rows
+from ..deploy.portable_paths import shown_path, without_folders
 from ..figures.front import spearman
 from ..figures.style import inlined
 from ..text import clock
@@ -97,8 +98,23 @@ def _run(run: RunData, importance: Importance | None, suffix: str) -> dict[str, 
         "failed": failed(run.records),
         "measured": len(run.latencies),
         "rank_correlations": None if None in ranks else ranks,
-        "config": yaml.safe_dump(run.config.to_dict(), sort_keys=False, default_flow_style=None, width=100),
+        "reasons": {record.number: _reason(run, record.reason) for record in run.records},
+        "config": yaml.safe_dump(_config(run), sort_keys=False, default_flow_style=None, width=100),
     }
+
+
+def _config(run: RunData) -> dict[str, Any]:
+    """The search's settings, without the names of the user's folders."""
+    config = run.config.to_dict()
+    for section, key in (("data", "path"), ("search", "prior"), ("resources", "storage")):
+        if config[section][key] is not None:
+            config[section][key] = shown_path(config[section][key])
+    return config
+
+
+def _reason(run: RunData, reason: str) -> str:
+    """Why a trial failed, without the names of the user's folders."""
+    return without_folders(reason, run.path, run.config.data.path, run.config.resources.storage)
 
 
 def _facts(run: RunData, front: Sequence[CompletedTrial]) -> list[dict[str, str]]:

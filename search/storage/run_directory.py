@@ -13,12 +13,14 @@ report/        what `mgnas report` writes
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,13 +30,16 @@ from mgnas.files import write_text, write_yaml
 from ...space.search_space import SearchSpace
 from ..config import SearchConfig
 from ..data.dataset import Dataset
+from ..data.digest import dataset_digest, former_digest
 from ..trial_record import TrialRecord, TrialState
 from .checkpoints import Checkpoint, CheckpointUnavailableError
 from .journal import Journal
 from .run_lock import RunLock
-from .run_metadata import RunMetadata, dataset_digest, training_fingerprint
+from .run_metadata import RunMetadata, training_fingerprint
+from .server_address import is_trusted, trust, without_password
 from .server_trial_store import ServerTrialStore
 from .sqlite_trial_store import DamagedStudyError, SqliteTrialStore
+from .trial_queue import TrialQueue
 from .trial_store import TrialStore
 
 logger = logging.getLogger(__name__)
@@ -53,7 +58,7 @@ class RunDirectory:
         study: address of a database server with the run's study, in place of the address in run.json.
 
     Raises:
-        UserError: there is no such run, or it is incomplete.
+        UserError: there is no such run, it is incomplete, or something in it is a link.
     """
 
     def __init__(self, path: str | os.PathLike, study: str | None = None) -> None:
@@ -66,8 +71,9 @@ class RunDirectory:
         if not self.path.is_dir():
             hint = _existing_runs(self.path.parent)
             raise UserError(f"{self.path}: no such run directory{hint}")
+        refuse_links(self.path.iterdir())
         self._metadata = RunMetadata.read(self.path)
-        self._metadata.study = study or self._metadata.study
+        self._metadata.study = study or self._trusted_server()
         replaceable = self._metadata.study is not None or (self.path / _JOURNAL).is_file()
         for name in (_CONFIG,) if replaceable else (_CONFIG, _STUDY):
             if not (self.path / name).is_file():
@@ -77,6 +83,21 @@ class RunDirectory:
         self.space: SearchSpace = self.config.search_space()
         self._journal = Journal(self.path / _JOURNAL)
         self.lock = RunLock(self.path)
+
+    def _trusted_server(self) -> str | None:
+        """The server of the study. The author of a received run may not choose where this user's password goes.
+
+        Raises:
+            UserError: run.json alone names it.
+        """
+        stored = self._metadata.study
+        if stored is None or is_trusted(self._metadata.id, stored):
+            return stored
+        if named := os.environ.get("MGNAS_STUDY"):
+            return named
+        problem = f"its study is on a server that you have not named yet ({without_password(stored)})"
+        remedy = "if you trust this run, name the server with --study or MGNAS_STUDY"
+        raise UserError(f"{self.path / 'run.json'}: {problem}; {remedy}")
 
     def _open_store(self) -> TrialStore:
         if self._metadata.study is not None:
@@ -110,14 +131,14 @@ class RunDirectory:
         config.search_space()  # An impossible space is refused before anything is written.
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            building = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
+            building = parent / f".new-{secrets.token_hex(4)}"
+            building.mkdir()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{parent}: cannot be written ({reason}); choose another folder with --runs") from None
         try:
             path = parent / name if name else _free_name(parent, config.name)
             metadata = RunMetadata(study=study, trained_with=training_fingerprint(config))
-            building.chmod(0o755)
             write_yaml(building / _CONFIG, config.to_dict())
             if study is None:
                 SqliteTrialStore.create(building / _STUDY)
@@ -126,11 +147,11 @@ class RunDirectory:
                 ServerTrialStore.create(study, metadata.study_name)
             metadata.write(building)
             (building / "trials").mkdir()
-            if path.exists():
-                raise UserError(
-                    f"{path}: exists already; continue it with `mgnas resume {path}`, or choose another --name"
-                )
-            building.rename(path)
+            while not _moved(building, path):
+                if name:
+                    remedy = f"continue it with `mgnas resume {path}`, or choose another --name"
+                    raise UserError(f"{path}: exists already; {remedy}")
+                path = _free_name(parent, config.name)  # Another search has just taken the number.
         except OSError as error:
             shutil.rmtree(building, ignore_errors=True)
             raise UserError(
@@ -139,7 +160,9 @@ class RunDirectory:
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-        return cls(path)
+        if study is not None:
+            trust(metadata.id, study)
+        return cls(path, study)
 
     @classmethod
     @contextmanager
@@ -160,6 +183,8 @@ class RunDirectory:
             except DamagedStudyError as error:
                 run._rebuild_study(error)
             run._metadata.write(run.path)
+            if run._metadata.study is not None:
+                trust(run.id, run._metadata.study)
             run.clean_up()
             yield run
 
@@ -173,6 +198,14 @@ class RunDirectory:
             if file.name.startswith(".") or (number.isdecimal() and int(number) not in needed):
                 file.unlink(missing_ok=True)
 
+    def remove_if_empty(self) -> None:
+        """Delete a run that has no trial, with its study on a server; its lock must be free."""
+        with contextlib.suppress(UserError):
+            if self.path.is_dir() and not self.load():
+                self._store.delete()
+                self._store.close()
+                shutil.rmtree(self.path, ignore_errors=True)
+
     def load(self) -> list[TrialRecord]:
         """All trials so far, in the order of their numbers.
 
@@ -180,6 +213,11 @@ class RunDirectory:
             UserError: the study cannot be read, or a trial no longer fits the search space.
         """
         return self._store.load()
+
+    @property
+    def queue(self) -> TrialQueue:
+        """The trials that the user wants to be run next."""
+        return self._store.queue
 
     def close(self) -> None:
         """Close the study; the next call opens it again."""
@@ -274,10 +312,12 @@ class RunDirectory:
         Raises:
             UserError: the images are others, or run.json cannot be written.
         """
-        self._metadata.check_images(dataset_digest(dataset), self.config.file)
+        before = self._metadata.images, self._metadata.largest_class
+        self._metadata.check_images(dataset_digest(dataset), self.config.file, former_digest(dataset))
         label, share = dataset.validation.largest_class()
         self._metadata.largest_class = dataset.class_names[label], share
-        self._metadata.write(self.path)
+        if (self._metadata.images, self._metadata.largest_class) != before:
+            self._metadata.write(self.path)
 
     @property
     def elapsed(self) -> float:
@@ -304,6 +344,33 @@ class RunDirectory:
         ended = sum(record.state is not TrialState.RUNNING for record in records)
         counts = f"{len(records)} trials, {ended} of them ended"
         logger.warning("study.db could not be read; rebuilt from %s with %s, nothing of them is lost", _JOURNAL, counts)
+
+
+def _moved(building: Path, path: Path) -> bool:
+    """Give a new run its name; returns whether the name was free.
+
+    A folder cannot be renamed to one that holds something, so of several searches that try at once only one succeeds.
+    """
+    if path.exists():
+        return False
+    try:
+        building.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
+def refuse_links(paths: Iterable[Path]) -> None:
+    """Refuse links inside a run, which may be somebody else's: what is written through them lies outside.
+
+    Raises:
+        UserError: one of the paths is a symbolic link.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link, which may lead out of the run; put what it leads to in its place")
 
 
 def _free_name(parent: Path, name: str) -> Path:

@@ -8,7 +8,6 @@ the reverse, only if the user forces it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import secrets
@@ -17,14 +16,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mgnas.errors import ConfigError, UserError
 from mgnas.files import write_bytes
 
 from ..config import SearchConfig
-from ..data.dataset import Dataset
-from .server_trial_store import has_password
+from .server_address import has_password
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +61,8 @@ class RunMetadata:
             metadata = cls(**json.loads(path.read_text(encoding="utf-8")))
             if not isinstance(metadata.id, str) or not metadata.id.isalnum():
                 raise ValueError
+            if not isinstance(metadata.study, str | None) or not isinstance(metadata.study_name, str | None):
+                raise ValueError
             if metadata.largest_class is not None:
                 name, share = metadata.largest_class
                 metadata.largest_class = str(name), float(share)
@@ -89,7 +87,7 @@ class RunMetadata:
         """
         content = json.dumps(asdict(self), indent=1) + "\n"
         secret = self.study is not None and has_password(self.study)
-        write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o644)
+        write_bytes(folder / _FILE, content.encode(), mode=0o600 if secret else 0o666)
 
     @property
     def trained_on_gpus(self) -> bool | None:
@@ -115,19 +113,21 @@ class RunMetadata:
             raise ConfigError(key, problem + forced, config.file)
         self.trained_with = now
 
-    def check_images(self, digest: str, file: str | None) -> None:
+    def check_images(self, digest: str, file: str | None, former: str | None = None) -> None:
         """Refuse other images than those that the trials so far have learned from.
 
         Args:
             digest: `dataset_digest` of the images.
             file: of the config, for the message.
+            former: `former_digest` of the images, which runs of version 0.1.0 hold.
 
         Raises:
             ConfigError: the images are others.
         """
-        if self.images not in (None, digest):
+        if self.images not in (None, digest, former):
             problem = (
-                "the images are not those that this run's trials learned from; restore them, or start a new search"
+                "the images are not those that this run's trials learned from, or their classes have other names; "
+                "restore them, or start a new search"
             )
             raise ConfigError("data.path", problem, file)
         self.images = digest
@@ -152,16 +152,6 @@ def training_fingerprint(config: SearchConfig) -> dict[str, Any]:
             },
         }
     )
-
-
-def dataset_digest(dataset: Dataset) -> str:
-    """A digest of the training and validation images: labels in order, shape, mean and standard deviation."""
-    digest = hashlib.sha256()
-    for part in (dataset.train, dataset.validation):
-        digest.update(np.ascontiguousarray(part.labels).tobytes())
-        mean, std = part.mean_std()
-        digest.update(repr((part.shape, mean.tolist(), std.tolist())).encode())
-    return digest.hexdigest()[:32]
 
 
 def first_change(before: Any, now: Any, key: str = "") -> tuple[str, Any, Any] | None:

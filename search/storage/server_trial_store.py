@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
@@ -12,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from mgnas.errors import UserError, first_line
 
 from ...space.search_space import SearchSpace
+from .server_address import without_password, without_secrets
 from .trial_store import DAMAGE, TrialStore, create_study, root_cause
 
 _SERVERS = {"postgresql": ("psycopg", "postgresql"), "mysql": ("pymysql", "mysql"), "mariadb": ("pymysql", "mysql")}
@@ -35,7 +35,7 @@ class ServerTrialStore(TrialStore):
         try:
             super().__init__(_storage(url), name, space, label)
         except DAMAGE as error:
-            reason = first_line(root_cause(error))
+            reason = without_secrets(first_line(root_cause(error)), url)
             raise UserError(f"{label}: cannot be read ({reason}); name another address with --study") from None
 
     @staticmethod
@@ -48,24 +48,8 @@ class ServerTrialStore(TrialStore):
         try:
             create_study(_storage(url), name)
         except DAMAGE as error:
-            reason = first_line(root_cause(error))
+            reason = without_secrets(first_line(root_cause(error)), url)
             raise UserError(f"--study {without_password(url)}: cannot be used ({reason})") from None
-
-
-def without_password(url: str) -> str:
-    """A database's address for messages and files."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return re.sub(r":[^:/@]*@", ":***@", url)
-
-
-def has_password(url: str) -> bool:
-    """Whether a database's address holds a password; an address that cannot be read counts as one that does."""
-    try:
-        return make_url(url).password is not None
-    except (ArgumentError, ValueError):
-        return True
 
 
 def _storage(url: str) -> RDBStorage:

@@ -19,10 +19,14 @@ from ..trial_record import TrialRecord
 from .trial_store import DAMAGE, TrialStore, create_study, root_cause
 
 _STUDY = "mgnas"
+_LOCK_SECONDS = 20
+"""How long opening a study waits for another program that has locked it."""
+_DAMAGE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""What SQLite's own check gives on a damaged file. Every other code says that a healthy file cannot be used now."""
 
 
 class DamagedStudyError(UserError):
-    """The study's file cannot be read, though the run may still be rebuilt from its journal."""
+    """The study's file is missing, empty or damaged, though the run may still be rebuilt from its journal."""
 
 
 class SqliteTrialStore(TrialStore):
@@ -33,7 +37,8 @@ class SqliteTrialStore(TrialStore):
         space: gives the parameters' distributions, and candidates back from their values.
 
     Raises:
-        DamagedStudyError: the file is missing or damaged.
+        DamagedStudyError: the file is missing, empty, or fails SQLite's own check.
+        UserError: the file is healthy, but locked, not accessible, or of another program.
     """
 
     def __init__(self, path: str | os.PathLike, space: SearchSpace) -> None:
@@ -42,10 +47,22 @@ class SqliteTrialStore(TrialStore):
             raise DamagedStudyError(f"{path}: is missing, and with it the trials of this run; start the search anew")
         try:
             _check_integrity(self.path)
+        except sqlite3.Error as error:
+            reason = first_line(error)
+            # An error that the sqlite3 module makes itself has no code: what it read was no text, for example.
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE_CODES:
+                problem = f"not a readable study of mgnas ({reason}); restore it from a copy"
+                raise DamagedStudyError(f"{path}: {problem}") from None
+            raise UserError(f"{path}: cannot be used now ({reason}); {_remedy(error)}") from None
+        try:
             super().__init__(_storage(self.path), _STUDY, space, str(path))
         except DAMAGE as error:
-            problem = f"not a readable study of mgnas ({first_line(root_cause(error))})"
-            raise DamagedStudyError(f"{path}: {problem}; restore it from a copy") from None
+            cause = root_cause(error)
+            if isinstance(cause, sqlite3.OperationalError):
+                problem = f"cannot be used now ({first_line(cause)}); {_remedy(cause)}"
+            else:
+                problem = f"not a readable study of mgnas ({first_line(cause)}); restore it from a copy"
+            raise UserError(f"{path}: {problem}") from None
         self._inode = self.path.stat().st_ino
 
     @staticmethod
@@ -91,13 +108,23 @@ class SqliteTrialStore(TrialStore):
 def _check_integrity(path: Path) -> None:
     """Read the whole file. A damaged page could otherwise go unnoticed for a while, or be read as something else."""
     # NOTE: Not read-only: SQLite must be able to roll back what a killed writer left half-done.
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True)) as connection:
+    address = f"file:{quote(str(path.resolve()))}?mode=rw"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS)) as connection:
         (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
+    if not tables:
+        raise sqlite3.DatabaseError("it is empty")
     if "studies" not in tables:
-        raise sqlite3.DatabaseError("it holds no Optuna study")
+        shown = ", ".join(sorted(map(str, tables))[:5])
+        raise UserError(f"{path}: not a readable study of mgnas (it holds {shown}); restore it from a copy")
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program has locked it; end that program, and try again"
+    return "mend that, and try again; the file is left as it is"
 
 
 def _storage(path: Path) -> RDBStorage:

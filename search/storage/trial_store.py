@@ -1,13 +1,17 @@
 """The trials of a search in an Optuna storage, which optuna-dashboard can show while the search runs.
 
-Each trial of mgnas is an Optuna trial of the same number. Its objectives are (validation accuracy, weights), its
-intermediate values the curve, and its user attributes everything else. The storage is written directly, because
-Optuna's `Trial.report` refuses several objectives and Ray's `OptunaSearch` would store a stopped trial as complete.
+Each trial of mgnas is an Optuna trial, in the same order. Its objectives are (validation accuracy, weights), its
+intermediate values the curve, and its user attributes everything else. Trials that other programs have added to the
+study are ignored; they take numbers of Optuna's, so the trials of mgnas after them have larger numbers there.
+
+The storage is written directly, because Optuna's `Trial.report` refuses several objectives and Ray's `OptunaSearch`
+would store a stopped trial as complete.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator
 
@@ -23,6 +27,9 @@ from mgnas.errors import SearchStoppedError, UserError, first_line
 from ...space.search_space import SearchSpace
 from ..optuna_schema import DIRECTIONS, EXPECTED, OPTUNA_STATE
 from ..trial_record import GaussianPrediction, TrialRecord, TrialState
+from .trial_queue import TrialQueue, is_queued
+
+logger = logging.getLogger(__name__)
 
 _STATE = {value: key for key, value in OPTUNA_STATE.items()}
 DAMAGE = (
@@ -30,11 +37,15 @@ DAMAGE = (
     SQLAlchemyError,
     optuna.exceptions.OptunaError,
     AssertionError,
-    KeyError,
+    LookupError,
     RuntimeError,
+    TypeError,
     ValueError,
 )
 """What SQLite, SQLAlchemy and Optuna raise, each at its own depth, on a damaged study or a file of another kind."""
+
+_OWN_ATTRIBUTES = {"id", "weights", "seed"}
+"""User attributes that every trial of mgnas has had in all versions."""
 
 _TROUBLE = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
@@ -60,10 +71,14 @@ class TrialStore:
             parameter.name: parameter.distribution for parameter in space.parameters
         }
         self._study_id = storage.get_study_id_from_name(name)
-        trials = self._read()
-        self._numbers = {trial.number for trial in trials}
+        trials, others = _split(self._read())
+        self._optuna_numbers = [trial.number for trial in trials]
         self._ids: dict[int, int] = {}
-        self._stored_curves = {trial.number: dict(trial.intermediate_values) for trial in trials}
+        self._stored_curves = {number: dict(trial.intermediate_values) for number, trial in enumerate(trials)}
+        self.queue = TrialQueue(storage, self._study_id, self._storing)
+        if others:
+            numbers = ", ".join(str(trial.number) for trial in others[:8])
+            logger.warning("%s: %d trials of other programs are ignored (%s)", label, len(others), numbers)
 
     def _version(self) -> object:
         """A value that changes with every write, by whichever process; None: not known."""
@@ -82,7 +97,8 @@ class TrialStore:
     def _id(self, number: int) -> int:
         """The storage's own id of a trial."""
         if number not in self._ids:
-            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            optuna_number = self._optuna_numbers[number]
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, optuna_number)
         return self._ids[number]
 
     def check_present(self) -> None:
@@ -113,7 +129,7 @@ class TrialStore:
             SearchStoppedError: the storage cannot be written.
         """
         with self._storing():
-            if record.number in self._numbers:
+            if record.number in self._ids or record.number < len(self._optuna_numbers):
                 self._store_decisions(record)
                 self._storage.set_trial_state_values(self._id(record.number), OptunaState.RUNNING)
             else:
@@ -144,7 +160,6 @@ class TrialStore:
             intermediate_values=dict(enumerate(record.curve, start=1)) if adopted else None,
         )
         self._ids[record.number] = self._storage.create_new_trial(self._study_id, template_trial=trial)
-        self._numbers.add(record.number)
 
     def adopt(self, record: TrialRecord) -> None:
         """Store a trial of another study in its present state; the numbers must come in order.
@@ -208,26 +223,35 @@ class TrialStore:
             trials = self._read()
         except DAMAGE as error:
             raise UserError(f"{self.label}: cannot be read ({first_line(root_cause(error))})") from None
-        return [self._record(trial) for trial in trials]
+        return [self._record(number, trial) for number, trial in enumerate(_split(trials)[0])]
+
+    def delete(self) -> None:
+        """Delete the study and its trials.
+
+        Raises:
+            SearchStoppedError: the storage cannot be written.
+        """
+        with self._storing():
+            self._storage.delete_study(self._study_id)
 
     def close(self) -> None:
         """Close the connections to the database; the next call opens them again."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
+    def _record(self, number: int, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs
         try:
             create_trial(params=trial.params, distributions=self._distributions, state=OptunaState.RUNNING)
             candidate = self.space.build(trial.params)
             seed = attributes["seed"]
         except (ValueError, KeyError) as error:
-            raise UserError(f"{self.label}: trial {trial.number} does not fit the search space ({error})") from None
+            raise UserError(f"{self.label}: trial {number} does not fit the search space ({error})") from None
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
         notes = dict(trial.system_attrs)
         expected = notes.pop(EXPECTED, None)
         return TrialRecord(
-            trial.number,
+            number,
             candidate,
             seed,
             _STATE[trial.state],
@@ -239,6 +263,15 @@ class TrialStore:
             list(attributes.get("decisions", ())),
             expected and GaussianPrediction(*expected),
         )
+
+
+def _split(trials: list[FrozenTrial]) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+    """The trials of mgnas, and those that other programs have added, without the queue."""
+    own, others = [], []
+    for trial in trials:
+        if not is_queued(trial):
+            (own if trial.user_attrs.keys() >= _OWN_ATTRIBUTES else others).append(trial)
+    return own, others
 
 
 def _ending(record: TrialRecord) -> dict[str, object]:

@@ -117,6 +117,31 @@ class Strategy:
             record = self._new_trial() or self._resumed()
         return record
 
+    def ask_for(self, params: Mapping[str, Any]) -> TrialRecord | None:
+        """A new trial with parameters that the user wants.
+
+        Args:
+            params: some or all of the space's parameters; the sampler chooses the others.
+
+        Returns:
+            Its record; None: an interrupted trial goes first, or no new trial may start.
+
+        Raises:
+            ConfigError: the parameters are not of the space, the candidate is invalid, or it is not new.
+        """
+        if self._interrupted or self._last:
+            return None
+        wanted = self.space.labels(params)
+        if len(wanted) == len(self.space.parameters):
+            candidate = self.space.candidate(wanted)
+            if candidate.id in self._seen:
+                number = next(record.number for record in self.records if record.candidate.id == candidate.id)
+                raise ConfigError("", f"is the network of trial {number} already")
+        record = self._new_trial(wanted)
+        if record is None:
+            raise ConfigError("", "leave no valid network that is new")
+        return record
+
     @property
     def _last(self) -> bool:
         """Whether no new candidate will come."""
@@ -139,18 +164,21 @@ class Strategy:
         record.decisions.append(f"epoch {len(record.curve)}: resumed, {reason}")
         return record
 
-    def _new_trial(self) -> TrialRecord | None:
+    def _new_trial(self, wanted: Mapping[str, Any] | None = None) -> TrialRecord | None:
         """A trial of the sampler's proposal, or of the nearest new candidate; None, and `exhausted`, if there is none.
 
         The record holds what the sampler expected of its proposal, even if a neighbour takes that one's place.
+
+        Args:
+            wanted: labels that the candidate must have; the space is not exhausted if no new candidate has them.
         """
         self._hand_over_predictions()
         proposal = self._study.ask(self._distributions)
         notes = dict(self._study.get_trials(deepcopy=False)[proposal.number].system_attrs)
-        candidate = self._nearest_new(proposal.params)
+        candidate = self._nearest_new(proposal.params, wanted or {})
         if candidate is None:
             self._study.tell(proposal, state=OptunaState.FAIL)
-            self.exhausted = True
+            self.exhausted = not wanted
             return None
         study_number = proposal.number
         if candidate.params != proposal.params:
@@ -159,7 +187,7 @@ class Strategy:
             study_number = self._add(candidate, OptunaState.RUNNING, None, notes)
         number = len(self.records)
         record = TrialRecord(number, candidate, seed=self.seed + number, sampler_notes=notes)
-        if isinstance(self._sampler, ModelBasedSampler):
+        if isinstance(self._sampler, ModelBasedSampler) and not wanted:
             record.expected = self._sampler.expectation(self._study, proposal.number)
         self.records.append(record)
         self._seen.add(candidate.id)
@@ -267,17 +295,22 @@ class Strategy:
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
 
-    def _new(self, params: Mapping[str, Any]) -> Candidate | None:
+    def _new(self, params: Mapping[str, Any], wanted: Mapping[str, Any]) -> Candidate | None:
         """The candidate of these parameters; None if it is invalid or not new."""
         try:
-            candidate = self.space.candidate(params)
+            candidate = self.space.candidate({**params, **wanted})
         except ConfigError:
             return None
         return None if candidate.id in self._seen else candidate
 
-    def _nearest_new(self, params: Mapping[str, Any]) -> Candidate | None:
-        """The proposal itself if it is valid and new; else the first such candidate at growing distances from it."""
-        candidate = self._new(params)
+    def _nearest_new(self, params: Mapping[str, Any], wanted: Mapping[str, Any]) -> Candidate | None:
+        """The proposal itself if it is valid and new; else the first such candidate at growing distances from it.
+
+        Args:
+            params: the proposal.
+            wanted: labels that the candidate must have.
+        """
+        candidate = self._new(params, wanted)
         if candidate is not None:
             return candidate
         n_parameters = len(self.space.parameters)
@@ -286,10 +319,10 @@ class Strategy:
                 moved = params
                 for _ in range(1 + distance // n_parameters):
                     moved = self.space.mutate(moved, min(distance, n_parameters), self._rng)
-                candidate = self._new(moved)
+                candidate = self._new(moved, wanted)
                 if candidate is not None:
                     return candidate
-        return self._any_new()
+        return None if wanted else self._any_new()
 
     def _any_new(self) -> Candidate | None:
         """A new candidate from anywhere; None if there is none, or none was found in a huge space."""
@@ -303,7 +336,7 @@ class Strategy:
                     return candidate
             return None
         for _ in range(_RANDOM_TRIES):
-            candidate = self._new(self.space.random_values(self._rng))
+            candidate = self._new(self.space.random_values(self._rng), {})
             if candidate is not None:
                 return candidate
         return None

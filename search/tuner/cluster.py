@@ -10,16 +10,20 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
+from mgnas.cores import check_cores, usable_cores
 from mgnas.errors import UserError, first_line
+from mgnas.signals import held_interrupts
 
 from ..config import Resources
 from .node import NodeRequirements, difference
+from .private_folder import private_folder
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
-from .ray_compat import client_session_folder, environment_kept, loopback_only
+from .ray_compat import client_session_folder, environment_kept, loopback_only, messages_logged
 
 # isort: split
 import ray
@@ -82,6 +86,8 @@ class Cluster:
     def __init__(self, resources: Resources, address: str | None) -> None:
         self.resources, self.address = resources, address
         self._ray_settings = contextlib.ExitStack()
+        self.folder = Path()
+        """For scratch files, while the cluster is in use."""
         self._fits, self._looked = 0, -math.inf
 
     def __enter__(self) -> Cluster:
@@ -89,15 +95,23 @@ class Cluster:
             # Whatever the user's program does with Ray must go on undisturbed, and Ray has one cluster per process.
             problem = "Ray is in use in this process, by another search or by your own code"
             raise UserError(f"{problem}; wait for that search, call ray.shutdown(), or search in another process")
-        if self.address is None or self.address == "local":
-            self._start()
-        else:
-            self._connect(self.address)
+        try:
+            with held_interrupts():
+                self.folder = self._ray_settings.enter_context(private_folder())
+                self._ray_settings.enter_context(messages_logged())
+                if self.address is None or self.address == "local":
+                    self._start()
+                else:
+                    self._connect(self.address)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        ray.shutdown()
-        self._ray_settings.close()
+        with held_interrupts():
+            ray.shutdown()
+            self._ray_settings.close()
 
     @property
     def is_remote(self) -> bool:
@@ -197,23 +211,24 @@ class Cluster:
 
     def _start(self) -> None:
         """Start a cluster that can be reached from this machine alone, and only by processes that know its token."""
+        check_cores(self.resources.cpus_per_trial)
         self._ray_settings.enter_context(loopback_only())
         self._ray_settings.enter_context(environment_kept(_TOKEN, _AUTH_MODE))
         os.environ.setdefault(_TOKEN, _OWN_TOKEN)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
             ray.init(
                 address="local",  # Without it Ray would look for a cluster that another program has started here.
-                num_cpus=max(cores, (self.resources.workers or 1) * self.resources.cpus_per_trial),
+                num_cpus=max(usable_cores(), (self.resources.workers or 1) * self.resources.cpus_per_trial),
                 # Custom resources tell the nodes of a cluster apart; on this machine they must not limit anything.
                 resources={name: amount * 1e6 for name, amount in self.resources.custom_per_trial.items()},
                 object_store_memory=_OBJECT_STORE_BYTES,
+                # Ray lets everybody write there. So it lies below a folder that nobody else may enter.
+                _temp_dir=str(self.folder / "r"),
                 include_dashboard=False,
                 logging_level=logging.CRITICAL,
                 log_to_driver=False,
             )
         except Exception as error:
-            self.__exit__()
             raise UserError(f"Ray could not be started on this machine ({first_line(error)}); try again") from None
 
     def _connect(self, address: str) -> None:
@@ -226,7 +241,6 @@ class Cluster:
         try:
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:
-            ray.shutdown()
             if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
                 reason = "it asks for another token; see RAY_AUTH_TOKEN in docs/clusters.md"
             else:

@@ -5,6 +5,7 @@ It does not know Ray.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgnas.errors import UserError
+from mgnas.errors import ConfigError, UserError
 
 from ..storage.run_directory import RunDirectory
+from ..storage.trial_queue import QueuedTrial
 from ..strategy.strategy import Decision, Strategy
 from ..trial_record import TrialRecord, TrialState
 from .error_file import read_error_file
 from .progress import SearchProgress
 from .worker import TrialTask
+
+logger = logging.getLogger(__name__)
 
 RETRIES = 1
 """How often a trial may start again after its worker process has died without having finished another epoch."""
@@ -73,6 +77,8 @@ class TrialController:
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         """Called with each trial that has ended or is paused."""
         self.stopped: str | None = None
+        self.pipe_closed = False
+        """Whether the search was stopped because the reader of its output has gone."""
         self._entry, self._limit = entry, limit
         self._running: dict[str, RunningTrial] = {}
         self._restarts: Counter[int] = Counter()
@@ -100,14 +106,30 @@ class TrialController:
         if self.stopped is not None or self.strategy.finished or len(self._running) >= self.progress.workers:
             return None
         with self._storing():
-            record = self.strategy.ask()
+            record, queued = self._next()
             if record is None:
                 return None
             self.run.record_start(record)
+            if queued is not None:
+                self.run.queue.remove(queued, f"runs as trial {record.number}")
             self._running[key] = RunningTrial(record)
             properties = {"trial": record.number, "weights": record.weights, "seed": record.seed}
             return {**record.candidate.params, **properties, "task": self._task(record)}
         return None
+
+    def _next(self) -> tuple[TrialRecord | None, QueuedTrial | None]:
+        """The next trial, and its place in the study's queue, if it comes from there. Useless ones are taken out."""
+        for queued in self.run.queue.waiting():
+            try:
+                record = self.strategy.ask_for(queued.params)
+            except ConfigError as error:
+                logger.warning("enqueued trial %d is ignored: %s", queued.number, error)
+                self.run.queue.remove(queued, f"ignored: {error}")
+                continue
+            if record is None:
+                break
+            return record, queued
+        return self.strategy.ask(), None
 
     def _task(self, record: TrialRecord) -> TrialTask:
         config, candidate = self.run.config, record.candidate
@@ -164,7 +186,7 @@ class TrialController:
             if decision is Decision.PAUSE:
                 self.run.record_pause(record)
                 del self._running[key]
-                self.on_end(record)
+                self._show(record)
                 return decision
             if decision is Decision.CONTINUE and not result["finished"]:
                 return decision
@@ -230,7 +252,15 @@ class TrialController:
         record.finished = round(self.progress.elapsed, 3)
         self.run.record_end(record)
         del self._running[key]
-        self.on_end(record)
+        self._show(record)
+
+    def _show(self, record: TrialRecord) -> None:
+        """Tell the display. The search ends if its output cannot be written: nobody would see what happens."""
+        try:
+            self.on_end(record)
+        except OSError as error:
+            self.pipe_closed = isinstance(error, BrokenPipeError)
+            self.stop(f"the output cannot be written ({error.strerror})")
 
     @contextmanager
     def _storing(self) -> Iterator[None]:

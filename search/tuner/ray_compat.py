@@ -6,12 +6,15 @@ checked with Ray 2.60; pyproject.toml keeps Ray below 3.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     # Hide no GPU from a worker that asks for none: its TrialTask says what it uses.
@@ -35,13 +38,16 @@ for _name, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray._private import worker as ray_worker  # noqa: E402
 from ray.air.execution._internal.actor_manager import RayActorManager  # noqa: E402
 from ray.exceptions import OutOfMemoryError, RayActorError  # noqa: E402
 from ray.train._internal import storage as train_storage  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
 
+RAYLET_DIED = "Ray's main process on this machine (raylet) has died, perhaps for lack of memory"
 _ALLOW_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SESSION_FOLDER = "_get_ray_train_session_dir"
+_PRINT = "print_to_stdstream"
 _TASK_FAILED = "_actor_task_failed"
 _DEFAULT_RESULT = "_get_default_result_or_future"
 
@@ -89,6 +95,32 @@ def client_session_folder() -> Iterator[None]:
     finally:
         setattr(train_storage, _SESSION_FOLDER, before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def messages_logged() -> Iterator[None]:
+    """A context in which what Ray's own processes report goes to the log, not to standard output.
+
+    Ray prints such messages whatever its logging level is, fifty lines when a raylet has died. The function that prints
+    has no public name.
+    """
+    before = getattr(ray_worker, _PRINT)
+
+    def log(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        logger.debug("%s", "\n".join(map(str, data.get("lines", ()))))
+
+    setattr(ray_worker, _PRINT, log)
+    try:
+        yield
+    finally:
+        setattr(ray_worker, _PRINT, before)
+
+
+def raylet_died() -> bool:
+    """Whether the Ray that this process has started has lost the process without which nothing runs."""
+    # Ray knows its child processes only here. A process that has connected to a cluster has none.
+    node = ray_worker._global_node
+    return node is not None and any(name == "raylet" for name, _ in node.dead_processes())
 
 
 @contextmanager

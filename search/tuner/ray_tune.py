@@ -6,17 +6,14 @@ new Ray experiment, which begins with the trials that were running.
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import signal
-import tempfile
-import threading
+import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from mgnas.errors import SearchStoppedError, UserError
+from mgnas.signals import held_interrupts, termination_as_interrupt
 
 from ..data.dataset import cache_entry_of, load_dataset
 from ..storage.checkpoints import check_storage
@@ -31,7 +28,14 @@ from .worker import TrialWorker
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
-from .ray_compat import add_retry, end_worker, memory_kills_as_lost_workers, set_retries
+from .ray_compat import (
+    RAYLET_DIED,
+    add_retry,
+    end_worker,
+    memory_kills_as_lost_workers,
+    raylet_died,
+    set_retries,
+)
 
 # isort: split
 from ray import tune
@@ -129,6 +133,9 @@ class _TimeLimit(_Unpickled, tune.Callback):
         if time.monotonic() - self._looked < _LOOK_EVERY:
             return
         self._looked = time.monotonic()
+        if raylet_died():
+            # Ray would end this process a few seconds later, without a word.
+            raise SearchStoppedError(f"{RAYLET_DIED}; continue with: mgnas resume {self._controller.run.path}")
         for key in self._controller.overdue():
             end_worker(self._running[key])
 
@@ -177,6 +184,7 @@ def run_search(
         UserError: another process searches there, there is no cluster at the address, a node cannot take part, or no
             node is large enough for a trial.
         SearchStoppedError: something cannot be stored; the search can be resumed when that is mended.
+        BrokenPipeError: the display's output is a pipe that was closed; the search can be resumed.
     """
     config = run.config
     with run.lock:
@@ -186,16 +194,20 @@ def run_search(
         if config.resources.storage is not None:
             check_storage(run.storage)
         with Cluster(config.resources, address) as cluster:
-            _settle_gpus(run, cluster, lister)
-            needs = _node_needs(run, cluster)
+            with held_interrupts():
+                _settle_gpus(run, cluster, lister)
+                needs = _node_needs(run, cluster)
             progress = SearchProgress(config.search.trials, strategy.records, cluster.limit(), run.elapsed)
             controller = TrialController(run, strategy, progress, needs.entry, cluster.limit)
-            with _terminate_as_interrupt(), (display or _NoDisplay)(progress) as shown:
+            # Again, because Ray has put its own handlers in place.
+            with termination_as_interrupt(), (display or _NoDisplay)(progress) as shown:
                 controller.on_end = shown.event
                 try:
-                    _tune(controller, loggers, tune.with_parameters(RayTrial, worker=worker, needs=needs))
+                    _tune(controller, cluster, loggers, tune.with_parameters(RayTrial, worker=worker, needs=needs))
                 finally:
                     _store_clock(controller)
+    if controller.pipe_closed:
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output has gone")
     if controller.stopped is not None:
         raise SearchStoppedError(f"{controller.stopped}; mend that, then continue with: mgnas resume {run.path}")
     return progress
@@ -227,29 +239,25 @@ def _node_needs(run: RunDirectory, cluster: Cluster) -> NodeRequirements:
 
 
 @memory_kills_as_lost_workers()
-def _tune(controller: TrialController, loggers: list[tune.Callback], trainable: Any) -> None:
+def _tune(controller: TrialController, cluster: Cluster, loggers: list[tune.Callback], trainable: Any) -> None:
     """Run the experiment, from the first trial that is asked for to the last one that has ended."""
-    scratch = tempfile.mkdtemp(prefix="mgnas-ray-")
     resources = controller.run.config.resources
-    try:
-        tune.run(
-            tune.with_resources(trainable, resources.per_trial),
-            search_alg=StrategySearcher(controller),
-            scheduler=StrategyScheduler(controller),
-            callbacks=[_TimeLimit(controller), _ForgetStatistics(), *loggers],
-            stop=_StopWhenStopped(controller),
-            num_samples=-1,
-            max_failures=RETRIES,
-            raise_on_failed_trial=False,
-            reuse_actors=True,
-            storage_path=scratch,
-            name="search",
-            verbose=0,
-            # The experiment runs here, where the run directory is; under ray:// Tune would run it on the cluster.
-            _remote=False,
-        )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    tune.run(
+        tune.with_resources(trainable, resources.per_trial),
+        search_alg=StrategySearcher(controller),
+        scheduler=StrategyScheduler(controller),
+        callbacks=[_TimeLimit(controller), _ForgetStatistics(), *loggers],
+        stop=_StopWhenStopped(controller),
+        num_samples=-1,
+        max_failures=RETRIES,
+        raise_on_failed_trial=False,
+        reuse_actors=True,
+        storage_path=str(cluster.folder),
+        name="search",
+        verbose=0,
+        # The experiment runs here, where the run directory is; under ray:// Tune would run it on the cluster.
+        _remote=False,
+    )
 
 
 def _store_clock(controller: TrialController) -> None:
@@ -257,19 +265,6 @@ def _store_clock(controller: TrialController) -> None:
         controller.run.elapsed = controller.progress.elapsed
     except UserError as error:
         controller.stop(str(error))
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """A context in which SIGTERM, which batch systems send before they kill, means the same as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _NoDisplay:

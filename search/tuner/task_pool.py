@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from mgnas.errors import first_line
+from mgnas.errors import SearchStoppedError, first_line
 
 from ..config import Resources
 from .gpu_share import MemoryNeed
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
-from . import ray_compat  # noqa: F401
+from .ray_compat import RAYLET_DIED, raylet_died
 
 # isort: split
 import ray
@@ -23,6 +23,8 @@ from .cluster import Cluster
 from .gpus import GpuLister, list_gpus, settle_gpus
 
 Result = TypeVar("Result")
+
+_LOOK_EVERY = 1.0
 
 
 def run_tasks(
@@ -53,11 +55,13 @@ def run_tasks(
 
     Raises:
         UserError: there is no cluster at the address, or no node is large enough for a call.
+        SearchStoppedError: Ray has died.
     """
     if not arguments:
         return
-    together = min(resources.workers or len(arguments), len(arguments))
-    with Cluster(replace(resources, workers=together), address) as cluster:
+    if resources.workers is not None:  # Without a number there are as many as the cluster has room for.
+        resources = replace(resources, workers=min(resources.workers, len(arguments)))
+    with Cluster(resources, address) as cluster:
         if cluster.fits() < 1:
             cluster.resources = replace(cluster.resources, gpus_per_trial="auto")
         settled = settle_gpus(cluster, need, len(arguments), lister=lister)
@@ -74,7 +78,12 @@ def run_tasks(
             while waiting and len(running) < cluster.limit():
                 index = waiting.pop(0)
                 running[remote.remote(*arguments[index], settled)] = index
-            (reference,), _ = ray.wait(list(running), num_returns=1)
+            ended, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)
+            if raylet_died():  # Ray would end this process a few seconds later, without a word.
+                raise SearchStoppedError(f"{RAYLET_DIED}; the same command continues")
+            if not ended:
+                continue
+            (reference,) = ended
             index = running.pop(reference)
             try:
                 result, reason = ray.get(reference), ""

@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 import mgnas
-from mgnas.launch import configured, is_finished, resumed_run, undisturbed
+from mgnas.errors import SearchStoppedError, UserError
+from mgnas.launch import configured, is_finished, new_run, resumed_run, undisturbed
 from mgnas.search.config import SearchConfig
 from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.trial_record import TrialRecord
 
 CONFIG = {
     "data": {"name": "digits"},
@@ -152,3 +154,64 @@ def test_a_thread_leaves_signals_alone():
     thread.start()
     thread.join()
     assert errors == []
+
+
+# ----------------------------------------------------------------------------------- between a run and its first trial
+
+
+def started(tmp_path, error):
+    with new_run(configured(CONFIG), tmp_path / "runs"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [UserError("no GPU"), RuntimeError("Ray"), OSError(28, "full")])
+def test_a_search_that_fails_before_its_first_trial_leaves_no_run(tmp_path, error):
+    with pytest.raises(type(error)):
+        started(tmp_path, error)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_an_interrupted_one_can_be_resumed_and_says_so(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        started(tmp_path, KeyboardInterrupt())
+    path = tmp_path / "runs" / "search-1"
+    assert str(caught.value) == f"{path}: interrupted; continue with mgnas.open_run({str(path)!r}).resume()"
+    with resumed_run(path) as directory:
+        assert directory.load() == []
+
+
+def test_one_that_had_to_stop_stays_as_its_message_says(tmp_path):
+    with pytest.raises(SearchStoppedError):
+        started(tmp_path, SearchStoppedError("full; continue with: mgnas resume"))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["search-1"]
+
+
+def test_a_run_with_a_trial_stays_after_a_failure(tmp_path):
+    def search():
+        with new_run(configured(CONFIG), tmp_path / "runs") as directory:
+            directory.record_start(TrialRecord(0, next(directory.space.enumerate()), 0))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        search()
+    assert len(RunDirectory(tmp_path / "runs" / "search-1").load()) == 1
+
+
+def test_networks_to_try_wait_in_the_new_run(tmp_path):
+    with new_run(configured(CONFIG), tmp_path / "runs", enqueue=[{"smoothing_steps": 2}]) as directory:
+        assert [queued.params for queued in directory.queue.waiting()] == [{"smoothing_steps": 2}]
+
+
+# ------------------------------------------------------------------------------------------------------------ silence
+
+
+def test_optuna_prints_nothing_and_its_warnings_reach_the_programs_handlers(capfd, caplog):
+    optuna_logger = logging.getLogger("optuna")
+    before = list(optuna_logger.handlers), optuna_logger.propagate
+    with undisturbed():
+        optuna.create_study()
+        optuna_logger.warning("odd")
+    assert capfd.readouterr() == ("", "")
+    assert "odd" in caplog.text
+    assert "created in memory" not in caplog.text
+    assert (list(optuna_logger.handlers), optuna_logger.propagate) == before

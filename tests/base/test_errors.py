@@ -1,6 +1,6 @@
 import pytest
 
-from mgnas.errors import ConfigError, UserError, first_line
+from mgnas.errors import ConfigError, UserError, first_line, printable
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,22 @@ def test_a_config_error_names_file_key_and_problem_in_one_line():
 )
 def test_an_error_seen_from_outside_has_a_longer_key(error, text):
     assert str(error) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text, é and 网络", "plain text, é and 网络"),
+        ("a\nmgnas: error: forged", "a\\nmgnas: error: forged"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\rb\tc\bd\x00", "a\\rb\\tc\\x08d\\x00"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
+        ("caf\udce9", "caf\\udce9"),
+        ("line\u2028end", "line\\u2028end"),
+        ("", ""),
+    ],
+)
+def test_what_cannot_be_seen_is_escaped(text, shown):
+    assert printable(text) == shown

@@ -1,5 +1,9 @@
 """YAML files read strictly, and files written whole or not at all."""
 
+import itertools
+import os
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +114,69 @@ def test_a_written_file_has_the_permissions_asked_for(tmp_path):
     write_bytes(tmp_path / "private", memoryview(b"2"), mode=0o600)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("public", "private")] == [0o644, 0o600]
     assert contents(tmp_path) == {"public": "1", "private": "2"}
+
+
+@pytest.mark.parametrize(("umask", "modes"), [(0o022, [0o644, 0o600]), (0o077, [0o600] * 2), (0o002, [0o664, 0o600])])
+def test_the_umask_decides_but_for_what_is_private(tmp_path, umask, modes):
+    before = os.umask(umask)
+    try:
+        write_bytes(tmp_path / "public", b"1")
+        write_bytes(tmp_path / "private", b"2", mode=0o600)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("public", "private")] == modes
+
+
+MERGED = [
+    pytest.param("b: &b {x: 1, y: 2}\nc: {<<: *b, y: 3}", {"x": 1, "y": 3}, id="own key wins"),
+    pytest.param("b: &b {x: 1, y: 2}\nc: {y: 3, <<: *b}", {"x": 1, "y": 3}, id="merged after its own"),
+    pytest.param("b: &b {x: 1}\nd: &d {x: 2, y: 2}\nc: {<<: [*b, *d]}", {"x": 1, "y": 2}, id="first of a list wins"),
+    pytest.param("b: &b {x: 1}\nd: &d {<<: *b, y: 2}\nc: {<<: *d, x: 7}", {"x": 7, "y": 2}, id="merged into merged"),
+    pytest.param("b: &b {x: 1}\nd: &d {<<: *b, x: 5}\nc: {<<: *d}", {"x": 5}, id="override in the merged one"),
+    pytest.param("b: &b {x: {z: 1}}\nc: {<<: *b}", {"x": {"z": 1}}, id="nested"),
+    pytest.param("c: {<<: {x: 1}, y: 2}", {"x": 1, "y": 2}, id="no alias"),
+    pytest.param("c: {<<: {}, y: 2}", {"y": 2}, id="empty"),
+    pytest.param("c: {'<<': 1}", {"<<": 1}, id="quoted"),
+]
+
+
+@pytest.mark.parametrize(("text", "merged"), MERGED)
+def test_merge_keys_are_merged(tmp_path, text, merged):
+    (tmp_path / "settings.yaml").write_text(text)
+    assert read_yaml(tmp_path / "settings.yaml")["c"] == merged
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("b: &b {x: 1}\nc: {<<: *b, y: 1, y: 2}", "the key 'y' stands twice"),
+        ("b: &b {x: 1, x: 2}\nc: {<<: *b}", "the key 'x' stands twice"),
+        ("b: &b {x: 1}\nc: {<<: *b, <<: *b}", "the key '<<' stands twice; merge several mappings with"),
+        ("c: {<<: 3}", "line 1: not valid YAML"),
+        ("c: {<<: [1]}", "line 1: not valid YAML"),
+        ("c: &c {<<: *c}", "an alias that holds itself"),
+        ("a: {1: x, 1: y}", "the key 1 stands twice"),
+        ("a: {? [1, 2] : x}", "a key is a word or number"),
+        ("- {a: [{b: 1, b: 2}]}", "the key 'b' stands twice"),
+    ],
+)
+def test_what_stands_twice_or_cannot_be_merged_is_refused(tmp_path, text, hint):
+    (tmp_path / "settings.yaml").write_text(text)
+    assert hint in refusal(tmp_path / "settings.yaml")
+
+
+def test_merges_of_merges_do_not_grow_without_bound(tmp_path):
+    lines = ["a: &a {k0: 1}"]
+    lines += [f"{new}: &{new} {{<<: [{', '.join(['*' + old] * 10)}]}}" for old, new in itertools.pairwise("abcdefgh")]
+    (tmp_path / "settings.yaml").write_text("\n".join(lines))
+    assert "aliases unfold to more than 100,000 values" in refusal(tmp_path / "settings.yaml")
+
+
+def test_many_keys_are_read_in_linear_time(tmp_path):
+    (tmp_path / "settings.yaml").write_text("".join(f"k{number}: 1\n" for number in range(20_000)))
+    began = time.process_time()
+    assert len(read_yaml(tmp_path / "settings.yaml")) == 20_000
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize(

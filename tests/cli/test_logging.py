@@ -29,3 +29,10 @@ def _as_commands_do():
 def test_where_a_line_goes(capsys, logger, level, out, err):
     logging.getLogger(logger).log(level, "converting %s", "digits")
     assert capsys.readouterr() == (out, err)
+
+
+@pytest.mark.usefixtures("_as_commands_do")
+def test_a_log_line_cannot_write_on_the_terminal(capsys):
+    logging.getLogger("mgnas.search.tuner.cluster").warning("node %s", "\x1b[2J\nx")
+    logging.getLogger("mgnas.search.samplers.ehvi").warning("node %s", "\x1b[2J\nx")
+    assert capsys.readouterr() == ("Node \\x1b[2J\\nx\n", "node \\x1b[2J\\nx\n")

@@ -1,5 +1,10 @@
 """All commands: what the help says, and one line for files and folders that cannot be used."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import click
 import pytest
 
@@ -68,3 +73,33 @@ def test_unwritable_places(command, run, tmp_path, refused):
     refused(command("search", digits, "--runs", blocker / "runs"), "cannot be written", "--runs")
     refused(command("select", run.path, "--output", blocker / "x.yaml"), "x.yaml: cannot be written")
     refused(command("report", run.path, "--output", blocker / "r"), "cannot be written", "--output")
+
+
+def shell(line: str) -> subprocess.CompletedProcess:
+    """A line of bash in which $MGNAS is the command."""
+    environment = os.environ | {"MGNAS": f"{sys.executable} -m mgnas.cli"}
+    return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", ["--help", f"space {CONFIGS / 'digits.yaml'}"])
+def test_output_into_a_full_disk_is_a_line(arguments):
+    result = shell(f"$MGNAS {arguments} > /dev/full")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "mgnas: error: the output cannot be written (No space left on device); make room, or write it elsewhere\n"
+    )
+
+
+def test_a_closed_pipe_ends_a_command_silently():
+    result = shell("$MGNAS --help | true; echo ${PIPESTATUS[0]}")
+    assert (result.stdout.strip(), result.stderr) in (("141", ""), ("0", ""))
+    result = shell("(sleep 3; $MGNAS --help) | true; echo ${PIPESTATUS[0]}")
+    assert (result.stdout, result.stderr) == ("141\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_search_that_cannot_say_where_it_runs_leaves_no_run(tmp_path):
+    result = shell(f"$MGNAS search {CONFIGS / 'digits.yaml'} --runs {tmp_path / 'runs'} > /dev/full")
+    assert result.returncode == 2
+    assert list((tmp_path / "runs").iterdir()) == []

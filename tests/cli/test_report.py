@@ -14,3 +14,11 @@ def test_report_of_the_same_run_twice_is_that_of_one(command, run, tmp_path, ref
     assert (tmp_path / "r" / "curves.svg").exists()
     assert not (tmp_path / "r" / "latency.svg").exists()
     assert refused(command("report", run.path, tmp_path / "none")).startswith("mgnas: error: ")
+
+
+def test_a_report_is_not_written_through_a_link_of_the_run(command, run, tmp_path, refused):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "report.html").write_text("mine")
+    (run.path / "report").symlink_to(tmp_path / "elsewhere")
+    refused(command("report", run.path), f"{run.path / 'report'}: is a link, which may lead out of the run")
+    assert [(file.name, file.read_text()) for file in (tmp_path / "elsewhere").iterdir()] == [("report.html", "mine")]

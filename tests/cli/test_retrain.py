@@ -1,5 +1,7 @@
 """mgnas retrain: one line for what cannot be done. Trainings are in tests/reports/deploy/test_retraining.py."""
 
+import json
+
 import pytest
 
 
@@ -19,4 +21,11 @@ import pytest
 )
 def test_impossible_retrainings(command, run, options, part, refused):
     refused(command("retrain", run.path, *options), part)
+    assert not (run.path / "retrained").exists()
+
+
+def test_other_images_than_those_of_the_search_are_refused(command, run, refused):
+    metadata = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(metadata | {"images": "of other images"}))
+    refused(command("retrain", run.path, "--front"), "data.path: the images are not those that this run's trials")
     assert not (run.path / "retrained").exists()

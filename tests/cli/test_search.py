@@ -77,3 +77,35 @@ def test_name_that_is_taken(command, run, config_file, refused):
     result = command("search", config_file, "--runs", run.path.parent, "--name", run.path.name)
     refused(result, "exists already", f"mgnas resume {run.path}")
     assert [path.name for path in run.path.parent.iterdir()] == [run.path.name]
+
+
+def test_more_cores_a_trial_than_the_machine_has_are_refused_before_a_run_is_made(command, tmp_path, refused):
+    result = command("search", CONFIGS / "digits.yaml", "--runs", tmp_path / "runs", "--cpus-per-trial", 1024)
+    refused(result, "resources.cpus_per_trial: a trial wants 1024 cores", "--cpus-per-trial")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("{sharing: X}", ["network 1 to try: sharing: expected one of "]),
+        ("networks: [{group_size: 4}, {group_size: 7}]", ["network 2 to try: group_size: expected one of "]),
+        ("networks: []", ["first.yaml: networks: expected a list of mappings"]),
+        ("networks: 3", ["first.yaml: networks: expected a list of mappings"]),
+        ("{networks: [{group_size: 4}], other: 1}", ["first.yaml: networks: expected a list of mappings"]),
+        ("networks: [4]", ["network 1 to try: expected a mapping of parameters, got 4"]),
+        ("{learning_rate: 0.1}", ["network 1 to try: learning_rate: unknown key"]),
+        ("[1", ["first.yaml, line 1: not valid YAML"]),
+        ("networks: [{group_size: 4}, {group_size: 4}]", ["search.trials: 1 is less than the 2 networks to try"]),
+    ],
+)
+def test_networks_to_try_that_cannot_be_are_refused_before_a_run_is_made(command, tmp_path, refused, content, parts):
+    (tmp_path / "first.yaml").write_text(content)
+    trials = 1 if "less than" in parts[0] else 5
+    arguments = ("--try", tmp_path / "first.yaml", "--trials", trials, "--runs", tmp_path / "runs")
+    refused(command("search", CONFIGS / "digits.yaml", *arguments), *parts)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_file_of_networks_to_try_is_named(command, tmp_path, refused):
+    refused(command("search", CONFIGS / "digits.yaml", "--try", tmp_path / "none.yaml"), "none.yaml: no such file")

@@ -67,3 +67,27 @@ def test_impossible_selections(command, run, tmp_path, options, part, refused):
 )
 def test_bad_options(command, options, parts, refused):
     refused(command("select", "runs", *options), *parts)
+
+
+def test_an_existing_file_is_overwritten_by_force_alone(command, run, tmp_path, refused):
+    output = tmp_path / "chosen.yaml"
+    output.write_text("mine: 1\n")
+    refused(
+        command("select", run.path, "--output", output), f"{output}: exists already; --force overwrites it, --output"
+    )
+    assert output.read_text() == "mine: 1\n"
+    assert command("select", run.path, "--output", output, "--force")[0] == 0
+    assert yaml.safe_load(output.read_text())["origin"]["trial"] == 2
+
+
+@pytest.mark.parametrize("target", ["elsewhere.yaml", "nowhere.yaml"])
+def test_a_link_counts_as_an_existing_file(command, run, tmp_path, refused, target):
+    (tmp_path / "elsewhere.yaml").write_text("mine: 1\n")
+    (tmp_path / "chosen.yaml").symlink_to(target)
+    refused(command("select", run.path, "--output", tmp_path / "chosen.yaml"), "exists already")
+    assert (tmp_path / "chosen.yaml").is_symlink()
+
+
+def test_a_folder_is_no_file_to_write(command, run, tmp_path, refused):
+    refused(command("select", run.path, "--output", tmp_path), "exists already")
+    refused(command("select", run.path, "--output", tmp_path, "--force"), "cannot be written")

@@ -1,8 +1,10 @@
 """mgnas status: where a search stands."""
 
+import json
 import re
 
 from mgnas.search.data.dataset import Dataset
+from mgnas.search.trial_record import TrialState
 
 
 def test_counts_failures_and_the_front_are_shown(command, run):
@@ -21,6 +23,23 @@ def test_who_is_searching_is_named(command, run):
     with run.lock:
         _, out, _ = command("status", run.path)
     assert re.match(r"Searching there now: process \d+ on ", out.splitlines()[-1])
+
+
+def test_a_reason_and_a_host_cannot_write_on_the_terminal(command, run):
+    (record,) = (record for record in run.load() if record.state is TrialState.RUNNING)
+    record.state, record.reason = TrialState.FAILED, "\x1b[2Jgone\nmgnas: all is well"
+    run.record_end(record)
+    with run.lock:
+        holder = json.loads((run.path / "driver.json").read_text())
+        (run.path / "driver.json").write_text(json.dumps(holder | {"host": "node\x1b]0;x\x07"}))
+        _, out, _ = command("status", run.path)
+    assert "trial 6 failed: \\x1b[2Jgone\\nmgnas: all is well\n" in out
+    assert out.endswith(" on node\\x1b]0;x\\x07\n")
+    assert "\x1b" not in out
+
+
+def test_the_name_of_a_folder_cannot_either(command, tmp_path, refused):
+    assert "\\x1b[31mred: no such run directory" in refused(command("status", tmp_path / "\x1b[31mred"))
 
 
 def test_the_share_of_the_largest_class_is_shown_to_compare_with(command, run, numbered):

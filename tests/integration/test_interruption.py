@@ -1,9 +1,11 @@
 """A search in a process of its own: Ctrl-C, a killed driver, and what `resume` makes of them."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -90,3 +92,40 @@ def test_killed_driver_leaves_a_resumable_run(tmp_path):
     run, code, _ = interrupted(tmp_path, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert_resumes_to_the_end(run, RunDirectory(run).load())
+
+
+def raylet_of(process: subprocess.Popen) -> int | None:
+    """The process id of the raylet that a search has started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if name == "raylet" and int(rest.split()[1]) == process.pid:
+            return int(folder.name)
+    return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the raylet in /proc")
+def test_a_killed_raylet_ends_the_search_with_a_line_and_leaves_nothing_in_its_folder(tmp_path):
+    (tmp_path / "small.yaml").write_text(CONFIG.replace("epochs: 8", "epochs: 500"))
+    run = tmp_path / "runs" / "small-1"
+    with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as folder:
+        environment = os.environ | {"TMPDIR": folder}
+        process = start("search", tmp_path / "small.yaml", "--runs", tmp_path / "runs", env=environment)
+        deadline = time.monotonic() + 120
+        while not (run / "journal.jsonl").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (private,) = Path(folder).glob("mgnas-r-*")
+        assert private.stat().st_mode & 0o777 == 0o700
+        raylet = raylet_of(process)
+        assert raylet is not None
+        os.kill(raylet, signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+        assert list(Path(folder).glob("mgnas-r-*")) == []
+    assert process.returncode == 1
+    error = "mgnas: error: Ray's main process on this machine (raylet) has died, perhaps for lack of memory"
+    assert output.splitlines()[-1] == f"{error}; continue with: mgnas resume {run}"
+    assert len(output.splitlines()) <= 4

@@ -11,6 +11,7 @@ from mgnas.reports.report import write_report
 from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import Dataset
 from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.trial_record import TrialState
 
 
 class Reader(HTMLParser):
@@ -117,3 +118,23 @@ def test_several_runs_side_by_side(run, tmp_path):
     assert f"runs/{run.path.name}: front (4)" in text
     assert f"elsewhere/{run.path.name}: front (4)" in text
     assert "third: front (4)" in text
+
+
+def test_no_file_of_a_report_holds_an_absolute_path(run, tmp_path):
+    """A report is passed on; the names of its owner's folders are not."""
+    config = run.config.override(
+        storage=str(tmp_path / "secret" / "checkpoints"), prior=str(tmp_path / "secret" / "run")
+    )
+    run.update_config(config)
+    (failed,) = (record for record in run.load() if record.number == 6)
+    failed.state, failed.reason = (
+        TrialState.FAILED,
+        f"{tmp_path}/secret/checkpoints/1.pt: cannot be read; see {run.path}",
+    )
+    run.record_end(failed)
+    folder = write_report(RunDirectory(run.path), tmp_path / "report", 0).parent
+    for file in folder.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes(), file.name
+    text = read(folder / "report.html").text
+    assert "checkpoints/1.pt: cannot be read; see known" in text
+    assert "storage: checkpoints" in text

@@ -182,3 +182,44 @@ def test_what_is_neither_choices_nor_range_is_refused_by_name(value, key):
         Parameter.from_yaml("group_size", value)
     assert caught.value.key == key
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("described", "value", "label"),
+    [
+        ([[4], [4, 8]], [4], "4"),
+        ([[4], [4, 8]], 4, "4"),
+        ([[4], [4, 8]], [4, 8], "4-8"),
+        ([[4], [4, 8]], "4-8", "4-8"),
+        ([None, 2], None, None),
+        ([1, 1.5], 1.5, 1.5),
+        ([True, False], True, True),
+        ({"low": 1, "high": 7, "step": 3}, 4, 4),
+        ({"low": 0.1, "high": 0.5, "step": 0.1}, 0.3, 0.3),
+        ({"low": 0.1, "high": 0.5}, 0.1, 0.1),
+        ({"low": 1.0, "high": 5.5}, 2, 2.0),
+    ],
+)
+def test_a_users_value_has_a_label(described, value, label):
+    given_label = Parameter.from_yaml("name", described).label(value)
+    assert (given_label, type(given_label)) == (label, type(label))
+
+
+@pytest.mark.parametrize(
+    ("described", "value"),
+    [
+        ([[4], [4, 8]], [8]),
+        ([1, 2], True),
+        ([True, False], 1),
+        ([1, 2], "x"),
+        ([1, 2], None),
+        ({"low": 1, "high": 7, "step": 3}, 3),
+        ({"low": 1, "high": 7}, 8),
+        ({"low": 0.1, "high": 0.5}, 0.6),
+        ({"low": 0.1, "high": 0.5}, math.nan),
+        ({"low": 0.1, "high": 0.5}, "0.2"),
+        ({"low": 0.1, "high": 0.5}, True),
+    ],
+)
+def test_a_value_outside_of_the_parameter_is_refused_by_name(refusal, described, value):
+    assert refusal(lambda: Parameter.from_yaml("name", described).label(value)).startswith("name: expected ")

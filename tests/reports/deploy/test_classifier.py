@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import mgnas
@@ -87,3 +88,39 @@ def test_classifier_normalises_as_the_training_did():
     normalisation = run.normalisation()
     assert normalisation["mean"] == pytest.approx([scaled.mean()], rel=1e-5)
     assert normalisation["std"] == pytest.approx([scaled.std()], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "loader"), [("model.onnx", "onnxruntime.InferenceSession"), ("model.pt2", "torch.export.load")]
+)
+def test_an_export_for_other_programs_says_what_loads_it(folder, refusal, name, loader):
+    (folder / name).write_bytes(b"an export")
+    message = refusal(lambda: mgnas.load(folder / name))
+    assert message == f"{folder / name}: is an export, which {loader} loads; give the folder of the training"
+
+
+def test_arrays_of_every_layout_give_the_same_classes(folder, images):
+    model = mgnas.load(folder)
+    expected = model.predict(images[:5])
+    read_only = images[:5].copy()
+    read_only.flags.writeable = False
+    for same in (
+        images[:5][::-1][::-1],
+        images[:5, :, ::-1].copy()[:, :, ::-1],
+        np.asfortranarray(images[:5]),
+        read_only,
+        list(images[:5]),
+        tuple(torch.from_numpy(images[:5])),
+        torch.from_numpy(images[:5]),
+    ):
+        assert torch.equal(model.predict(same), expected)
+    assert torch.equal(model.predict(images[:5][::-1]), expected.flip(0))
+
+
+def test_pil_images_are_classified_as_arrays_are(folder, images):
+    model = mgnas.load(folder)
+    pictures = [Image.fromarray(image[0]) for image in images[:5]]
+    expected = model.predict(images[:5])
+    assert torch.equal(model.predict(pictures), expected)
+    assert torch.equal(model.predict(pictures[3]), expected[3:4])
+    assert torch.equal(model.predict([picture.convert("RGB") for picture in pictures]), expected)

@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -7,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mgnas.errors import UserError
 from mgnas.files import write_yaml
@@ -15,6 +18,7 @@ from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.deploy.classifier import load_model
 from mgnas.reports.deploy.final_training import FinalTraining, selection, train_fully
 from mgnas.search.data.dataset import DataSettings, load_dataset
+from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
 
 TASK = FinalTraining(
@@ -160,6 +164,142 @@ def test_damaged_checkpoint_starts_anew(trained, tmp_path):
     folder, _ = trained
     expected, anew = (load_model(path).state_dict() for path in (folder, tmp_path))
     assert all(torch.equal(expected[key], anew[key]) for key in expected)
+
+
+# ------------------------------------------------------------------------------------- what goes on must be the same
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two classes, all images of which are equal, so that only names and pixels tell the classes apart."""
+    for name, grey in (("cat", 40), ("dog", 200)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            image = np.full((8, 8), grey, np.uint8)
+            image[0, 0] = 255 - grey
+            Image.fromarray(image).save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def of_photos(photos, epochs=2):
+    architecture = ArchitectureConfig(family="mgnet", base_channels=(4,), in_channels=1, num_classes=2)
+    return FinalTraining(architecture, TrainingSettings(epochs=epochs), DataSettings(name="folder", path=str(photos)))
+
+
+def interrupted(task, folder):
+    """Train one epoch, and be interrupted in the second."""
+
+    def interrupt(epoch):
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    load_dataset.cache_clear()
+    with pytest.raises(KeyboardInterrupt):
+        train_fully(task, folder, "cpu", interrupt)
+
+
+def swap_classes(photos):
+    (photos / "cat").rename(photos / "old cat")
+    (photos / "dog").rename(photos / "cat")
+    (photos / "old cat").rename(photos / "dog")
+
+
+def rename_a_class(photos):
+    (photos / "dog").rename(photos / "wolf")
+
+
+def exchange_an_image(photos):
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(photos / "cat" / "3.png")
+
+
+@pytest.mark.parametrize("change", [swap_classes, rename_a_class, exchange_an_image])
+def test_an_interrupted_training_does_not_go_on_with_other_images_or_names(photos, tmp_path, refusal, change):
+    task, folder = of_photos(photos), tmp_path / "out"
+    interrupted(task, folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    change(photos)
+    load_dataset.cache_clear()
+    message = refusal(lambda: train_fully(task, folder, "cpu"))
+    assert message.startswith(f"{folder}: the images are not those that the training here began with, or their classes")
+    assert "restore them, or choose another folder with --output" in message
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_an_interrupted_training_goes_on_after_its_images_have_moved(photos, tmp_path):
+    folder = tmp_path / "out"
+    interrupted(of_photos(photos), folder)
+    moved = photos.rename(tmp_path / "moved")
+    epochs = []
+    train_fully(of_photos(moved), folder, "cpu", lambda result: epochs.append(result.epoch))
+    assert epochs == [2]
+
+
+def test_a_training_of_version_0_1_0_goes_on(photos, tmp_path):
+    """Its task.yaml has an absolute path and no digest."""
+    task, folder = of_photos(photos), tmp_path / "out"
+    interrupted(task, folder)
+    write_yaml(folder / "task.yaml", task.to_dict())
+    epochs = []
+    train_fully(task, folder, "cpu", lambda result: epochs.append(result.epoch))
+    assert epochs == [2]
+
+
+def test_no_file_of_the_folder_holds_an_absolute_path(photos, tmp_path):
+    folder = tmp_path / "out"
+    interrupted(of_photos(photos), folder)
+    assert str(tmp_path) not in (folder / "task.yaml").read_text()
+    result = train_fully(of_photos(photos), folder, "cpu")
+    assert result["data"]["path"] == "../photos"
+    for file in folder.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes(), file.name
+
+
+def test_a_second_training_in_the_same_folder_is_refused_while_the_first_runs(photos, tmp_path, refusal):
+    task, folder = of_photos(photos), tmp_path / "out"
+
+    def second(epoch):
+        message = refusal(lambda: train_fully(task, folder, "cpu"))
+        assert message.startswith(f"{folder}: another process is training here already; wait for it")
+
+    train_fully(task, folder, "cpu", second)
+    assert {file.name for file in folder.iterdir()} == {"model.pt", "model_card.md", "result.json", "task.yaml"}
+
+
+def test_a_killed_training_leaves_the_folder_free_and_its_half_written_files_go(photos, tmp_path):
+    write_yaml(
+        tmp_path / "task.yaml", {key: value for key, value in of_photos(photos).to_dict().items() if key != "seed"}
+    )
+    folder = tmp_path / "out"
+    script = f"""
+import os, signal
+from pathlib import Path
+from mgnas.reports.deploy.final_training import FinalTraining, train_fully
+def kill(epoch):
+    if epoch.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+train_fully(FinalTraining.load({str(tmp_path / "task.yaml")!r}), Path({str(folder)!r}), "cpu", kill)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert (folder / "train.lock").exists()
+    (folder / ".checkpoint.pt.abcd").write_bytes(b"half")
+    epochs = []
+    train_fully(of_photos(photos), folder, "cpu", lambda result: epochs.append(result.epoch))
+    assert epochs == [2]
+    assert {file.name for file in folder.iterdir()} == {"model.pt", "model_card.md", "result.json", "task.yaml"}
+
+
+def test_a_training_that_was_killed_between_model_and_result_is_finished(photos, tmp_path):
+    task, folder = of_photos(photos, epochs=1), tmp_path / "out"
+    expected = train_fully(task, folder, "cpu")
+    (tmp_path / "again").mkdir()
+    # The state after the last epoch: the checkpoint is there, result and card are not.
+    trainer = Trainer(task.architecture, task.training, load_dataset(task.data).train, None, 0, "cpu")
+    trainer.run_epoch()
+    trainer.save(tmp_path / "again" / "checkpoint.pt")
+    for name in ("model.pt", "task.yaml"):
+        shutil.copy(folder / name, tmp_path / "again" / name)
+    result = train_fully(task, tmp_path / "again", "cpu")
+    assert result["validation_accuracy"] == expected["validation_accuracy"]
 
 
 def test_a_large_class_does_not_hide_that_nothing_was_learned(tmp_path):

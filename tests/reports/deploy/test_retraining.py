@@ -6,7 +6,9 @@ import pytest
 from mgnas.errors import UserError
 from mgnas.files import write_yaml
 from mgnas.reports.deploy.classifier import load_model
+from mgnas.reports.deploy.final_training import FinalTraining, train_fully
 from mgnas.reports.deploy.retraining import Retrained, load_retrained, retrain
+from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import completed_trials
 
 
@@ -69,3 +71,38 @@ def test_unfinished_trainings_do_not_count_and_damage_is_one_line(run):
     (folder / "choice.json").write_text("{}")
     with pytest.raises(UserError, match=r"choice\.json: is damaged"):
         load_retrained(run)
+
+
+def test_other_images_than_those_of_the_search_are_refused_before_anything_is_written(run, refusal):
+    metadata = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(metadata | {"images": "of other images"}))
+    message = refusal(lambda: retrain(RunDirectory(run.path), [of(run, "4")], 1))
+    assert "data.path: the images are not those that this run's trials learned from, or their classes" in message
+    assert not (run.path / "retrained").exists()
+
+
+def test_a_finished_training_stays_finished_when_images_have_moved(run, tmp_path):
+    """The path of the images is no part of what a training is."""
+    trial = of(run, "4")
+    task = FinalTraining(trial.architecture, run.config.final_training, run.config.data)
+    folder = run.path / "retrained" / trial.candidate.id / "seed-0"
+    train_fully(task, folder, "cpu")
+    result = json.loads((folder / "result.json").read_text())
+    result["data"]["path"] = "../elsewhere"
+    (folder / "result.json").write_text(json.dumps(result))
+    outcomes = []
+    retrain(run, [trial], 1, on_end=outcomes.append)
+    assert [outcome.finished_before for outcome in outcomes] == [True]
+
+
+@pytest.mark.parametrize("linked", ["", "seed-0"])
+def test_links_to_folders_outside_are_refused_and_nothing_is_written_there(
+    run, retrained_trial, tmp_path, refusal, linked
+):
+    own = run.path / "retrained" / retrained_trial.candidate.id / linked
+    outside = own.rename(tmp_path / "outside")
+    own.symlink_to(outside)
+    before = {file: file.read_bytes() for file in outside.rglob("*.*")}
+    for call in (lambda: retrain(run, [retrained_trial], 2), lambda: load_retrained(run)):
+        assert f"{own}: is a link, which may lead out of the run".replace("//", "/") in refusal(call)
+    assert {file: file.read_bytes() for file in outside.rglob("*.*")} == before

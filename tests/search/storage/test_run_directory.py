@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -96,6 +99,44 @@ def test_a_file_takes_a_number_too(runs, config):
     runs.mkdir(parents=True)
     (runs / "small-1").write_text("")
     assert RunDirectory.create(config, runs).path.name == "small-2"
+
+
+CREATOR = """
+import sys, time
+from mgnas.search.config import SearchConfig
+from mgnas.search.storage.run_directory import RunDirectory
+config = SearchConfig.load(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(3):
+    print(RunDirectory.create(config, sys.argv[2]).path.name, flush=True)
+"""
+
+
+def test_searches_that_start_at_once_without_a_name_have_a_number_each(runs, search_file):
+    command = [sys.executable, "-c", CREATOR, str(search_file()), str(runs)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    made = [name for process in processes for name in process.communicate(timeout=120)[0].split()]
+    assert sorted(made) == names(runs) == sorted(f"small-{number}" for number in range(1, 13))
+
+
+@pytest.mark.parametrize(("umask", "folder", "file"), [(0o077, 0o700, 0o600), (0o022, 0o755, 0o644)])
+def test_the_umask_decides_who_may_read_a_run(runs, config, umask, folder, file):
+    before = os.umask(umask)
+    try:
+        run = RunDirectory.create(config, runs)
+        run.elapsed = 1.0
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [run.path, *run.path.iterdir()]}
+    folders = {"small-1": folder, "trials": folder}
+    assert modes == folders | dict.fromkeys(["config.yaml", "run.json", "study.db", "clock.json"], file)
 
 
 def test_a_name_of_its_own(runs, config):
@@ -310,3 +351,22 @@ def test_a_changed_config_is_stored(run):
     assert (again.search.trials, again.resources.workers) == (9, 2)
     assert same_search(again, run.config)
     assert names(run.path) == ["config.yaml", "run.json", "study.db", "trials"]
+
+
+@pytest.mark.parametrize(
+    "name", ["report", "retrained", "trials", "study.db", "journal.jsonl", "latency.json", "clock.json"]
+)
+def test_a_link_in_a_received_run_is_refused(run, tmp_path, refusal, name):
+    link, outside = run.path / name, tmp_path / "outside"
+    if link.exists():
+        link.rename(outside)
+    else:
+        outside.mkdir()
+    link.symlink_to(outside)
+    message = refusal(lambda: RunDirectory(run.path))
+    assert message == f"{link}: is a link, which may lead out of the run; put what it leads to in its place"
+
+
+def test_a_run_may_be_reached_by_a_link(run, tmp_path):
+    (tmp_path / "link").symlink_to(run.path)
+    assert RunDirectory(tmp_path / "link").id == run.id

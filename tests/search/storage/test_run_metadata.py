@@ -1,16 +1,12 @@
 """run.json, and what it guards: settings and images that may not change while a run's trials are compared."""
 
-import dataclasses
 import json
 import stat
 
-import numpy as np
 import pytest
 
 from mgnas.search.config import SearchConfig
-from mgnas.search.data.dataset import Dataset
-from mgnas.search.data.images import ImageDataset
-from mgnas.search.storage.run_metadata import RunMetadata, dataset_digest, first_change, training_fingerprint
+from mgnas.search.storage.run_metadata import RunMetadata, first_change, training_fingerprint
 
 ADDRESS = "postgresql://user@host/database"
 
@@ -149,26 +145,16 @@ def test_the_first_change_is_found(before, now, change):
 # --------------------------------------------------------------------------------------------------------------- images
 
 
-@pytest.fixture
-def dataset(numbered) -> Dataset:
-    return Dataset(numbered([6, 6]), numbered([2, 2]), None, ("0", "1"))
-
-
-def test_the_digest_tells_datasets_apart(dataset):
-    train = dataset.train
-    others = [
-        ImageDataset(train.images, np.roll(np.asarray(train.labels), 1)),
-        ImageDataset(255 - np.asarray(train.images), train.labels),
-        ImageDataset(train.images[:, :, :4], train.labels),
-    ]
-    digests = {dataset_digest(dataclasses.replace(dataset, train=other)) for other in (train, *others)}
-    assert len(digests) == 4
-    assert dataset_digest(dataset) == dataset_digest(dataclasses.replace(dataset))
-
-
 def test_other_images_are_refused(refusal):
     metadata = RunMetadata()
     metadata.check_images("0123", "small.yaml")
     metadata.check_images("0123", "small.yaml")
     message = refusal(lambda: metadata.check_images("4567", "small.yaml"))
     assert message.startswith("small.yaml: data.path: the images are not those that this run's trials learned from")
+
+
+def test_the_digest_of_version_0_1_0_is_accepted_once_and_replaced(refusal):
+    metadata = RunMetadata(images="of 0.1.0")
+    metadata.check_images("0123", "small.yaml", former="of 0.1.0")
+    assert metadata.images == "0123"
+    refusal(lambda: metadata.check_images("4567", "small.yaml", former="of 0.1.0"))

@@ -15,7 +15,8 @@ import pytest
 from mgnas.errors import SearchStoppedError
 from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
-from mgnas.search.storage.server_trial_store import ServerTrialStore, has_password, without_password
+from mgnas.search.storage.server_address import has_password, without_password
+from mgnas.search.storage.server_trial_store import ServerTrialStore
 from mgnas.search.trial_record import TrialRecord, TrialState
 
 

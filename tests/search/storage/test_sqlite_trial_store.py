@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from mgnas.errors import UserError
-from mgnas.search.storage.sqlite_trial_store import SqliteTrialStore
+from mgnas.search.storage import sqlite_trial_store
+from mgnas.search.storage.sqlite_trial_store import DamagedStudyError, SqliteTrialStore
 
 
 def test_a_missing_study_is_refused(tmp_path, small_space, refusal):
@@ -39,7 +40,9 @@ def test_an_optuna_study_of_another_name_is_refused(tmp_path, small_space, refus
     assert "not a readable study of mgnas" in refusal(lambda: SqliteTrialStore(path, small_space))
 
 
-def test_an_optuna_study_of_the_same_name_by_somebody_else_is_refused(tmp_path, small_space, refusal, read_trials):
+def test_the_trials_of_an_optuna_study_of_the_same_name_by_somebody_else_are_ignored(
+    tmp_path, small_space, read_trials, caplog
+):
     path = tmp_path / "study.db"
     other = optuna.create_study(study_name="mgnas", storage=f"sqlite:///{path}", directions=["maximize", "minimize"])
     values = next(small_space.enumerate()).params
@@ -50,7 +53,92 @@ def test_an_optuna_study_of_the_same_name_by_somebody_else_is_refused(tmp_path, 
             distributions={parameter.name: parameter.distribution for parameter in small_space.parameters},
         )
     )
-    assert refusal(lambda: read_trials(path, small_space)).startswith(f"{path}: ")
+    assert read_trials(path, small_space) == []
+    assert f"{path}: 1 trials of other programs are ignored (0)" in caplog.text
+
+
+# ----------------------------------------------------------------------------------- healthy files that cannot be used
+
+LOCKER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("begin exclusive")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def locked(store):
+    """(seconds) -> another process has locked the study for so long."""
+    processes = []
+    store.close()
+
+    def lock(seconds: float) -> None:
+        arguments = [sys.executable, "-c", LOCKER, str(store.path), str(seconds)]
+        processes.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+        assert processes[-1].stdout.readline() == "locked\n"
+
+    yield lock
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_locked_study_is_waited_for(store, small_space, locked, read_trials):
+    locked(1.0)
+    assert read_trials(store.path, small_space) == []
+
+
+def test_a_study_that_stays_locked_is_not_called_damaged(store, small_space, locked, monkeypatch):
+    monkeypatch.setattr(sqlite_trial_store, "_LOCK_SECONDS", 0.2)
+    locked(60)
+    with pytest.raises(UserError) as caught:
+        SqliteTrialStore(store.path, small_space)
+    assert not isinstance(caught.value, DamagedStudyError)
+    assert str(caught.value).startswith(f"{store.path}: cannot be used now (database is locked); another program has")
+
+
+def damaged(path, space) -> bool:
+    with pytest.raises(UserError, match=r"\A[^\n]*\Z") as caught:
+        SqliteTrialStore(path, space).close()
+    return isinstance(caught.value, DamagedStudyError)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("drop table trials", id="without a table"),
+        pytest.param("delete from studies", id="without a study"),
+        pytest.param("update studies set study_name = 'renamed'", id="renamed study"),
+        pytest.param("update version_info set schema_version = 99", id="of a later Optuna"),
+        pytest.param("update trial_user_attributes set value_json = '{'", id="garbled attribute"),
+        pytest.param("update trials set state = 'SLEEPING'", id="unknown state"),
+        pytest.param("update alembic_version set version_num = 'v99'", id="of a later schema"),
+    ],
+)
+def test_a_healthy_file_with_another_content_is_refused_but_not_damaged(
+    store, small_space, some_records, write_trial, change
+):
+    write_trial(store, some_records[0])
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute(change)
+    connection.close()
+    assert not damaged(store.path, small_space)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(8192), b"SQLite format 3\0" + bytes(4080)])
+def test_an_empty_file_and_one_that_is_no_database_are_damaged(tmp_path, small_space, content):
+    (tmp_path / "study.db").write_bytes(content)
+    assert damaged(tmp_path / "study.db", small_space)
+
+
+def test_another_programs_database_is_not_damaged(tmp_path, small_space):
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("create table cats (name)")
+    connection.close()
+    assert not damaged(tmp_path / "study.db", small_space)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from optuna.trial import TrialState as OptunaState
 from strategy_runs import accuracy, finish, ids, results, run, samplers, told
 
+from mgnas.errors import ConfigError
 from mgnas.search.samplers.factory import make_sampler
 from mgnas.search.strategy.strategy import Strategy
 from mgnas.search.trial_record import TrialState
@@ -174,3 +175,81 @@ def test_failed_and_half_trained_trials_have_no_result(wide_space, sampler):
     assert [record.accuracy for record in records] == [accuracy(records[0]), None, None, None]
     assert told(strategy)[OptunaState.COMPLETE] == results(records)
     assert len(told(strategy)[OptunaState.RUNNING]) == 2
+
+
+# --------------------------------------------------------------------------------------------- what the user wants next
+
+WANTED = {"family": "mgiad", "base_channels": [4], "smoothing_steps": 2, "sharing": "A", "group_size": 4}
+
+
+@samplers
+def test_wanted_parameters_are_handed_out_next(small_space, sampler):
+    strategy = Strategy(small_space, make_sampler(sampler, 0, small_space), n_trials=1000)
+    first, wanted = strategy.ask(), strategy.ask_for(WANTED)
+    assert wanted is not None
+    assert wanted.candidate.params == WANTED | {"base_channels": "4"}
+    assert (wanted.number, wanted.seed, strategy.records) == (1, 1, [first, wanted])
+    for record in (first, wanted):
+        finish(strategy, record)
+    run(strategy)
+    assert len(set(ids(strategy.records))) == len(strategy.records) == 17
+    assert sorted(told(strategy)[OptunaState.COMPLETE]) == results(strategy.records)
+
+
+@samplers
+def test_the_sampler_chooses_what_is_not_named(small_space, sampler):
+    strategy = Strategy(small_space, make_sampler(sampler, 0, small_space), n_trials=1000)
+    for _ in range(2):
+        record = strategy.ask_for({"sharing": "A", "family": "mgnet"})
+        assert (record.candidate.params["sharing"], record.candidate.params["family"]) == ("A", "mgnet")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"sharing": "B"}, "sharing: expected one of A, AB, got 'B'"),
+        ({"smoothing_steps": 3}, "smoothing_steps: expected one of 1, 2, got 3"),
+        ({"smoothing_steps": True}, "smoothing_steps: expected one of 1, 2, got True"),
+        ({"smoothing_step": 1}, "smoothing_step: unknown key; did you mean smoothing_steps?"),
+        ({"fully_coupled_channels": 2}, "fully_coupled_channels: is fixed to 2 in this space; drop it here"),
+        ({"base_channels": {"a": 1}}, "base_channels: a choice is a number, a word or a list of numbers"),
+        ({}, "expected a mapping of parameters, got {}"),
+        ([4], "expected a mapping of parameters, got [4]"),
+        (None, "expected a mapping of parameters, got None"),
+        (WANTED | {"group_size": 3}, "group_size: 3 does not divide"),
+        (WANTED | {"base_channels": "6", "group_size": 4}, "group_size: 4 does not divide"),
+    ],
+)
+def test_wanted_parameters_that_cannot_be_trained_are_refused_and_change_nothing(small_space, refusal, params, message):
+    strategy = Strategy(small_space, make_sampler("random", 0), n_trials=1000)
+    assert refusal(lambda: strategy.ask_for(params)).startswith(message)
+    assert strategy.records == []
+    assert len(run(strategy)) == 17
+
+
+def test_a_wanted_network_that_was_trained_is_refused_by_its_number(small_space, refusal):
+    strategy = Strategy(small_space, make_sampler("random", 0), n_trials=1000)
+    strategy.ask()
+    strategy.ask_for(WANTED)
+    assert refusal(lambda: strategy.ask_for(WANTED)) == "is the network of trial 1 already"
+
+
+def test_no_more_wanted_trials_than_the_search_has_and_interrupted_ones_first(small_space):
+    strategy = Strategy(small_space, make_sampler("random", 0), n_trials=2)
+    record = strategy.ask()
+    resumed = Strategy(small_space, make_sampler("random", 0), n_trials=2, records=[record])
+    assert resumed.ask_for(WANTED) is None
+    assert resumed.ask() is record
+    assert resumed.ask_for(WANTED).number == 1
+    assert resumed.ask_for(WANTED | {"sharing": "AB"}) is None
+
+
+def test_a_part_of_the_space_may_be_exhausted_while_the_rest_is_not(small_space):
+    strategy = Strategy(small_space, make_sampler("random", 0), n_trials=1000)
+    for _ in range(sum(candidate.params["family"] == "mgiad" for candidate in small_space.enumerate())):
+        strategy.ask_for({"family": "mgiad"})
+    with pytest.raises(ConfigError, match="leave no valid network that is new"):
+        strategy.ask_for({"family": "mgiad"})
+    assert not strategy.exhausted
+    run(strategy)
+    assert len(strategy.records) == 17

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import optuna
 import pytest
 
 from mgnas.search.samplers.factory import make_sampler
@@ -322,3 +323,60 @@ def test_what_cannot_be_stored_stops_the_search(run, controller, event):
     expected = f"{run.path / 'study.db'}: is no longer there; has the run directory been moved or deleted?"
     assert controller.stopped == expected
     assert controller.finished
+
+
+# -------------------------------------------------------------------------------------------- the queue of the study
+
+
+def test_an_enqueued_trial_of_another_program_runs_next_and_useless_ones_are_taken_out(run, controller, caplog):
+    study = optuna.load_study(study_name="mgnas", storage=f"sqlite:///{run.path / 'study.db'}")
+    study.enqueue_trial({"smoothing_steps": 9, "sharing": "A"})
+    study.enqueue_trial({"smoothing_steps": 2, "sharing": "A"})
+    study.enqueue_trial({"smoothing_steps": 2, "sharing": "A"})
+    task = controller.ask("one")
+    assert (task["smoothing_steps"], task["sharing"], task["trial"]) == (2, "A", 0)
+    assert "enqueued trial 0 is ignored: smoothing_steps: expected one of 1, 2, got 9" in caplog.text
+    assert controller.ask("two")["trial"] == 1
+    assert "enqueued trial 2 is ignored: is the network of trial 0 already" in caplog.text
+    outcomes = [trial.user_attrs.get("mgnas", "").partition(":")[0] for trial in study.get_trials()]
+    assert outcomes == ["ignored", "runs as trial 0", "ignored", "", ""]
+    assert stored(run) == [RUNNING, RUNNING]
+    for key in ("one", "two"):
+        controller.result(key, epoch(0.1, 0.2))
+    assert stored(run) == [COMPLETE, COMPLETE]
+
+
+def test_a_trial_enqueued_while_the_search_runs_is_next(run, controller):
+    controller.ask("one")
+    controller.result("one", epoch(0.1, 0.2))
+    run.queue.add({"sharing": "AB"})
+    assert controller.ask("two")["sharing"] == "AB"
+
+
+def test_what_no_longer_fits_into_the_search_stays_enqueued(run, make_controller):
+    controller = make_controller(limit=9)
+    for key in "abc":
+        controller.ask(key)
+        controller.result(key, epoch(0.1, 0.2))
+    run.queue.add({"sharing": "AB"})
+    assert controller.ask("d") is None
+    assert len(run.queue.waiting()) == 1
+
+
+# -------------------------------------------------------------------------------------------------------- the display
+
+
+@pytest.mark.parametrize(
+    ("error", "closed"), [(BrokenPipeError(32, "Broken pipe"), True), (OSError(28, "No space left on device"), False)]
+)
+def test_an_output_that_cannot_be_written_stops_the_search_and_loses_nothing(run, controller, error, closed):
+    def fail(record):
+        raise error
+
+    controller.on_end = fail
+    controller.ask("one")
+    controller.result("one", epoch(0.1, 0.2))
+    assert controller.stopped == f"the output cannot be written ({error.strerror})"
+    assert controller.pipe_closed is closed
+    assert controller.ask("two") is None
+    assert stored(run) == [COMPLETE]

@@ -1,5 +1,6 @@
 """Tasks on a real Ray: results, and workers that die."""
 
+from mgnas.cores import usable_cores
 from mgnas.search.config import Resources
 from mgnas.search.tuner.gpu_share import Gpu, GpuNode, MemoryNeed
 from mgnas.search.tuner.task_pool import run_tasks
@@ -32,6 +33,25 @@ def test_every_call_ends_with_its_result_or_with_the_reason_why_there_is_none(tm
     # A process that dies is started once more; an exception is final.
     starts = [path.name.split("-")[0] for path in tmp_path.iterdir()]
     assert (starts.count("1"), starts.count("2")) == (1, 2)
+
+
+def test_without_a_number_of_workers_there_are_as_many_calls_at_once_as_cores(tmp_path):
+    def work(number: int, folder: str, resources: Resources) -> int:
+        import pathlib
+        import time
+
+        own = pathlib.Path(folder) / str(number)
+        own.touch()
+        time.sleep(0.3)
+        at_once = len(list(pathlib.Path(folder).iterdir()))
+        own.unlink()
+        return at_once
+
+    cores = usable_cores()
+    calls = [(number, str(tmp_path)) for number in range(4 * cores)]
+    counts = [result for _, result, _ in run_tasks(work, calls, Resources(), None, lambda: NEED)]
+    assert None not in counts
+    assert max(count for count in counts if count) <= cores
 
 
 def test_no_calls_need_no_cluster():
