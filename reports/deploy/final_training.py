@@ -253,10 +253,15 @@ def _claim(folder: Path, task: FinalTraining, dataset: Dataset) -> dict[str, Any
 
 
 def without_path(task: dict[str, Any]) -> dict[str, Any]:
-    """What a training is, wherever its images are: a task as plain values, without their path and digest."""
+    """What a training is, wherever its images are: a task as plain values, without their path and digest.
+
+    Data settings that are null are left out, because earlier versions do not have all of them.
+    """
     data = task.get("data")
     kept = {key: value for key, value in task.items() if key != DIGEST}
-    return kept | {"data": {**data, "path": None}} if isinstance(data, dict) else kept
+    if not isinstance(data, dict):
+        return kept
+    return kept | {"data": {key: value for key, value in data.items() if key != "path" and value is not None}}
 
 
 def selection(trial: CompletedTrial, run: str, data: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:

@@ -235,10 +235,12 @@ def test_an_interrupted_training_goes_on_after_its_images_have_moved(photos, tmp
 
 
 def test_a_training_of_version_0_1_0_goes_on(photos, tmp_path):
-    """Its task.yaml has an absolute path and no digest."""
+    """Its task.yaml has an absolute path, no digest, and none of the data settings that came later."""
     task, folder = of_photos(photos), tmp_path / "out"
     interrupted(task, folder)
-    write_yaml(folder / "task.yaml", task.to_dict())
+    before = task.to_dict()
+    assert before["data"].pop("background", "missing") is None
+    write_yaml(folder / "task.yaml", before)
     epochs = []
     train_fully(task, folder, "cpu", lambda result: epochs.append(result.epoch))
     assert epochs == [2]
