@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from mgnas.errors import UserError, first_line
 from mgnas.files import short
 
-_TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
-_ORIENTATION = 0x0112  # EXIF tag
+from ...search.data.image_files import pixels_of
+
 _ACCEPTED = "an array, a tensor, a PIL image, or a list of these"
 
 
@@ -72,24 +72,6 @@ def _pixels(image: Image.Image, channels: int, size: int | None) -> np.ndarray:
     if 0 in image.size:
         raise UserError("predict: the PIL image has no pixels")
     try:
-        image = _upright(image)
-        if image.mode in _TRANSPARENT or "transparency" in image.info:
-            coloured = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured)
-        image = image.convert("L" if channels == 1 else "RGB")
-        if size is not None:
-            # Resizes the shorter side and cuts out the centre.
-            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+        return pixels_of(image, channels, size)
     except Exception as error:  # Pillow reads files when pixels are asked for, and raises many kinds of errors then.
         raise UserError(f"predict: the PIL image cannot be read ({first_line(error)})") from None
-    pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image, turned if its EXIF data say so. The other EXIF data may be damaged, so they are left out."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    image = image.copy()
-    image.info.pop("exif", None)
-    image.getexif()[_ORIENTATION] = orientation
-    return ImageOps.exif_transpose(image)
