@@ -296,3 +296,11 @@ def test_a_training_that_was_killed_between_model_and_result_is_finished(photos,
         shutil.copy(folder / name, tmp_path / "again" / name)
     result = train_fully(task, tmp_path / "again", "cpu")
     assert result["validation_accuracy"] == expected["validation_accuracy"]
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(photos, tmp_path, refusal):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "out" / "train.lock").symlink_to(tmp_path / "mine.txt")
+    assert "out: cannot be written (" in refusal(lambda: train_fully(of_photos(photos), tmp_path / "out", "cpu"))
+    assert (tmp_path / "mine.txt").read_text() == "mine"
