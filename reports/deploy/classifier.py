@@ -112,10 +112,21 @@ class Classifier(nn.Module):
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any]) -> Classifier:
-        """A network with random weights. Files of early versions lack class names and image size."""
+        """A network with random weights. Files of early versions lack class names and image size.
+
+        Raises:
+            UserError, ValueError, KeyError, TypeError: a value is missing or wrong.
+        """
         config = ArchitectureConfig.from_dict(metadata["architecture"])
         names, size = metadata.get("class_names") or (), metadata.get("image_size")
-        return cls(config, **metadata["normalisation"], class_names=names, image_size=size)
+        mean, std = (torch.tensor(metadata["normalisation"][key], dtype=torch.float32) for key in ("mean", "std"))
+        if mean.shape != (config.in_channels,) or std.shape != mean.shape or not (mean.isfinite() & (std > 0)).all():
+            raise ValueError("normalisation")
+        if names and (len(names) != config.num_classes or not all(isinstance(name, str) for name in names)):
+            raise ValueError("class_names")
+        if size is not None and (type(size) is not int or size < 1):
+            raise ValueError("image_size")
+        return cls(config, mean.tolist(), std.tolist(), class_names=names, image_size=size)
 
 
 def save_model(

@@ -133,7 +133,7 @@ def _remove_if_abandoned(leftover: Path) -> None:
     lock = leftover / _SCRATCH_LOCK
     if _FORMER_SCRATCH.fullmatch(leftover.name) and leftover.is_file():
         leftover.unlink(missing_ok=True)
-    elif leftover.name.startswith(_SCRATCH) and lock.is_file() and not leftover.is_symlink():
+    elif leftover.name.startswith(_SCRATCH) and lock.is_file() and not (leftover.is_symlink() or lock.is_symlink()):
         with suppress(Timeout), FileLock(lock, timeout=0):
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import statistics
 import time
@@ -99,6 +100,9 @@ class LatencyMeter:
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
             measured_on, latencies = content["machine"], dict(content["milliseconds"])
+            for times in latencies.values():
+                if len(times) != len(BATCHES) or not all(0 < milliseconds < math.inf for milliseconds in times):
+                    raise ValueError
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{self._file}: is damaged; delete it, and latencies are measured again") from None
         return latencies if measured_on == self.machine else {}

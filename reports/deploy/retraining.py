@@ -169,13 +169,17 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
     retrained = []
     for choice in sorted((run.path / FOLDER).glob(f"*/{_CHOICE}")):
         refuse_links([choice.parent, *choice.parent.glob("seed-*")])
-        results = [read_result(file.parent) for file in sorted(choice.parent.glob(f"seed-*/{RESULT_FILE}"))]
+        files = sorted(choice.parent.glob(f"seed-*/{RESULT_FILE}"))
+        results = [read_result(file.parent) for file in files]
+        for file, result in zip(files, results, strict=True):
+            if not 0 <= _accuracy(result) <= 1:
+                raise UserError(f"{file}: is damaged; delete its folder and retrain the network again")
         if not results:
             continue
         try:
             origin = json.loads(choice.read_text(encoding="utf-8"))
             trial, estimate = int(origin["trial"]), float(origin["validation_accuracy"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             raise UserError(f"{choice}: is damaged; delete it and retrain the network again") from None
         part = "test" if "test_accuracy" in results[0] else "validation"
         retrained.append(Retrained(trial, estimate, part, tuple(map(_accuracy, results)), choice.parent))
@@ -203,7 +207,9 @@ def _check_same(task: FinalTraining, folder: Path) -> None:
 
 
 def _accuracy(result: dict[str, Any]) -> float:
-    return float(result.get("test_accuracy", result.get("validation_accuracy", math.nan)))
+    """As a fraction; NaN if there is none."""
+    accuracy = result.get("test_accuracy", result.get("validation_accuracy"))
+    return float(accuracy) if isinstance(accuracy, int | float) else math.nan
 
 
 def _train(task: FinalTraining, folder: str, resources: Resources) -> tuple[float | None, str]:

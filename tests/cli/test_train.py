@@ -1,6 +1,8 @@
 """mgnas train: a selected network, trained once."""
 
 import re
+import subprocess
+import sys
 
 import torch
 
@@ -46,3 +48,27 @@ def test_a_gpu_that_is_not_used_is_one_line(command, run, tmp_path, monkeypatch)
     assert code == 0
     assert out.startswith("The GPU (NVIDIA H100) is not used; --device cuda uses it.\n")
     assert "epochs on the CPU\n" in out
+
+
+def test_two_processes_do_not_train_in_one_folder(command, run, tmp_path):
+    selected, folder = tmp_path / "chosen.yaml", tmp_path / "model"
+    assert command("select", run.path, "--output", selected)[0] == 0
+    script = f"""
+import sys
+from pathlib import Path
+from mgnas.reports.deploy.final_training import FinalTraining, train_fully
+def wait(epoch):
+    print("trained", flush=True)
+    sys.stdin.read()
+train_fully(FinalTraining.load({str(selected)!r}), Path({str(folder)!r}), "cpu", wait)
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True) as first:
+        assert first.stdout.readline() == "trained\n"
+        code, _, err = command("train", selected, "--output", folder, "--device", "cpu", "--threads", 1)
+        first.stdin.close()
+        assert first.wait() == 0
+    assert code == 2
+    assert err.startswith(f"mgnas: error: {folder}: another process is training here already; wait for it")
+    assert err.count("\n") == 1
+    assert {file.name for file in folder.iterdir()} == {"model.pt", "model_card.md", "result.json", "task.yaml"}

@@ -124,3 +124,33 @@ def test_pil_images_are_classified_as_arrays_are(folder, images):
     assert torch.equal(model.predict(pictures), expected)
     assert torch.equal(model.predict(pictures[3]), expected[3:4])
     assert torch.equal(model.predict([picture.convert("RGB") for picture in pictures]), expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("class_names", ["one"]),
+        ("class_names", list(range(10))),
+        ("class_names", "0123456789a"),
+        ("image_size", "8"),
+        ("image_size", True),
+        ("image_size", 0),
+        ("normalisation", {"mean": [], "std": []}),
+        ("normalisation", {"mean": [0.5, 0.5], "std": [1.0, 1.0]}),
+        ("normalisation", {"mean": [True], "std": ["x"]}),
+        ("normalisation", {"mean": [float("nan")], "std": [1.0]}),
+        ("normalisation", {"mean": [0.5], "std": [0.0]}),
+        ("normalisation", {"mean": [0.5]}),
+        ("normalisation", None),
+        ("architecture", None),
+        ("architecture", {"family": "mgnet"}),
+        ("architecture", {"family": "mgnet", "base_channels": [8, 16], "in_channels": 1, "num_classes": 3}),
+        ("weights", {}),
+        ("weights", None),
+        ("weights", [1, 2]),
+    ],
+)
+def test_a_model_with_a_wrong_value_is_one_line(small_model, tmp_path, refusal, key, value):
+    state = torch.load(small_model / "model.pt", weights_only=True)
+    torch.save(state | {key: value}, tmp_path / "model.pt")
+    assert str(tmp_path / "model.pt") in refusal(lambda: load_model(tmp_path))

@@ -331,3 +331,11 @@ def test_images_that_are_all_equal_are_refused_before_a_folder_is_made(tmp_path,
     message = refusal(lambda: train_fully(task, tmp_path / "trained", "cpu"))
     assert message.startswith(f"{tmp_path}/x.npz: all images are equal")
     assert not (tmp_path / "trained").exists()
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(photos, tmp_path, refusal):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "out" / "train.lock").symlink_to(tmp_path / "mine.txt")
+    assert "out: cannot be written (" in refusal(lambda: train_fully(of_photos(photos), tmp_path / "out", "cpu"))
+    assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -20,6 +20,13 @@ def test_latencies_are_remembered_for_this_machine_only(run, tmp_path):
         LatencyMeter(file)
 
 
+@pytest.mark.parametrize("times", ["[1]", "[1, 2, 3]", '"ab"', "5", "null", "[1, NaN]", "[-1, 2]", "[1, Infinity]"])
+def test_remembered_latencies_that_are_none_are_one_line(tmp_path, refusal, times):
+    file = tmp_path / "latency.json"
+    file.write_text(f'{{"machine": "", "milliseconds": {{"some network": {times}}}}}')
+    assert refusal(lambda: LatencyMeter(file)).startswith(f"{file}: is damaged; delete it")
+
+
 def test_the_ends_are_measured_first_and_then_the_middle_of_the_largest_gap():
     assert _spread_out(9) == [0, 8, 4, 2, 6, 1, 3, 5, 7]
     assert (_spread_out(0), _spread_out(1), _spread_out(2)) == ([], [0], [0, 1])

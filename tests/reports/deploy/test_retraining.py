@@ -106,3 +106,19 @@ def test_links_to_folders_outside_are_refused_and_nothing_is_written_there(
     for call in (lambda: retrain(run, [retrained_trial], 2), lambda: load_retrained(run)):
         assert f"{own}: is a link, which may lead out of the run".replace("//", "/") in refusal(call)
     assert {file: file.read_bytes() for file in outside.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"test_accuracy": null}', '{"test_accuracy": NaN}', '{"test_accuracy": 91}']
+)
+def test_a_damaged_result_names_its_file(run, retrained_trial, refusal, content):
+    file = run.path / "retrained" / retrained_trial.candidate.id / "seed-1" / "result.json"
+    file.write_text(content)
+    assert refusal(lambda: load_retrained(run)).startswith(f"{file}: is damaged; ")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"trial": Infinity, "validation_accuracy": 1}', '{"trial": "x"}'])
+def test_a_damaged_choice_names_its_file(run, retrained_trial, refusal, content):
+    file = run.path / "retrained" / retrained_trial.candidate.id / "choice.json"
+    file.write_text(content)
+    assert refusal(lambda: load_retrained(run)).startswith(f"{file}: is damaged; delete it")
