@@ -119,7 +119,7 @@ def messages_logged() -> Iterator[None]:
 def raylet_died() -> bool:
     """Whether the Ray that this process has started has lost the process without which nothing runs."""
     # Ray knows its child processes only here. A process that has connected to a cluster has none.
-    node = ray_worker._global_node
+    node: Any = ray_worker._global_node
     return node is not None and any(name == "raylet" for name, _ in node.dead_processes())
 
 
