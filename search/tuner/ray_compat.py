@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def messages_logged() -> Iterator[None]:
 def raylet_died() -> bool:
     """Whether the Ray that this process has started has lost the process without which nothing runs."""
     # Ray knows its child processes only here. A process that has connected to a cluster has none.
-    node: Any = ray_worker._global_node
+    node = cast(Any, ray_worker._global_node)
     return node is not None and any(name == "raylet" for name, _ in node.dead_processes())
 
 
