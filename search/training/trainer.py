@@ -184,10 +184,10 @@ class Trainer:
         self._offload_until, self._offload_epochs = len(self.history) + self._offload_epochs, 2 * self._offload_epochs
         self._start_over(before)
 
-    def _start_over(self, before: dict[str, Any]) -> None:
-        """Return to the state before the epoch."""
+    def _start_over(self, state: dict[str, Any]) -> None:
+        """Return to a state, such as that before the epoch."""
         self._runner.forget()
-        self._optimization.restore(before)
+        self._optimization.restore(state)
 
     def _search_algorithms(self, on: bool) -> None:
         """Whether cuDNN tries its algorithms for each new shape of a convolution, which pays for shapes that recur."""
@@ -279,8 +279,7 @@ class Trainer:
             state = torch.load(path, map_location=self.device, weights_only=True)
             if not isinstance(state, dict):
                 raise TypeError(f"expected a mapping, got {type(state).__name__}")
-            self._optimization.restore(state)
-            self._runner.forget()
+            self._start_over(state)
             self.history = [EpochResult(**result) for result in state["history"]]
         except UNREADABLE as error:
             if is_out_of_memory(error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from mgnas.errors import ConfigError
 from ...models.config import ArchitectureConfig
 from ...models.training_memory import training_bytes
 from ...space.candidate import Candidate, TrainingSettings
-from ...space.parameter import Parameter
-from ...space.search_space import SearchSpace
-from ..config import Resources
-from ..data.dataset import Dataset
 from ..training.trainer import EVALUATION_BATCH
+
+if TYPE_CHECKING:
+    # Workers import this module, and need neither Optuna nor the space.
+    from ...space.parameter import Parameter
+    from ...space.search_space import SearchSpace
+    from ..config import Resources
+    from ..data.dataset import Dataset
 
 MOST_TRIALS_PER_GPU = 4
 """The largest number of trainings that `auto` lets share a GPU.

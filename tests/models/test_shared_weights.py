@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mgnas.models import ArchitectureConfig, build_model, layers, mgiad, shared_weights
+from mgnas.models import ArchitectureConfig, build_model, layers
 from mgnas.models.shared_weights import prepare
 
 NETWORKS = {
@@ -32,12 +32,6 @@ def model(request) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build_model(ArchitectureConfig(in_channels=1, **NETWORKS[request.param])).train()
-
-
-@pytest.fixture
-def gpu_form(monkeypatch):
-    for module in (layers, mgiad, shared_weights):
-        monkeypatch.setattr(module, "trains_on_cpu", lambda *_: False)
 
 
 def gradients(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mgnas.models import ArchitectureConfig, layers, mgiad, shared_weights
+from mgnas.models import ArchitectureConfig
 from mgnas.search.data.dataset import DataSettings, load_dataset
 from mgnas.search.training.execution import RecordingError, StepRunner, _cause, make_forward, make_runner
 from mgnas.search.training.trainer import Trainer
@@ -116,13 +116,6 @@ def recorded(start):
         return trainer
 
     return make
-
-
-@pytest.fixture
-def gpu_form(monkeypatch):
-    """Networks take the form that a GPU trains."""
-    for module in (layers, mgiad, shared_weights):
-        monkeypatch.setattr(module, "trains_on_cpu", lambda *_: False)
 
 
 def trained(trainer, epochs=2):
