@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class UserError(Exception):
     """An error in the user's input. The message is one line that says what is wrong and what would be right."""
@@ -34,12 +36,24 @@ class ConfigError(UserError, ValueError):
 def printable(text: object) -> str:
     """A text for a terminal: control characters are escaped, so it can neither move the cursor nor forge a line.
 
-    So are other characters that cannot be seen, and bytes of file names that are no text.
+    So are characters that change the direction of text, and bytes of file names that are not UTF-8.
     """
     shown = str(text)
     if shown.isprintable():
         return shown
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+    return "".join(map(_escaped, shown))
+
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories of characters that control a terminal, the direction of text or the end of a line."""
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # Python's stand-in for a byte that is not UTF-8 (PEP 383).
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if unicodedata.category(character) in _INVISIBLE:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
 
 
 def first_line(reason: BaseException | str) -> str:

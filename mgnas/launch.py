@@ -159,7 +159,8 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
     Args:
         path: the run directory.
         study: address of a database server with its study, in place of the one that the run knows.
-        changes: settings of `search` and `resources` by their names, which are stored; None changes nothing.
+        changes: settings of `search` and `resources` by their names; None changes nothing. They are stored when the search
+            goes on with them.
 
     Raises:
         UserError: the run cannot be opened, or has more trials than wanted.
@@ -169,7 +170,7 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
         config = directory.config.override(**_absolute(changes))
         if trials is not None and trials < n_started:
             raise UserError(f"--trials: {trials} is less than the {n_started} trials that {path} has started already")
-        directory.update_config(config)
+        directory.change_config(config)
         yield directory
 
 

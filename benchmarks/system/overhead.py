@@ -134,7 +134,8 @@ def resume(path: Path) -> None:
     TimedStrategy.install()
     with RunDirectory.open_for_resume(path) as run:
         trials = len(run.load()) + 2
-        run.update_config(run.config.override(trials=trials))
+        run.change_config(run.config.override(trials=trials))
+        run.store_config()
         run_search(run, Clock, worker=InstantWorker)
     print(json.dumps({"first new trial ended at": Clock.last.ends[0], "asking": Clock.last.asking[0]}))
 

@@ -40,12 +40,11 @@ def train(
     Trains on a GPU if there is one. An interrupted training continues when the same command is given again.
     """
     from mgnas.reports.deploy.final_training import FinalTraining, train_fully
-    from mgnas.search.data.file_tree import printable
 
     task = FinalTraining.load(config, seed, epochs)
     import torch
 
-    from mgnas.errors import UserError
+    from mgnas.errors import UserError, printable
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     if device == "cuda" and gpu is None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, printable
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 """Suffixes, in lower case, of the files that are read as images."""
 _LITTER = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "__pycache__"}
 """Folders that operating systems and programs leave behind. They hold no images of the user."""
 _MAX_DEPTH = 32
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories of characters that control a terminal, the direction of text or the end of a line."""
 
 
 class FileTree(Protocol):
@@ -67,14 +64,6 @@ def images_in(tree: FileTree, folder: str) -> list[str]:
 def is_image(name: str) -> bool:
     """Whether a file with this name is read as an image."""
     return Path(name).suffix.lower() in SUFFIXES
-
-
-def printable(name: str | Path) -> str:
-    """A file's name for messages. Bytes that are not UTF-8, and control characters, are shown as escapes."""
-    text = os.fsencode(name).decode(errors="backslashreplace")
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in _INVISIBLE else character for character in text
-    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
-from mgnas.errors import UserError
+from mgnas.cores import usable_cores
+from mgnas.errors import UserError, printable
 
-from .file_tree import FileTree, printable
+from .file_tree import FileTree
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _for_each(use: Callable[[str], T], files: Sequence[str], large: bool = False
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
         if not large:
             return [use(file) for file in files]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             return list(threads.map(use, files))
 
 

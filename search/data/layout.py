@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, printable
 
-from .file_tree import SUFFIXES, Folder, is_image, printable, scan_folder
+from .file_tree import SUFFIXES, Folder, is_image, scan_folder
 
 _SPLITS = {
     "train": "train|training|trn",

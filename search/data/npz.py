@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, printable
 
 from .cache import RawDataset, RawSplit
-from .file_tree import printable
 
 _SPLITS = ("train", "val", "test")
 _KEYS = (*(f"{split}_{kind}" for split in _SPLITS for kind in ("images", "labels")), "classes")

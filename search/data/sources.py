@@ -15,10 +15,10 @@ from zipfile import BadZipFile
 import numpy as np
 from filelock import FileLock
 
-from mgnas.errors import ConfigError, UserError, first_line
+from mgnas.errors import ConfigError, UserError, first_line, printable
 
 from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write
-from .file_tree import printable, state_of
+from .file_tree import state_of
 from .image_files import WHITE, parse_colour
 from .image_folder import read_folder
 from .npz import read_npz

@@ -295,29 +295,35 @@ class RunDirectory:
         address = f"{self.storage}/{number:05d}.pt"
         return address if "://" in address else Path(address)
 
-    def update_config(self, config: SearchConfig) -> None:
-        """Store a changed config: more trials, other workers, what the trials get of the GPUs.
+    def change_config(self, config: SearchConfig) -> None:
+        """Use a changed config: more trials, other workers, what the trials get of the GPUs.
+
+        It is not stored before `store_config`, because the search may turn out not to be possible with it.
+        """
+        self.config = config
+        self._metadata.trained_with = training_fingerprint(config)
+
+    def store_config(self) -> None:
+        """Store the config that is used.
 
         Raises:
             UserError: a file cannot be written.
         """
-        write_yaml(self.path / _CONFIG, config.to_dict())
-        self.config = config
-        self._metadata.trained_with = training_fingerprint(config)
+        write_yaml(self.path / _CONFIG, self.config.to_dict())
         self._metadata.write(self.path)
 
     def check_data(self, dataset: Dataset) -> None:
         """Refuse other images than those that the trials so far have learned from.
 
         Raises:
-            UserError: the images are others, or run.json cannot be written.
+            UserError: the images are others, or a file cannot be written.
         """
         before = self._metadata.images, self._metadata.largest_class
         self._metadata.check_images(dataset_digest(dataset), self.config.file, former_digest(dataset))
         label, share = dataset.validation.largest_class()
         self._metadata.largest_class = dataset.class_names[label], share
         if (self._metadata.images, self._metadata.largest_class) != before:
-            self._metadata.write(self.path)
+            self.store_config()
 
     @property
     def elapsed(self) -> float:

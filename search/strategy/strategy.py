@@ -322,21 +322,19 @@ class Strategy:
                 candidate = self._new(moved, wanted)
                 if candidate is not None:
                     return candidate
-        return None if wanted else self._any_new()
+        return self._any_new(wanted)
 
-    def _any_new(self) -> Candidate | None:
-        """A new candidate from anywhere; None if there is none, or none was found in a huge space."""
+    def _any_new(self, wanted: Mapping[str, Any]) -> Candidate | None:
+        """A new candidate with these labels, from anywhere; None if there is none, or a huge space showed none."""
         if self.space.enumerable:
             if self._unseen is None:
                 self._unseen = list(self.space.enumerate())
                 self._rng.shuffle(self._unseen)
-            while self._unseen:
-                candidate = self._unseen.pop()
-                if candidate.id not in self._seen:
-                    return candidate
-            return None
+            self._unseen = [candidate for candidate in self._unseen if candidate.id not in self._seen]
+            found = (self._new(candidate.params, wanted) for candidate in reversed(self._unseen))
+            return next(filter(None, found), None)
         for _ in range(_RANDOM_TRIES):
-            candidate = self._new(self.space.random_values(self._rng), {})
+            candidate = self._new(self.space.random_values(self._rng), wanted)
             if candidate is not None:
                 return candidate
         return None

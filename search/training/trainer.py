@@ -225,7 +225,7 @@ class Trainer:
 
     def _correct_by_class(self, images: DeviceImages, often: bool = False) -> torch.Tensor:
         self._search_algorithms(often)
-        return within_memory(lambda: self._correct(images), lambda: self._halve_evaluation_batch(images))
+        return within_memory(lambda: self._correct(images).cpu(), lambda: self._halve_evaluation_batch(images))
 
     def _halve_evaluation_batch(self, images: DeviceImages) -> None:
         batch = min(self._evaluation_batch, len(images))
@@ -236,7 +236,7 @@ class Trainer:
 
     @torch.inference_mode()
     def _correct(self, images: DeviceImages) -> torch.Tensor:
-        """For each class the number of its images that the network classifies correctly: int64, on the CPU.
+        """For each class the number of its images that the network classifies correctly: int64.
 
         All batches have the same size, so libraries choose their algorithms once. The last batch begins with images of
         the one before, which do not count again.
@@ -251,7 +251,7 @@ class Trainer:
                 logits = model(self._normalisation(images.gather(part)))
             labels = images.labels[part][start - first :]
             correct.index_add_(0, labels, (logits.argmax(dim=1)[start - first :] == labels).long())
-        return correct.cpu()
+        return correct
 
     def checkpoint(self) -> memoryview:
         """The state of the training, in the format that `load` reads."""

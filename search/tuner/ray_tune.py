@@ -197,6 +197,7 @@ def run_search(
             with held_interrupts():
                 _settle_gpus(run, cluster, lister)
                 needs = _node_needs(run, cluster)
+                run.store_config()
             progress = SearchProgress(config.search.trials, strategy.records, cluster.limit(), run.elapsed)
             controller = TrialController(run, strategy, progress, needs.entry, cluster.limit)
             # Again, because Ray has put its own handlers in place.
@@ -214,7 +215,7 @@ def run_search(
 
 
 def _settle_gpus(run: RunDirectory, cluster: Cluster, lister: GpuLister) -> None:
-    """Decide what each trial gets of the GPUs, and store it in the run."""
+    """Decide what each trial gets of the GPUs; it becomes part of the run's config."""
     config = run.config
     resources = settle_gpus(
         cluster,
@@ -224,7 +225,7 @@ def _settle_gpus(run: RunDirectory, cluster: Cluster, lister: GpuLister) -> None
         lister,
     )
     if resources != config.resources:
-        run.update_config(replace(config, resources=resources))
+        run.change_config(replace(config, resources=resources))
 
 
 def _node_needs(run: RunDirectory, cluster: Cluster) -> NodeRequirements:

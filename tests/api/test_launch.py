@@ -113,7 +113,6 @@ def test_a_run_is_finished_when_no_trial_is_left_to_start_or_to_continue(run, en
     assert not is_finished(ended_run), "7 of 8 trials"
     with resumed_run(ended_run.path, trials=7, workers=3) as resumed:
         assert is_finished(resumed)
-    assert RunDirectory(ended_run.path).config.resources.workers == 3
 
 
 def test_a_run_with_a_running_trial_is_not_finished(run):

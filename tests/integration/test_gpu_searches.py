@@ -101,6 +101,10 @@ def test_trials_share_the_gpus_and_the_search_stays_on_them(run, caplog, monkeyp
         message = refusal(lambda: search(resumed))
     assert message.startswith("resources: a trial wants 1 CPU, 0.3333 GPU, but there are 8 CPU, 0 GPU; ")
     assert message.endswith("train on CPUs with --gpus-per-trial 0")
+    with resumed_run(run.path, trials=7, gpus_per_trial=2) as resumed:
+        refusal(lambda: search(resumed))
+    stored = RunDirectory(run.path).config
+    assert (stored.search.trials, stored.resources.gpus_per_trial) == (6, 0.3333), "what was refused is not stored"
     with resumed_run(run.path, gpus_per_trial=0) as forced:
         assert forced.trained_on_gpus is False
         assert forced.config.resources.gpus_per_trial == 0.0
@@ -108,11 +112,13 @@ def test_trials_share_the_gpus_and_the_search_stays_on_them(run, caplog, monkeyp
 
 def test_a_search_on_cpus_stays_there_until_gpus_are_forced(run, caplog):
     caplog.set_level(logging.INFO, "mgnas.search.tuner.gpus")
-    run.update_config(run.config.override(gpus_per_trial=0))
+    run.change_config(run.config.override(gpus_per_trial=0))
+    run.store_config()
     for trials, forced, expected in ((3, None, 0.0), (6, "auto", 0.3333)):
         with resumed_run(run.path, trials=trials, gpus_per_trial=forced) as resumed:
             search(resumed)
-            assert resumed.config.resources.gpus_per_trial == expected
+        stored = RunDirectory(run.path).config
+        assert (stored.search.trials, stored.resources.gpus_per_trial) == (trials, expected)
     assert sorted((number, gpus) for number, _, gpus in notes(run)) == [
         *((str(number), "0.0") for number in range(3)),
         *((str(number), "0.3333") for number in range(3, 6)),
@@ -124,7 +130,8 @@ def test_a_search_on_cpus_stays_there_until_gpus_are_forced(run, caplog):
 
 
 def test_a_process_whose_gpu_has_failed_is_replaced_before_the_next_trial(run):
-    run.update_config(run.config.override(workers=1))
+    run.change_config(run.config.override(workers=1))
+    run.store_config()
     search(run, FailingGpuWorker)
     failed = {record.number: record.reason for record in run.load() if record.state is TrialState.FAILED}
     assert failed == {3: f"the worker died: RuntimeError: the process can no longer use its GPU ({ILLEGAL})"}

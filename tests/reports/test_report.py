@@ -125,7 +125,8 @@ def test_no_file_of_a_report_holds_an_absolute_path(run, tmp_path):
     config = run.config.override(
         storage=str(tmp_path / "secret" / "checkpoints"), prior=str(tmp_path / "secret" / "run")
     )
-    run.update_config(config)
+    run.change_config(config)
+    run.store_config()
     (failed,) = (record for record in run.load() if record.number == 6)
     failed.state, failed.reason = (
         TrialState.FAILED,

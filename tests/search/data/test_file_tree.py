@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mgnas.search.data.file_tree import FolderTree, images_in, printable, scan_folder, state_of
+from mgnas.search.data.file_tree import FolderTree, images_in, scan_folder, state_of
 
 
 @pytest.fixture
@@ -56,18 +56,3 @@ def test_a_folder_without_permission_is_named(root, refusal):
     message = refusal(lambda: scan_folder(root))
     (root / "b").chmod(0o700)
     assert message == f"{root}/b: cannot be read (Permission denied); check data.path and its permissions"
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (b"caf\xc3\xa9.png", "café.png"),
-        (b"caf\xe9.png", "caf\\xe9.png"),
-        (b"a\x1b[31m\nb", "a\\x1b[31m\\nb"),
-        ("a\u202eb".encode(), "a\\u202eb"),
-        ("3.12\u202fPM 猫".encode(), "3.12\u202fPM 猫"),
-    ],
-)
-def test_names_are_shown_so_that_they_neither_break_a_line_nor_a_terminal(name, expected):
-    assert printable(os.fsdecode(name)) == expected
-    printable(os.fsdecode(name)).encode()

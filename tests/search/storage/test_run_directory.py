@@ -345,7 +345,8 @@ def test_a_damaged_clock_goes_on_from_the_last_trial(run, content, caplog):
 
 
 def test_a_changed_config_is_stored(run):
-    run.update_config(run.config.override(trials=9, workers=2))
+    run.change_config(run.config.override(trials=9, workers=2))
+    run.store_config()
     assert run.config.search.trials == 9
     again = RunDirectory(run.path).config
     assert (again.search.trials, again.resources.workers) == (9, 2)
