@@ -159,8 +159,8 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
     Args:
         path: the run directory.
         study: address of a database server with its study, in place of the one that the run knows.
-        changes: settings of `search` and `resources` by their names; None changes nothing. They are stored when the search
-            goes on with them.
+        changes: settings of `search` and `resources` by their names; None changes nothing. They are
+            stored when the search goes on with them.
 
     Raises:
         UserError: the run cannot be opened, or has more trials than wanted.
