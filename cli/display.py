@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mgnas.search.tuner.progress import SearchProgress
 
 _FRONT_ROWS = 10
+_TELLING = 0.02
+"""A difference of accuracy and balanced accuracy that shows that the sizes of the classes make the accuracy high."""
 
 
 def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) -> list[str]:
@@ -35,12 +37,22 @@ def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) ->
     ]
     if front:
         lines.append(f"Pareto front: {len(front)} networks")
+        telling = any(_difference(trial) >= _TELLING for trial in front)
         lines += [
-            f"  {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  trial {trial.number:<4} "
-            f"{trial.architecture.describe()}"
+            f"  {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  "
+            f"{_balanced(trial) if telling else ''}trial {trial.number:<4} {trial.architecture.describe()}"
             for trial in front
         ]
     return lines
+
+
+def _difference(trial: CompletedTrial) -> float:
+    return 0.0 if trial.balanced_accuracy is None else abs(trial.balanced_accuracy - trial.accuracy)
+
+
+def _balanced(trial: CompletedTrial) -> str:
+    value = "     -" if trial.balanced_accuracy is None else f"{100 * trial.balanced_accuracy:6.2f}"
+    return f"(balanced {value} %)  "
 
 
 def make_display(progress: SearchProgress) -> LiveDisplay | PlainDisplay:

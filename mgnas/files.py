@@ -1,9 +1,12 @@
-"""Reading YAML strictly, and writing files atomically."""
+"""Reading YAML and JSON strictly and within limits, and writing files atomically."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import secrets
+import zlib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,10 @@ import yaml
 
 from .errors import UserError
 
+_MAX_YAML_BYTES = 1_000_000
+_MAX_JSON_BYTES = 64_000_000
 _MAX_NODES = 100_000
+_MAX_DIGITS = 40
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -58,6 +64,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     merged.append((key_node, value))
         node.value = merged + own
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number. One of thousands of digits could be neither computed in reasonable time nor shown."""
+        if len(node.value) > _MAX_DIGITS:
+            problem = f"a number of more than {_MAX_DIGITS} characters"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        construct = self.construct_yaml_int if node.tag.endswith("int") else self.construct_yaml_float
+        return construct(node)
+
     def _check_keys(self, node: yaml.Node, checked: set[int]) -> None:
         if isinstance(node, yaml.ScalarNode) or id(node) in checked:
             return
@@ -82,6 +96,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 problem = f"the key {key!r} stands twice{hint}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
+
+
+for _kind in ("int", "float"):
+    _UniqueKeyLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _UniqueKeyLoader.construct_number)
 
 
 def _unfolded_size(node: yaml.Node, sizes: dict[int, int | None]) -> int:
@@ -112,7 +130,9 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
         UserError: the file does not exist, cannot be read, is not YAML, or does not contain a mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_within(path, _MAX_YAML_BYTES).decode()
+    except FileTooLargeError as error:
+        raise UserError(f"{path}: {error}; a file of settings is much smaller") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
@@ -129,6 +149,51 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of settings (key: value lines), got {short(content)}")
     return content
+
+
+class FileTooLargeError(ValueError):
+    """A file has more bytes than is read of a file of its kind."""
+
+
+def read_within(path: str | os.PathLike, limit: int) -> bytes:
+    """The content of a file; that of a gzip file (.gz) unpacked.
+
+    Raises:
+        FileTooLargeError: it has more than `limit` bytes. No more than that is unpacked.
+        ValueError: the gzip file is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with gzip.open(path) if Path(path).suffix == ".gz" else Path(path).open("rb") as file:
+            content = file.read(limit + 1)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from None
+    if len(content) > limit:
+        raise FileTooLargeError(f"holds more than {limit / 1e6:g} MB")
+    return content
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The value in a JSON file, which may be a gzip file.
+
+    Raises:
+        FileTooLargeError: it holds more than 64 MB.
+        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+        OSError: the file cannot be read.
+    """
+    return parse_json(read_within(path, _MAX_JSON_BYTES))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_yaml(path: str | os.PathLike, mapping: Mapping[str, Any]) -> None:
@@ -176,5 +241,8 @@ def write_bytes(path: str | os.PathLike, content: bytes | memoryview, mode: int 
 
 def short(value: Any) -> str:
     """A value as text for messages: one line of at most 60 characters."""
-    text = repr(value).replace("\n", " ")
+    try:
+        text = repr(value).replace("\n", " ")
+    except ValueError:  # Python shows no number of thousands of digits.
+        return "a value that is too long to show"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -19,9 +19,9 @@ from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.strategy.factory import make_strategy
 from mgnas.search.trial_record import TrialState
 
-from .cores import check_cores
 from .errors import ConfigError, SearchStoppedError, UserError
 from .files import short
+from .machine import check_cores
 from .signals import held_interrupts, termination_as_interrupt
 
 if TYPE_CHECKING:

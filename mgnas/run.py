@@ -100,9 +100,9 @@ class Run:
     def to_dataframe(self) -> pd.DataFrame:
         """All trials as a pandas table, one row each, with a column for each searched setting.
 
-        `accuracy` is NaN unless the trial is complete. `seconds` is the training time, and `finished` is counted in
-        seconds from the beginning of the search. Searched settings that do not belong to the network's family have
-        their default.
+        `accuracy` and `balanced_accuracy` are NaN unless the trial is complete. `seconds` is the training time, and
+        `finished` is counted in seconds from the beginning of the search. Searched settings that do not belong to the
+        network's family have their default.
         """
         import pandas as pd
 
@@ -113,6 +113,10 @@ class Run:
             "trial": [trial.number for trial in trials],
             "state": [trial.state.value for trial in trials],
             "accuracy": [math.nan if trial.accuracy is None else trial.accuracy for trial in trials],
+            "balanced_accuracy": [
+                math.nan if trial.accuracy is None or trial.balanced_accuracy is None else trial.balanced_accuracy
+                for trial in trials
+            ],
             "weights": [trial.weights for trial in trials],
             "macs": [trial.candidate.macs for trial in trials],
             "on_front": [trial.number in numbers_on_front for trial in trials],

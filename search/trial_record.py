@@ -43,6 +43,8 @@ class CompletedTrial:
         seconds: training time, summed over the epochs.
         finished: when it ended, in seconds after the search began; None: an early version did not store it.
         decisions: when and why it was paused and resumed, in words.
+        balanced_accuracy: after the last epoch, on the validation images: the mean over the classes of the share that
+            is classified correctly; None: an early version did not measure it.
     """
 
     number: int
@@ -52,6 +54,7 @@ class CompletedTrial:
     seconds: float
     finished: float | None
     decisions: tuple[str, ...] = ()
+    balanced_accuracy: float | None = None
 
     @property
     def architecture(self) -> ArchitectureConfig:
@@ -90,6 +93,7 @@ class TrialRecord:
         decisions: when and why it was paused and resumed, in words.
         expected: the final accuracy that the sampler expected before the training, on the scale of LogErrorTransform;
             None: the sampler has no model.
+        balanced_accuracy: after the last epoch (see CompletedTrial).
     """
 
     number: int
@@ -103,6 +107,7 @@ class TrialRecord:
     sampler_notes: dict[str, Any] = field(default_factory=dict)
     decisions: list[str] = field(default_factory=list)
     expected: GaussianPrediction | None = None
+    balanced_accuracy: float | None = None
 
     @property
     def weights(self) -> int:
@@ -118,8 +123,16 @@ class TrialRecord:
         """The trial in its final form; None unless it is complete."""
         if self.state is not TrialState.COMPLETE:
             return None
-        curve, decisions = tuple(self.curve), tuple(self.decisions)
-        return CompletedTrial(self.number, self.candidate, self.seed, curve, self.seconds, self.finished, decisions)
+        return CompletedTrial(
+            self.number,
+            self.candidate,
+            self.seed,
+            tuple(self.curve),
+            self.seconds,
+            self.finished,
+            tuple(self.decisions),
+            self.balanced_accuracy,
+        )
 
 
 def completed_trials(records: Iterable[TrialRecord]) -> list[CompletedTrial]:

@@ -42,7 +42,7 @@ def simulate(
     A TABLE is a file, or the name of one that comes with mgnas (digits, cifar10). Prints epochs until 90, 95 and 99 %
     of the table's hypervolume; writes simulation.json and hypervolume.png and .svg.
     """
-    from mgnas.cores import usable_cores
+    from mgnas.machine import usable_cores
     from mgnas.reports.simulation.efficiency import TableResult, as_text, write_results
     from mgnas.reports.simulation.scoring import HypervolumeScorer
     from mgnas.search.simulation.replay_pool import ReplayOptions, find_strategies, replay_all

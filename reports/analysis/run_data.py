@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, printable
 
 from ...search.config import SearchConfig
 from ...search.storage.run_directory import RunDirectory
@@ -100,4 +100,6 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
 def distinct_names(runs: Sequence[RunData]) -> list[str]:
     """The runs' names; runs of the same name get that of the parent folder in front."""
     names = [run.name for run in runs]
-    return ["/".join(run.path.resolve().parts[-2:]) if names.count(run.name) > 1 else run.name for run in runs]
+    return [
+        printable("/".join(run.path.resolve().parts[-2:]) if names.count(run.name) > 1 else run.name) for run in runs
+    ]

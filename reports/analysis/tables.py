@@ -11,7 +11,18 @@ from typing import Any
 from ...search.trial_record import CompletedTrial
 from ..deploy.retraining import Retrained
 
-COLUMNS = ("weights", "accuracy", "macs", "trial", "network", "id", "seeds", "retrained_accuracy", "retrained_sd")
+COLUMNS = (
+    "weights",
+    "accuracy",
+    "balanced_accuracy",
+    "macs",
+    "trial",
+    "network",
+    "id",
+    "seeds",
+    "retrained_accuracy",
+    "retrained_sd",
+)
 
 
 def front_rows(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] = {}) -> list[dict[str, Any]]:
@@ -29,6 +40,7 @@ def _row(trial: CompletedTrial, retrained: Retrained | None) -> dict[str, Any]:
     return {
         "weights": trial.weights,
         "accuracy": round(trial.accuracy, 6),
+        "balanced_accuracy": None if trial.balanced_accuracy is None else round(trial.balanced_accuracy, 6),
         "macs": trial.macs,
         "trial": trial.number,
         "network": trial.architecture.describe(),
@@ -59,13 +71,15 @@ def as_json(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """A table for README files and issues."""
     lines = [
-        "| weights | validation accuracy | trained fully | MACs | trial | network |",
-        "|---:|---:|---:|---:|---:|---|",
+        "| weights | validation accuracy | balanced | trained fully | MACs | trial | network |",
+        "|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
         full = "" if row["seeds"] is None else f"{100 * row['retrained_accuracy']:.2f} %"
         if row["retrained_sd"] is not None:
             full += f" +- {100 * row['retrained_sd']:.2f} ({row['seeds']} seeds)"
-        numbers = f"{row['weights']:,} | {100 * row['accuracy']:.2f} % | {full} | {row['macs']:,} | {row['trial']}"
+        balanced = "" if row["balanced_accuracy"] is None else f"{100 * row['balanced_accuracy']:.2f} %"
+        accuracies = f"{100 * row['accuracy']:.2f} % | {balanced} | {full}"
+        numbers = f"{row['weights']:,} | {accuracies} | {row['macs']:,} | {row['trial']}"
         lines.append(f"| {numbers} | {row['network']} |")
     return "\n".join(lines) + "\n"

@@ -9,7 +9,6 @@ Neither format can run code when it is read. Importing this module imports neith
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from mgnas.errors import UserError
-from mgnas.files import write_bytes
+from mgnas.files import parse_json, write_bytes
 
 from ...models.build import build_model
 from ...models.config import ArchitectureConfig
+from ...search.data.image_files import WHITE
 from ...search.training.trainer import UNREADABLE, Trainer
 from .image_input import as_images
 
@@ -51,6 +51,7 @@ class Classifier(nn.Module):
         mean, std: per channel, of images scaled to 0..1.
         class_names: one for each class; default: the classes' numbers.
         image_size: pixels per side of the images it was trained on; None: not known.
+        background: red, green and blue of what transparent pixels of PIL images show, as in its training.
     """
 
     mean: Tensor
@@ -63,11 +64,12 @@ class Classifier(nn.Module):
         std: Sequence[float],
         class_names: Sequence[str] = (),
         image_size: int | None = None,
+        background: tuple[int, int, int] = WHITE,
     ) -> None:
         super().__init__()
         self.config = config
         self.class_names = tuple(class_names) or tuple(str(label) for label in range(config.num_classes))
-        self.image_size = image_size
+        self.image_size, self.background = image_size, background
         self.network = build_model(config)
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
@@ -82,8 +84,9 @@ class Classifier(nn.Module):
 
         Args:
             images: uint8, n x channels x h x w, a tensor or an array, of the size that the network was trained on. Or a
-                PIL image, or a list of PIL images; they are turned upright, laid on white, converted to the network's
-                channels, and resized and cut to its size. Or a list of uint8 tensors or arrays, channels x h x w.
+                list of uint8 tensors or arrays, channels x h x w. Or a PIL image, or a list of PIL images; they are
+                turned upright, laid on `background`, converted to the network's channels, and resized and cut to its
+                size.
 
         Returns:
             int64, n: class numbers, on the CPU; `class_names` has their names.
@@ -91,7 +94,7 @@ class Classifier(nn.Module):
         Raises:
             UserError: images of another type, shape or size.
         """
-        images = as_images(images, self.config.in_channels, self.image_size)
+        images = as_images(images, self.config.in_channels, self.image_size, self.background)
         self.eval()
         classes = [torch.empty(0, dtype=torch.int64)]
         for start in range(0, len(images), _BATCH):
@@ -108,11 +111,12 @@ class Classifier(nn.Module):
             "normalisation": {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()},
             "class_names": list(self.class_names),
             "image_size": self.image_size,
+            "background": list(self.background),
         }
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any]) -> Classifier:
-        """A network with random weights. Files of early versions lack class names and image size.
+        """A network with random weights. Files of early versions lack class names, image size and background.
 
         Raises:
             UserError, ValueError, KeyError, TypeError: a value is missing or wrong.
@@ -126,11 +130,18 @@ class Classifier(nn.Module):
             raise ValueError("class_names")
         if size is not None and (type(size) is not int or size < 1):
             raise ValueError("image_size")
-        return cls(config, mean.tolist(), std.tolist(), class_names=names, image_size=size)
+        red, green, blue = background = tuple(metadata.get("background") or WHITE)
+        if not all(type(colour) is int and 0 <= colour <= 255 for colour in background):
+            raise ValueError("background")
+        return cls(config, mean.tolist(), std.tolist(), names, size, (red, green, blue))
 
 
 def save_model(
-    run: Trainer, folder: str | os.PathLike, class_names: Sequence[str] = (), image_size: int | None = None
+    run: Trainer,
+    folder: str | os.PathLike,
+    class_names: Sequence[str] = (),
+    image_size: int | None = None,
+    background: tuple[int, int, int] = WHITE,
 ) -> Path:
     """Write the network of a training into `folder`/model.pt, atomically.
 
@@ -139,12 +150,14 @@ def save_model(
         folder: must exist.
         class_names: one for each class; default: the classes' numbers.
         image_size: pixels per side of its images.
+        background: red, green and blue of what transparent pixels of its images show.
 
     Raises:
         UserError: the file cannot be written.
     """
     path = Path(folder) / MODEL_FILE
-    model = Classifier(run.architecture, **run.normalisation(), class_names=class_names, image_size=image_size)
+    shown = {"class_names": class_names, "image_size": image_size, "background": background}
+    model = Classifier(run.architecture, **run.normalisation(), **shown)
     weights = {key: value.cpu().contiguous() for key, value in run.trained_model.state_dict().items()}
     buffer = io.BytesIO()
     torch.save(model.metadata() | {"weights": weights}, buffer)
@@ -188,7 +201,7 @@ def _from_safetensors(file: Path) -> Classifier:
         raise UserError(f"{file}: reading it needs safetensors; pip install 'mgnas[export]'") from None
     try:
         with safe_open(file, framework="pt") as content:
-            model = Classifier.from_metadata(json.loads((content.metadata() or {})[METADATA]))
+            model = Classifier.from_metadata(parse_json((content.metadata() or {})[METADATA]))
             weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ValueError(str(error)) from error

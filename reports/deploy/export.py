@@ -15,23 +15,21 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 from mgnas import __version__
 from mgnas.errors import UserError
+from mgnas.scratch import scratch_folder
 
 from .classifier import METADATA, Classifier, load_model
 
@@ -44,7 +42,7 @@ ONNX_OPSET, ONNX_IR = 18, 8
 """Operator set and file version of ONNX files. onnxruntime 1.17 reads at most 20 and 9; 18 is torch's oldest."""
 
 _BATCH = 64
-_SCRATCH, _SCRATCH_LOCK = ".new-export-", ".lock"
+_SCRATCH = ".new-export-"
 _FORMER_SCRATCH = re.compile(r"\.new-[a-z0-9_]{8}\.(onnx|pt2|safetensors)")  # Of version 0.1.0.
 
 
@@ -84,7 +82,7 @@ def export_model(
         UserError: a missing package, a folder that cannot be written, or a larger difference; no file is left then.
     """
     model = model.eval().cpu()
-    with scratch_folder(file) as scratch:
+    with export_folder(file) as scratch:
         temporary = scratch / file.name
         _WRITERS[kind](model, temporary, images)
         difference = largest_difference(model, _RUNNERS[kind](temporary), images)
@@ -112,7 +110,7 @@ def largest_difference(model: nn.Module, other: Callable[[np.ndarray], np.ndarra
 
 
 @contextmanager
-def scratch_folder(file: Path) -> Iterator[Path]:
+def export_folder(file: Path) -> Iterator[Path]:
     """A new folder beside `file`, for the time of the context; what killed processes have left there is removed.
 
     Raises:
@@ -120,22 +118,13 @@ def scratch_folder(file: Path) -> Iterator[Path]:
     """
     try:
         for leftover in file.parent.glob(".new-*"):
-            _remove_if_abandoned(leftover)
-        with TemporaryDirectory(dir=file.parent, prefix=_SCRATCH) as name, FileLock(Path(name) / _SCRATCH_LOCK):
-            yield Path(name)
+            if _FORMER_SCRATCH.fullmatch(leftover.name) and leftover.is_file():
+                leftover.unlink(missing_ok=True)
+        with scratch_folder(file.parent, _SCRATCH) as folder:
+            yield folder
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{file}: cannot be written ({reason}); choose another with --output") from None
-
-
-def _remove_if_abandoned(leftover: Path) -> None:
-    """Remove what an export has left that was killed. The lock of one that goes on is held, or not made yet."""
-    lock = leftover / _SCRATCH_LOCK
-    if _FORMER_SCRATCH.fullmatch(leftover.name) and leftover.is_file():
-        leftover.unlink(missing_ok=True)
-    elif leftover.name.startswith(_SCRATCH) and lock.is_file() and not (leftover.is_symlink() or lock.is_symlink()):
-        with suppress(Timeout), FileLock(lock, timeout=0):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _metadata(model: Classifier) -> dict[str, str]:

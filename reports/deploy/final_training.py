@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -23,9 +22,16 @@ from ...models.config import ArchitectureConfig
 from ...models.cost import count_macs, count_weights
 from ...search.data.dataset import Dataset, DataSettings, ImageDataset, check_learnable, load_dataset
 from ...search.data.digest import dataset_digest
+from ...search.data.image_files import parse_colour
 from ...search.training.execution import Execution
 from ...search.training.precision import Precision
-from ...search.training.trainer import DamagedCheckpointError, EpochResult, Trainer, TrainingDivergedError
+from ...search.training.trainer import (
+    DamagedCheckpointError,
+    EpochResult,
+    Trainer,
+    TrainingDivergedError,
+    balanced_accuracy,
+)
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .classifier import MODEL_FILE, save_model
@@ -156,7 +162,7 @@ def _train(
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         **facts,
     }
-    save_model(run, folder, dataset.class_names, dataset.image_size)
+    save_model(run, folder, dataset.class_names, dataset.image_size, parse_colour(task.data.background))
     write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
     write_card(folder)
     checkpoint.unlink(missing_ok=True)
@@ -167,13 +173,13 @@ def _accuracies(run: Trainer, unseen: ImageDataset, part: str, class_names: tupl
     """What `result.json` says of the accuracy, measured once.
 
     Classes of very different sizes make a high accuracy easy. So the share of the largest class, and the balanced
-    accuracy, are there to compare with: the mean over the classes of the share that is classified correctly.
+    accuracy, are there to compare with.
     """
-    correct, sizes = run.evaluate_by_class(unseen), np.bincount(unseen.labels, minlength=len(class_names))
+    correct = run.evaluate_by_class(unseen)
     label, share = unseen.largest_class()
     return {
         f"{part}_accuracy": int(correct.sum()) / len(unseen),
-        f"{part}_balanced_accuracy": float((correct[sizes > 0] / sizes[sizes > 0]).mean()),
+        f"{part}_balanced_accuracy": balanced_accuracy(correct, unseen.labels),
         "largest_class": {"name": class_names[label], "share": share},
     }
 

@@ -12,12 +12,14 @@ from torch import Tensor
 from mgnas.errors import UserError, first_line
 from mgnas.files import short
 
-from ...search.data.image_files import pixels_of
+from ...search.data.image_files import WHITE, pixels_of
 
 _ACCEPTED = "an array, a tensor, a PIL image, or a list of these"
 
 
-def as_images(images: Any, channels: int, size: int | None) -> Tensor | np.ndarray:
+def as_images(
+    images: Any, channels: int, size: int | None, background: tuple[int, int, int] = WHITE
+) -> Tensor | np.ndarray:
     """The images as one tensor or array: uint8, n x channels x h x w.
 
     Args:
@@ -26,6 +28,7 @@ def as_images(images: Any, channels: int, size: int | None) -> Tensor | np.ndarr
         channels: of the network.
         size: pixels per side that the network was trained on; PIL images are brought to it, others must have it. None:
             not known, so any will do.
+        background: red, green and blue of what transparent pixels of PIL images show.
 
     Raises:
         UserError: anything else.
@@ -33,7 +36,7 @@ def as_images(images: Any, channels: int, size: int | None) -> Tensor | np.ndarr
     if isinstance(images, Image.Image):
         images = [images]
     if isinstance(images, list | tuple):
-        images = _stacked(images, channels, size)
+        images = _stacked(images, channels, size, background)
     if not isinstance(images, Tensor | np.ndarray):
         hint = "; open a file with PIL.Image.open" if isinstance(images, str) or hasattr(images, "__fspath__") else ""
         raise UserError(f"predict: expected {_ACCEPTED}, got {short(images)}{hint}")
@@ -48,13 +51,15 @@ def as_images(images: Any, channels: int, size: int | None) -> Tensor | np.ndarr
     return images
 
 
-def _stacked(images: list[Any] | tuple[Any, ...], channels: int, size: int | None) -> np.ndarray:
+def _stacked(
+    images: list[Any] | tuple[Any, ...], channels: int, size: int | None, background: tuple[int, int, int]
+) -> np.ndarray:
     if not images:
         return np.empty((0, channels, size or 1, size or 1), dtype=np.uint8)
     arrays = []
     for index, image in enumerate(images):
         if isinstance(image, Image.Image):
-            arrays.append(_pixels(image, channels, size))
+            arrays.append(_pixels(image, channels, size, background))
         elif isinstance(image, Tensor | np.ndarray):
             arrays.append(np.asarray(image.cpu() if isinstance(image, Tensor) else image))
         else:
@@ -65,13 +70,13 @@ def _stacked(images: list[Any] | tuple[Any, ...], channels: int, size: int | Non
     return np.stack(arrays)
 
 
-def _pixels(image: Image.Image, channels: int, size: int | None) -> np.ndarray:
+def _pixels(image: Image.Image, channels: int, size: int | None, background: tuple[int, int, int]) -> np.ndarray:
     """A PIL image as the folder of a training is read: uint8, channels x size x size."""
     if image.mode[0] in "IF":
         raise UserError(f"predict: the PIL image has mode {image.mode}; convert it to 8 bits per channel")
     if 0 in image.size:
         raise UserError("predict: the PIL image has no pixels")
     try:
-        return pixels_of(image, channels, size)
+        return pixels_of(image, channels, size, background)
     except Exception as error:  # Pillow reads files when pixels are asked for, and raises many kinds of errors then.
         raise UserError(f"predict: the PIL image cannot be read ({first_line(error)})") from None

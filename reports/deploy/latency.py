@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from mgnas.errors import UserError
-from mgnas.files import write_text
+from mgnas.files import read_json, write_text
 
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import Candidate
@@ -98,7 +98,7 @@ class LatencyMeter:
         if self._file is None or not self._file.exists():
             return {}
         try:
-            content = json.loads(self._file.read_text(encoding="utf-8"))
+            content = read_json(self._file)
             measured_on, latencies = content["machine"], dict(content["milliseconds"])
             for times in latencies.values():
                 if len(times) != len(BATCHES) or not all(0 < milliseconds < math.inf for milliseconds in times):

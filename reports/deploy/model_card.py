@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mgnas.errors import UserError
-from mgnas.files import write_text
+from mgnas.files import read_json, write_text
 
 from ...models.config import ArchitectureConfig
 
@@ -42,7 +42,7 @@ def read_exports(folder: Path) -> dict[str, Any]:
 
 def _read_json(file: Path, remedy: str) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; {remedy}") from None
     except (OSError, ValueError):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mgnas.errors import printable
+
 
 def portable_path(path: str | None, folder: Path) -> str | None:
     """The path of images, relative to the network's folder.
@@ -52,8 +54,8 @@ def shown_path(path: str | Path) -> str:
     """
     shown = Path(path)
     if not shown.is_absolute():
-        return str(path)
-    return str(shown.relative_to(Path.cwd())) if shown.is_relative_to(Path.cwd()) else shown.name
+        return printable(path)
+    return printable(shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown.name)
 
 
 def without_folders(text: str, *paths: str | Path | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...search.data.images import ImageDataset
 from ..text import short_count
-from .export import ONNX_IR, accuracy, needs, onnx_runner, scratch_folder
+from .export import ONNX_IR, accuracy, export_folder, needs, onnx_runner
 
 MAX_LOSS = 0.01
 """Accuracy that int8 may cost, as a fraction."""
@@ -84,7 +84,7 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
     before = logging.root.level
     logging.root.setLevel(logging.ERROR)  # onnxruntime's tool gives advice on the root logger.
     try:
-        with scratch_folder(output) as scratch:
+        with export_folder(output) as scratch:
             prepared, candidate = scratch / "prepared.onnx", scratch / "int8.onnx"
             quant_pre_process(file, prepared, skip_symbolic_shape=True)
             quantize_static(

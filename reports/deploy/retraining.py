@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mgnas.errors import UserError, first_line
-from mgnas.files import write_text
+from mgnas.files import read_json, write_text
 from mgnas.settings import build
 
 from ...search.config import Resources
@@ -177,7 +177,7 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
         if not results:
             continue
         try:
-            origin = json.loads(choice.read_text(encoding="utf-8"))
+            origin = read_json(choice)
             trial, estimate = int(origin["trial"]), float(origin["validation_accuracy"])
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             raise UserError(f"{choice}: is damaged; delete it and retrain the network again") from None

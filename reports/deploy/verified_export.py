@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, printable
 from mgnas.settings import build
 
 from ...search.data.dataset import Dataset, DataSettings, load_dataset
@@ -112,15 +112,8 @@ def _check_fits(dataset: Dataset, model: Classifier) -> None:
 
 def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
     """Two lists of names in words; only those that differ if the lists are equally long."""
-    one, other = (
-        ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in names] for names in (one, other)
-    )
+    one, other = list(map(printable, one)), list(map(printable, other))
     if len(one) != len(other):
         return f"{', '.join(one[:5])} ({len(one)})", f"{', '.join(other[:5])} ({len(other)})"
     pairs = [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]][:5]
     return ", ".join(a for a, _ in pairs), ", ".join(b for _, b in pairs)
-
-
-def _printable(name: str) -> str:
-    """The name with control characters escaped, which would reach the terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

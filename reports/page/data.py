@@ -101,6 +101,8 @@ def _trial(run: RunData, trial: CompletedTrial, on_front: bool) -> dict[str, Any
             if cost.weights
         ],
     }
+    if trial.balanced_accuracy is not None:
+        plain["balanced"] = round(trial.balanced_accuracy, 6)
     retrained, expected = run.retrained.get(trial.number), run.expected.get(trial.number)
     if retrained:
         plain["retrained"] = {"mean": retrained.mean, "std": retrained.std, "words": retrained.in_words()}

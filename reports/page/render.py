@@ -17,6 +17,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mgnas.errors import printable
+
 from ...models.cost import count_weights
 from ...search.trial_record import CompletedTrial
 from ...space.published import PublishedModel
@@ -114,7 +116,7 @@ def _config(run: RunData) -> dict[str, Any]:
 
 def _reason(run: RunData, reason: str) -> str:
     """Why a trial failed, without the names of the user's folders."""
-    return without_folders(reason, run.path, run.config.data.path, run.config.resources.storage)
+    return printable(without_folders(reason, run.path, run.config.data.path, run.config.resources.storage))
 
 
 def _facts(run: RunData, front: Sequence[CompletedTrial]) -> list[dict[str, str]]:
@@ -124,10 +126,12 @@ def _facts(run: RunData, front: Sequence[CompletedTrial]) -> list[dict[str, str]
         best, knee, lightest = front[-1], select(run.records).record, front[0]
         for label, trial in (("best accuracy", best), ("knee", knee), ("lightest", lightest)):
             value = f"{100 * trial.accuracy:.2f} %"
-            facts.append({"label": label, "value": value, "detail": f"{trial.weights:,} weights"})
+            balanced = trial.balanced_accuracy
+            detail = f"{trial.weights:,} weights" + ("" if balanced is None else f", balanced {100 * balanced:.2f} %")
+            facts.append({"label": label, "value": value, "detail": detail})
     if run.largest_class is not None:
         name, share = run.largest_class
-        detail = f"of the validation images: the accuracy of always answering {name}"
+        detail = f"of the validation images: the accuracy of always answering {printable(name)}"
         facts.append({"label": "largest class", "value": f"{100 * share:.2f} %", "detail": detail})
     trained = sum(len(record.curve) for record in run.records)
     facts.append({"label": "time", "value": clock(run.elapsed, unit=True), "detail": f"{trained:,} epochs trained"})

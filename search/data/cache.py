@@ -27,6 +27,7 @@ import numpy as np
 from filelock import FileLock
 
 from mgnas.errors import UserError
+from mgnas.files import read_json
 
 from .images import CHUNK, ImageDataset, pixel_sums
 
@@ -199,7 +200,7 @@ def cannot_write(root: Path) -> Iterator[None]:
 def _load(folder: Path) -> CachedDataset | None:
     """The data set of an entry, None if it is missing or damaged. Images are mapped into memory, not read."""
     try:
-        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        meta = read_json(folder / _META)
         if any((folder / name).stat().st_size != size for name, size in meta["files"].items()):
             return None
         test, validation = (

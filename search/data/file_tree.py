@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mgnas.errors import UserError, printable
+from mgnas.files import FileTooLargeError, read_within
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 """Suffixes, in lower case, of the files that are read as images."""
@@ -19,13 +20,17 @@ _LITTER = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume In
 _MAX_DEPTH = 32
 
 
+MAX_FILE_BYTES = 500_000_000
+"""Larger files are no images that are read here."""
+
+
 class FileTree(Protocol):
     """Files in a folder or in a zip archive, by their paths below `root`."""
 
     root: Path
 
     def read(self, file: str) -> bytes:
-        """The file's content. Raises UserError if it is missing or cannot be read."""
+        """The file's content. Raises UserError if it is missing, too large, or cannot be read."""
         ...
 
     def list(self, folder: str) -> list[str]:
@@ -41,7 +46,9 @@ class FolderTree:
 
     def read(self, file: str) -> bytes:
         try:
-            return (self.root / file).read_bytes()
+            return read_within(self.root / file, MAX_FILE_BYTES)
+        except FileTooLargeError as error:
+            raise UserError(f"{printable(self.root / file)}: {error}; replace or delete it") from None
         except FileNotFoundError:
             raise UserError(f"{self.root}: lacks {printable(file)}; copy or unpack it again") from None
         except OSError as error:

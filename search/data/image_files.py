@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
-from mgnas.cores import usable_cores
 from mgnas.errors import UserError, printable
+from mgnas.machine import usable_cores
 
 from .file_tree import FileTree
 
@@ -23,6 +26,10 @@ WHITE = (255, 255, 255)
 _GREY = {"1", "L", "LA", "La"}
 _TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
 _LARGE = 256 * 256
+_MAX_MEGAPIXELS = 100
+_HUGE_MEGAPIXELS = 16
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while an image of more than _HUGE_MEGAPIXELS is decoded, which takes up to 12 bytes a pixel."""
 _NAMED = 20
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
@@ -39,13 +46,13 @@ _TURNS = {
 T = TypeVar("T")
 
 
-def parse_colour(text: str) -> tuple[int, int, int]:
-    """Red, green and blue, from 0 to 255, of a colour by its name or as #rrggbb.
+def parse_colour(text: str | None) -> tuple[int, int, int]:
+    """Red, green and blue, from 0 to 255, of a colour by its name or as #rrggbb; None: white.
 
     Raises:
         ValueError: there is no such colour.
     """
-    red, green, blue, *_ = ImageColor.getrgb(text)
+    red, green, blue, *_ = WHITE if text is None else ImageColor.getrgb(text)
     return red, green, blue
 
 
@@ -183,11 +190,18 @@ def _with_image(tree: FileTree, file: str, use: Callable[[Image.Image], T]) -> T
     where = f"{tree.root}/{printable(file)}"
     try:
         with Image.open(BytesIO(content)) as image:
-            if image.mode[0] not in "IF":
-                return use(image)
+            megapixels = image.width * image.height / 1e6
+            if megapixels <= _MAX_MEGAPIXELS and image.mode[0] not in "IF":
+                with _ONE_AT_A_TIME if megapixels > _HUGE_MEGAPIXELS else contextlib.nullcontext():
+                    return use(image)
+    except Image.DecompressionBombError:
+        megapixels = math.inf
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files.
         reason = "" if str(error).startswith("cannot identify") else f" ({' '.join(str(error).split())[:100]})"
         raise _DamagedImageError(f"{where}: not a readable image{reason}; replace or delete it") from None
+    if megapixels > _MAX_MEGAPIXELS:
+        problem = f"has more than {_MAX_MEGAPIXELS} megapixels"
+        raise _DamagedImageError(f"{where}: {problem}; scale it down, or replace it if it is no photograph")
     raise _DamagedImageError(f"{where}: has more than 8 bits per channel; convert it to 8 bits")
 
 
@@ -195,6 +209,7 @@ def _for_each(use: Callable[[str], T], files: Sequence[str], large: bool = False
     """`use(file)` for each file, on all cores for large images, without Pillow's warnings of odd EXIF data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         if not large:
             return [use(file) for file in files]
         with ThreadPoolExecutor(usable_cores()) as threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mgnas.errors import UserError, printable
+from mgnas.machine import usable_memory
 
 from .cache import RawDataset, RawSplit
 
@@ -57,11 +59,12 @@ def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     Raises:
         UserError: the file is damaged or no npz, or holds an array with an unknown name or with Python objects.
     """
-    key, arrays = None, {}
+    key, arrays, memory = None, {}, usable_memory() or math.inf
     try:
         with np.load(path, allow_pickle=False) as file:
             names = file.files
-            if not _wrong_names(names):
+            size = sum(member.file_size for member in file.zip.infolist())
+            if size <= memory and not _wrong_names(names):
                 for key in names:
                     arrays[key] = file[key]
     except Exception as error:  # numpy's and zipfile's readers raise many kinds of errors on damaged files.
@@ -71,6 +74,10 @@ def _arrays(path: Path) -> Mapping[str, np.ndarray]:
             kind = "str" if key == "classes" else "numpy.uint8" if key.endswith("images") else "numpy.int64"
             remedy = f"store {key}.astype({kind}); images must have one size, and every image one label"
         raise UserError(f"{path}: not a readable npz file ({reason}); {remedy}") from None
+    if size > memory:
+        raise UserError(
+            f"{path}: holds {size / 1e9:.1f} GB of arrays, and there are {memory / 1e9:.1f} GB of memory here"
+        )
     if wrong := _wrong_names(names):
         raise UserError(f"{path}: {wrong}")
     for key, array in arrays.items():

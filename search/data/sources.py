@@ -19,7 +19,7 @@ from mgnas.errors import ConfigError, UserError, first_line, printable
 
 from .cache import LazyImages, RawDataset, RawSplit, cache_directory, cannot_write
 from .file_tree import state_of
-from .image_files import WHITE, parse_colour
+from .image_files import parse_colour
 from .image_folder import read_folder
 from .npz import read_npz
 from .split import stratified
@@ -77,7 +77,7 @@ def find_source(
         key = _key("npz", user_path, state, image_size, holds=name, reader=_NPZ_READER)
         return key, lambda: _reduced(_read_named_npz(user_path, name), image_size)
     if user_path is not None and name == "folder":
-        colour = WHITE if background is None else parse_colour(background)
+        colour = parse_colour(background)
         key = _key(name, user_path, state_of(user_path), image_size, reader=_FOLDER_READER, background=colour)
         return key, lambda: read_folder(user_path, image_size, colour)
     if name == "digits":

@@ -11,7 +11,7 @@ import numpy as np
 from mgnas.errors import UserError
 
 from .cache import RawDataset, RawSplit
-from .file_tree import FileTree, FolderTree, images_in
+from .file_tree import MAX_FILE_BYTES, FileTree, FolderTree, images_in
 from .image_files import LazyImageFiles
 
 _ARCHIVE = "tiny-imagenet-200"
@@ -93,13 +93,18 @@ class _ZipTree:
 
     def read(self, file: str) -> bytes:
         try:
-            return self._archive.read(f"{_ARCHIVE}/{file}")
+            member = self._archive.getinfo(f"{_ARCHIVE}/{file}")
+            if member.file_size <= MAX_FILE_BYTES:  # zipfile unpacks no more than a member's stated size.
+                return self._archive.read(member)
         except KeyError:
             raise UserError(
                 f"{self.root}: lacks {_ARCHIVE}/{file}; it is not the official {_ARCHIVE}.zip, or not all of it"
             ) from None
         except (OSError, BadZipFile, EOFError, RuntimeError, zlib.error) as error:
             raise UserError(f"{self.root}: {file}: is damaged ({error}); download the archive again") from None
+        raise UserError(
+            f"{self.root}: {file}: holds more than {MAX_FILE_BYTES // 10**6} MB; download the archive again"
+        )
 
     def list(self, folder: str) -> list[str]:
         return sorted(name for name in self._folders.get(f"{_ARCHIVE}/{folder}", []) if name and name[0] != ".")

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mgnas.errors import ConfigError, UserError
-from mgnas.files import write_bytes
+from mgnas.files import read_json, write_bytes
 from mgnas.settings import build, settings
 
 from ...models.config import ArchitectureConfig
@@ -91,11 +91,10 @@ class TabularBenchmark:
         """
         path = Path(path)
         try:
-            content = path.read_bytes()
-            raw = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+            raw = read_json(path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such table") from None
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{path}: not a readable table ({error}); restore it from a copy") from None
         if not isinstance(raw, dict) or not isinstance(raw.get("meta"), dict) or not isinstance(raw.get("rows"), list):
             raise UserError(f"{path}: not a table: expected a mapping with meta and rows")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mgnas.errors import ConfigError, SearchStoppedError
-from mgnas.files import write_text
+from mgnas.files import parse_json, write_text
 
 from ...space.search_space import SearchSpace
 from ..optuna_schema import EXPECTED
@@ -75,7 +75,7 @@ class Journal:
             return []
         for line in lines:
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
                 if entry["event"] == "start":
                     _read_start(entry, records, space)
                 else:
@@ -119,6 +119,7 @@ def _end(record: TrialRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "finished": record.finished,
         "decisions": record.decisions,
+        "balanced_accuracy": record.balanced_accuracy,
     }
 
 
@@ -137,7 +138,8 @@ def _read_start(entry: dict[str, Any], records: dict[int, TrialRecord], space: S
 def _read_end(entry: dict[str, Any], record: TrialRecord) -> None:
     state, curve = TrialState(entry["state"]), [float(accuracy) for accuracy in entry["curve"]]
     reason, seconds, finished = str(entry["reason"]), float(entry["seconds"]), entry["finished"]
-    decisions = [str(decision) for decision in entry["decisions"]]
+    decisions, balanced = [str(decision) for decision in entry["decisions"]], entry.get("balanced_accuracy")
+    balanced = None if balanced is None else float(balanced)  # Version 0.1.0 did not measure it.
     # Nothing is taken over before all of the line has been understood.
     record.state, record.curve, record.reason = state, curve, reason
-    record.seconds, record.finished, record.decisions = seconds, finished, decisions
+    record.seconds, record.finished, record.decisions, record.balanced_accuracy = seconds, finished, decisions, balanced

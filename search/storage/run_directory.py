@@ -18,14 +18,14 @@ import errno
 import json
 import logging
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mgnas.errors import UserError
-from mgnas.files import write_text, write_yaml
+from mgnas.files import read_json, write_text, write_yaml
+from mgnas.scratch import scratch_folder
 
 from ...space.search_space import SearchSpace
 from ..config import SearchConfig
@@ -131,35 +131,29 @@ class RunDirectory:
         config.search_space()  # An impossible space is refused before anything is written.
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            building = parent / f".new-{secrets.token_hex(4)}"
-            building.mkdir()
+            with scratch_folder(parent, ".new-run-") as scratch:
+                metadata = RunMetadata(study=study, trained_with=training_fingerprint(config))
+                path = parent / name if name else _free_name(parent, config.name)
+                building = scratch / "run"
+                building.mkdir()
+                write_yaml(building / _CONFIG, config.to_dict())
+                if study is None:
+                    SqliteTrialStore.create(building / _STUDY)
+                else:
+                    metadata.study_name = f"{path.name}-{metadata.id}"
+                    ServerTrialStore.create(study, metadata.study_name)
+                metadata.write(building)
+                (building / "trials").mkdir()
+                while not _moved(building, path):
+                    if name:
+                        remedy = f"continue it with `mgnas resume {path}`, or choose another --name"
+                        raise UserError(f"{path}: exists already; {remedy}")
+                    path = _free_name(parent, config.name)  # Another search has just taken the number.
+        except UserError:
+            raise
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{parent}: cannot be written ({reason}); choose another folder with --runs") from None
-        try:
-            path = parent / name if name else _free_name(parent, config.name)
-            metadata = RunMetadata(study=study, trained_with=training_fingerprint(config))
-            write_yaml(building / _CONFIG, config.to_dict())
-            if study is None:
-                SqliteTrialStore.create(building / _STUDY)
-            else:
-                metadata.study_name = f"{path.name}-{metadata.id}"
-                ServerTrialStore.create(study, metadata.study_name)
-            metadata.write(building)
-            (building / "trials").mkdir()
-            while not _moved(building, path):
-                if name:
-                    remedy = f"continue it with `mgnas resume {path}`, or choose another --name"
-                    raise UserError(f"{path}: exists already; {remedy}")
-                path = _free_name(parent, config.name)  # Another search has just taken the number.
-        except OSError as error:
-            shutil.rmtree(building, ignore_errors=True)
-            raise UserError(
-                f"{parent}: cannot be written ({error.strerror}); choose another --name or --runs"
-            ) from None
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+            raise UserError(f"{parent}: cannot be written ({reason}); choose another --name or --runs") from None
         if study is not None:
             trust(metadata.id, study)
         return cls(path, study)
@@ -329,7 +323,7 @@ class RunDirectory:
     def elapsed(self) -> float:
         """Seconds of searching so far, as last stored; if the file is damaged, until the last trial ended."""
         try:
-            return float(json.loads((self.path / _CLOCK).read_text())["elapsed"])
+            return float(read_json(self.path / _CLOCK)["elapsed"])
         except FileNotFoundError:
             return 0.0
         except (OSError, ValueError, KeyError, TypeError):

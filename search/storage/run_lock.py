@@ -14,7 +14,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from mgnas.errors import UserError
-from mgnas.files import write_text
+from mgnas.files import read_json, write_text
 
 # Version 0.1.0 wrote these names.
 _LOCK, _HOLDER = "driver.lock", "driver.json"
@@ -84,9 +84,9 @@ def holder_of(folder: Path) -> dict[str, str | int] | None:
         host, pid and since (seconds since 1970); None: no process is named, or it has died.
     """
     try:
-        holder = json.loads((folder / _HOLDER).read_text(encoding="utf-8"))
+        holder = read_json(folder / _HOLDER)
         host, pid = str(holder["host"]), int(holder["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     if host == socket.gethostname() and not _is_alive(pid):
         return None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mgnas.errors import ConfigError, UserError
-from mgnas.files import write_bytes
+from mgnas.files import read_json, write_bytes
 
 from ..config import SearchConfig
 from .server_address import has_password
@@ -58,7 +58,7 @@ class RunMetadata:
         """
         path = folder / _FILE
         try:
-            metadata = cls(**json.loads(path.read_text(encoding="utf-8")))
+            metadata = cls(**read_json(path))
             if not isinstance(metadata.id, str) or not metadata.id.isalnum():
                 raise ValueError
             if not isinstance(metadata.study, str | None) or not isinstance(metadata.study_name, str | None):

@@ -7,12 +7,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 from optuna.storages import RDBStorage
 
 from mgnas.errors import SearchStoppedError, UserError, first_line
+from mgnas.files import short
 
 from ...space.search_space import SearchSpace
 from ..trial_record import TrialRecord
@@ -21,6 +23,8 @@ from .trial_store import DAMAGE, TrialStore, create_study, root_cause
 _STUDY = "mgnas"
 _LOCK_SECONDS = 20
 """How long opening a study waits for another program that has locked it."""
+_CHECK_SECONDS = 60
+"""How long SQLite's own check of a file may take. That of ten thousand trials takes less than a second."""
 _DAMAGE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """What SQLite's own check gives on a damaged file. Every other code says that a healthy file cannot be used now."""
 
@@ -106,12 +110,21 @@ class SqliteTrialStore(TrialStore):
 
 
 def _check_integrity(path: Path) -> None:
-    """Read the whole file. A damaged page could otherwise go unnoticed for a while, or be read as something else."""
+    """Read the whole file. A damaged page could otherwise go unnoticed for a while, or be read as something else.
+
+    Views and triggers are refused, because a crafted file's could run for ever when the study is read or written. What
+    else SQLite would compute from the file it computes in its check, which has a deadline.
+    """
     # NOTE: Not read-only: SQLite must be able to roll back what a killed writer left half-done.
     address = f"file:{quote(str(path.resolve()))}?mode=rw"
-    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS)) as connection:
-        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection = sqlite3.connect(address, uri=True, timeout=_LOCK_SECONDS, check_same_thread=False)
+    with contextlib.closing(connection):
+        entries = connection.execute("SELECT type, name, sql LIKE '%virtual%' FROM sqlite_master").fetchall()
+        active = [f"{kind} {name}" for kind, name, virtual in entries if virtual or kind not in ("table", "index")]
+        if active:
+            raise UserError(f"{path}: not a study that mgnas wrote (it holds the {short(active[0])}); do not use it")
+        verdict = _verdict(connection, path)
+    tables = {name for kind, name, _ in entries if kind == "table"}
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
     if not tables:
@@ -120,6 +133,21 @@ def _check_integrity(path: Path) -> None:
     if not tables.issuperset(("studies", "trials")):
         shown = ", ".join(sorted(map(str, tables))[:5])
         raise UserError(f"{path}: not a readable study of mgnas (it holds {shown}); restore it from a copy")
+
+
+def _verdict(connection: sqlite3.Connection, path: Path) -> str:
+    """What SQLite's own check says of a file."""
+    # In a thread, because a thread that is inside SQLite would neither see a deadline nor Ctrl-C.
+    with ThreadPoolExecutor(1) as thread:
+        check = thread.submit(lambda: connection.execute("PRAGMA integrity_check(1)").fetchone())
+        try:
+            (verdict,) = check.result(_CHECK_SECONDS)
+        except TimeoutError:
+            problem = f"SQLite's check takes more than {_CHECK_SECONDS} seconds"
+            raise UserError(f"{path}: {problem}; use a copy on a faster disk, or restore it from a copy") from None
+        finally:
+            connection.interrupt()
+    return verdict
 
 
 def _remedy(error: sqlite3.Error) -> str:

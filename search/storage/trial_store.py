@@ -14,6 +14,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -244,25 +245,32 @@ class TrialStore:
         try:
             create_trial(params=trial.params, distributions=self._distributions, state=OptunaState.RUNNING)
             candidate = self.space.build(trial.params)
-            seed = attributes["seed"]
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.label}: trial {number} does not fit the search space ({error})") from None
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
         notes = dict(trial.system_attrs)
         expected = notes.pop(EXPECTED, None)
-        return TrialRecord(
-            number,
-            candidate,
-            seed,
-            _STATE[trial.state],
-            curve[: attributes.get("epochs")],
-            attributes.get("reason", ""),
-            attributes.get("seconds", 0.0),
-            attributes.get("finished"),
-            notes,
-            list(attributes.get("decisions", ())),
-            expected and GaussianPrediction(*expected),
-        )
+        try:
+            return TrialRecord(
+                number,
+                candidate,
+                int(attributes["seed"]),
+                _STATE[trial.state],
+                curve[: attributes.get("epochs")],
+                str(attributes.get("reason", "")),
+                float(attributes.get("seconds", 0.0)),
+                _number(attributes.get("finished")),
+                notes,
+                [str(decision) for decision in attributes.get("decisions", ())],
+                expected and GaussianPrediction(*map(float, expected)),
+                _number(attributes.get("balanced_accuracy")),
+            )
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UserError(f"{self.label}: trial {number} is damaged ({first_line(error)})") from None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _split(trials: list[FrozenTrial]) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
@@ -280,6 +288,7 @@ def _ending(record: TrialRecord) -> dict[str, object]:
         "seconds": record.seconds,
         "finished": record.finished,
         "reason": record.reason,
+        "balanced_accuracy": record.balanced_accuracy,
     }
 
 

@@ -66,12 +66,27 @@ class EpochResult:
         loss: mean training loss over the epoch.
         accuracy: share of the evaluation images that are classified correctly; None without such images.
         seconds: duration of the epoch, with its evaluation.
+        balanced_accuracy: mean over the classes of the share that is classified correctly; None as above.
     """
 
     epoch: int
     loss: float
     accuracy: float | None
     seconds: float
+    balanced_accuracy: float | None = None
+
+
+def balanced_accuracy(correct: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of the share of their images that is classified correctly (Brodersen et al. 2010).
+
+    It shows a network that answers the largest class always, which a high accuracy hides if that class is large.
+
+    Args:
+        correct: number of images classified correctly, for each class. Classes without images do not count.
+        labels: of all images.
+    """
+    sizes = np.bincount(labels, minlength=len(correct))
+    return float((correct[sizes > 0] / sizes[sizes > 0]).mean())
 
 
 class Trainer:
@@ -104,6 +119,7 @@ class Trainer:
         self.history: list[EpochResult] = []
         self._train, self._size = DeviceImages(train, self.device), train.shape[-1]
         self._evaluation = None if evaluation is None else DeviceImages(evaluation, self.device)
+        self._evaluation_labels = None if evaluation is None else evaluation.labels
         self._normalisation = Normalisation(train, self.device)
         self._coins = torch.rand(len(train), generator=torch.Generator().manual_seed(seed)) < 0.5
         with torch.random.fork_rng(devices=[]):
@@ -154,8 +170,8 @@ class Trainer:
             loss = within_memory(self._train_epoch, lambda: self._save_memory(before))
         if not math.isfinite(loss):
             raise TrainingDivergedError(f"the loss became {loss} in epoch {len(self.history) + 1}")
-        accuracy = None if self._evaluation is None else self._accuracy(self._evaluation, often=True)
-        result = EpochResult(len(self.history) + 1, loss, accuracy, time.perf_counter() - start)
+        accuracy, balanced = self._accuracies()
+        result = EpochResult(len(self.history) + 1, loss, accuracy, time.perf_counter() - start, balanced)
         self.history.append(result)
         return result
 
@@ -200,7 +216,7 @@ class Trainer:
         Raises:
             NotEnoughMemoryError: there is not enough memory for a single image.
         """
-        return self._accuracy(DeviceImages(images, self.device))
+        return int(self.evaluate_by_class(images).sum()) / len(images)
 
     def evaluate_by_class(self, images: ImageDataset) -> np.ndarray:
         """For each class the number of its images that the network classifies correctly: int64, num_classes.
@@ -219,9 +235,12 @@ class Trainer:
         """Mean and standard deviation per channel of the training images, scaled to 0..1."""
         return self._normalisation.to_dict()
 
-    def _accuracy(self, images: DeviceImages, often: bool = False) -> float:
-        """Share of these images that are classified correctly. `often`: the images are evaluated in every epoch."""
-        return int(self._correct_by_class(images, often).sum()) / len(images)
+    def _accuracies(self) -> tuple[float, float] | tuple[None, None]:
+        """Accuracy and balanced accuracy on the images that are evaluated in every epoch; None if there are none."""
+        if self._evaluation is None or self._evaluation_labels is None:
+            return None, None
+        correct = self._correct_by_class(self._evaluation, often=True).numpy()
+        return int(correct.sum()) / len(self._evaluation), balanced_accuracy(correct, self._evaluation_labels)
 
     def _correct_by_class(self, images: DeviceImages, often: bool = False) -> torch.Tensor:
         self._search_algorithms(often)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mgnas.cores import check_cores, usable_cores
 from mgnas.errors import UserError, first_line
+from mgnas.machine import check_cores, usable_cores
 from mgnas.signals import held_interrupts
 
 from ..config import Resources

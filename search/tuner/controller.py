@@ -180,6 +180,7 @@ class TrialController:
         if result["failure"] is not None:
             self.strategy.fail(record.number, result["failure"])
         else:
+            record.balanced_accuracy = result.get("balanced_accuracy")
             decision = self.strategy.report(record.number, result["curve"], result["seconds"])
             if record.state is not TrialState.FAILED:
                 self.run.record_epoch(record)

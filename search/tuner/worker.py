@@ -88,10 +88,10 @@ class TrialWorker:
         """Run the next epoch.
 
         Returns:
-            `curve`: accuracy after each epoch so far; `loss` of the last epoch; `seconds` of training so far;
-            `finished`: whether it was the last epoch; `failure`: why the trial cannot go on, else None; `stop`: why no
-            trial can go on, else None; `note`: what happened to the checkpoint, else empty. After some failures
-            `broken` is there and true: this process can no longer use its GPU, so it must be replaced.
+            `curve`: accuracy after each epoch so far; `balanced_accuracy` and `loss` of the last epoch; `seconds` of
+            training so far; `finished`: whether it was the last epoch; `failure`: why the trial cannot go on, else
+            None; `stop`: why no trial can go on, else None; `note`: what happened to the checkpoint, else empty. After
+            some failures `broken` is there and true: this process can no longer use its GPU, so it must be replaced.
         """
         result = self._step()
         if self.task.gpus and result["failure"] is not None and context_is_broken():
@@ -108,6 +108,7 @@ class TrialWorker:
             note, self._note = self._note, ""
             return {
                 "curve": [result.accuracy for result in trainer.history],
+                "balanced_accuracy": trainer.history[-1].balanced_accuracy,
                 "loss": trainer.history[-1].loss,
                 "seconds": sum(result.seconds for result in trainer.history),
                 "finished": trainer.finished,

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from mgnas.cli.display import LiveDisplay, make_display, status_lines
@@ -30,3 +31,24 @@ def test_without_a_complete_trial_there_is_no_front():
     assert status_lines([], 8, 3700) == [
         "0 of 8 trials complete, 0 running, 0 paused, 0 failed, 1:01:40 searched",
     ]
+
+
+@pytest.mark.parametrize(
+    ("balanced", "shown"),
+    [
+        ((0.80, 0.90, 0.95, 0.96), ["weights   90.00 %  trial 2", "weights   96.00 %  trial 4"]),
+        ((None, None, None, None), ["weights   90.00 %  trial 2", "weights   96.00 %  trial 4"]),
+        (
+            (0.80, 0.50, None, 0.96),
+            ["90.00 %  (balanced  50.00 %)  trial 2", "95.00 %  (balanced      - %)  trial 3"],
+        ),
+        ((0.80, 0.90, 0.95, 0.0), ["96.00 %  (balanced   0.00 %)  trial 4"]),
+    ],
+)
+def test_the_balanced_accuracy_is_shown_where_it_differs(run, balanced, shown):
+    records = run.load()
+    for number, value in zip((0, 2, 3, 4), balanced, strict=True):
+        records[number].balanced_accuracy = value
+    text = "\n".join(status_lines(records, 8, 75.0))
+    for part in shown:
+        assert part in text

@@ -9,7 +9,8 @@ from mgnas.search.trial_record import TrialRecord, TrialState, completed_trials
 def record_in(small_space):
     """state -> a record with a curve of two epochs in it."""
     candidate = next(small_space.enumerate())
-    return lambda state, number=0: TrialRecord(number, candidate, 7, state, [0.5, 0.6], seconds=2.0, finished=9.0)
+    known = {"seconds": 2.0, "finished": 9.0, "balanced_accuracy": 0.4}
+    return lambda state, number=0: TrialRecord(number, candidate, 7, state, [0.5, 0.6], **known)
 
 
 @pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.PAUSED, TrialState.FAILED])
@@ -22,7 +23,7 @@ def test_a_completed_trial_has_what_its_record_has(record_in):
     record = record_in(TrialState.COMPLETE)
     trial = record.completed
     assert (trial.number, trial.seed, trial.curve, trial.accuracy) == (0, 7, (0.5, 0.6), 0.6)
-    assert (trial.seconds, trial.finished) == (2.0, 9.0)
+    assert (trial.seconds, trial.finished, trial.balanced_accuracy) == (2.0, 9.0, 0.4)
     assert (trial.architecture, trial.weights, trial.macs) == (
         record.candidate.architecture,
         record.weights,

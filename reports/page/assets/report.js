@@ -252,7 +252,8 @@
       const shown = html("dd", box, value);
       if (detail) html("small", shown, detail);
     };
-    fact("accuracy", percent(trial.accuracy), "validation, one training");
+    const balanced = trial.balanced === undefined ? "" : `, balanced ${percent(trial.balanced)}`;
+    fact("accuracy", percent(trial.accuracy), `validation, one training${balanced}`);
     fact("weights", count(trial.weights));
     fact("MACs per image", short(trial.macs));
     if (trial.latency) fact("latency", `${trial.latency[0].toFixed(2)} ms`, `32 images: ${trial.latency[1].toFixed(1)} ms`);

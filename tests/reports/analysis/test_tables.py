@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.tables import as_csv, as_json, as_markdown, front_rows
@@ -35,3 +36,10 @@ def test_markdown_is_one_line_for_each_network(run):
     lines = as_markdown(front_rows(pareto_front(run.load()))).splitlines()
     assert len(lines) == 2 + 4
     assert "| 96.00 % |  |" in lines[-1]
+
+
+def test_the_balanced_accuracy_has_a_column(run):
+    front = [replace(trial, balanced_accuracy=0.5) for trial in pareto_front(run.load())]
+    rows = front_rows(front[:1])
+    assert next(csv.DictReader(io.StringIO(as_csv(rows))))["balanced_accuracy"] == "0.5"
+    assert as_markdown(rows).splitlines()[2].startswith(f"| {front[0].weights:,} | 80.00 % | 50.00 % |")

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 import mgnas
 from mgnas.errors import UserError
 from mgnas.models.config import ArchitectureConfig
-from mgnas.reports.deploy.classifier import load_model
+from mgnas.reports.deploy.classifier import Classifier, load_model
 from mgnas.reports.deploy.export import as_safetensors
+from mgnas.reports.deploy.image_input import as_images
 from mgnas.reports.deploy.model_card import read_result
 from mgnas.search.data.dataset import DataSettings, load_dataset
 from mgnas.search.training.trainer import Trainer
@@ -154,3 +155,22 @@ def test_a_model_with_a_wrong_value_is_one_line(small_model, tmp_path, refusal, 
     state = torch.load(small_model / "model.pt", weights_only=True)
     torch.save(state | {key: value}, tmp_path / "model.pt")
     assert str(tmp_path / "model.pt") in refusal(lambda: load_model(tmp_path))
+
+
+def test_transparent_pixels_show_the_background_of_the_training(folder, tmp_path):
+    model = mgnas.load(folder)
+    assert model.background == (255, 255, 255)
+    clear = Image.new("LA", (8, 8), (100, 0))
+    model.background = (7, 7, 7)
+    metadata = model.metadata()
+    assert metadata["background"] == [7, 7, 7]
+    assert Classifier.from_metadata(metadata).background == (7, 7, 7)
+    assert (as_images(clear, 1, 8, model.background) == 7).all()
+    assert (as_images(clear, 1, 8) == 255).all()
+
+
+@pytest.mark.parametrize("background", [[1, 2], [0, 0, 256], [0, 0, -1], ["0", "0", "0"], [0.0, 0.0, 0.0], 7])
+def test_a_model_with_an_impossible_background_is_damaged(folder, background):
+    metadata = mgnas.load(folder).metadata() | {"background": background}
+    with pytest.raises((ValueError, TypeError)):
+        Classifier.from_metadata(metadata)

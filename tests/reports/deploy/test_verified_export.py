@@ -18,7 +18,7 @@ from PIL import Image
 import mgnas
 from mgnas.errors import UserError
 from mgnas.models.config import ArchitectureConfig
-from mgnas.reports.deploy.export import scratch_folder
+from mgnas.reports.deploy.export import export_folder
 from mgnas.reports.deploy.final_training import FinalTraining, train_fully
 from mgnas.reports.deploy.quantisation import MAX_LOSS
 from mgnas.reports.deploy.verified_export import export_and_verify
@@ -231,7 +231,7 @@ export_and_verify(Path({str(folder)!r}), "safetensors")
 
 
 def test_the_files_of_another_export_that_goes_on_stay(folder):
-    with scratch_folder(folder / "model.onnx") as other:
+    with export_folder(folder / "model.onnx") as other:
         export_and_verify(folder, "safetensors")
         assert other.is_dir()
     assert not other.exists()

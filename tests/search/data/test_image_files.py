@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mgnas.search.data import file_tree
 from mgnas.search.data.file_tree import FolderTree
 from mgnas.search.data.image_files import LazyImageFiles, common_shape, parse_colour
 
@@ -238,3 +239,32 @@ def test_a_damaged_image_is_read_or_refused_in_one_line(tree, outcome, share, fl
     place = int(share * len(content))
     content = content[:place] + bytes([content[place] ^ flipped]) + content[place + 1 :]
     assert len(outcome(lambda: decoded(tree(content))).splitlines()) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------- large ones
+
+
+@pytest.mark.parametrize("width", [10_001, 20_000])
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_unpacked(tree, refusal, width):
+    content = encoded(Image.new("1", (width, 10_000)))
+    assert len(content) < 100_000, "a bomb"
+    folder = tree(FINE, content)
+    expected = f"{folder.root}/1: has more than 100 megapixels; scale it down, or replace it if it is no photograph"
+    assert refusal(lambda: decoded(folder)) == expected
+
+
+def test_several_huge_images_are_read(tree):
+    content = encoded(Image.new("L", (5000, 4000), 7))
+    folder = tree(content, content, content)
+    channels, size, large = common_shape(folder, ["0", "1", "2"], 32)
+    images = LazyImageFiles(["0", "1", "2"], folder, channels, size, fit=True, large=large)[:]
+    assert images.shape == (3, 1, 32, 32)
+    assert (images == 7).all()
+
+
+def test_a_file_of_too_many_bytes_is_refused(tree, refusal, monkeypatch):
+    monkeypatch.setattr(file_tree, "MAX_FILE_BYTES", len(FINE) - 1)
+    folder = tree(FINE)
+    message = refusal(lambda: decoded(folder))
+    assert message.startswith(f"{folder.root}/0: holds more than 0.00")
+    assert message.endswith(" MB; replace or delete it")

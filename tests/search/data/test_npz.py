@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mgnas.search.data import npz
 from mgnas.search.data.dataset import DataSettings, load_dataset
 
 
@@ -287,6 +288,25 @@ def test_a_damaged_compressed_array_is_refused(tmp_path, refusal):
     start = COMPRESSED.index(b"train_images.npy") + 16 + 20
     path.write_bytes(COMPRESSED[:start] + b"\xff" * 16 + COMPRESSED[start + 16 :])
     assert refusal(lambda: load_file(path)).startswith(f"{path}: not a readable npz file")
+
+
+@pytest.mark.parametrize("count", [11, 10**9, 10**12, 10**18, -1])
+def test_an_array_that_claims_more_images_than_the_file_holds_is_refused(tmp_path, refusal, count):
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "|u1", "fortran_order": False, "shape": (count, 8, 8)})
+    path = tmp_path / "images.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train_images.npy", content.getvalue() + bytes(640))
+        labels = io.BytesIO()
+        np.save(labels, np.repeat([0, 1], 5))
+        archive.writestr("train_labels.npy", labels.getvalue())
+    assert refusal(lambda: load_file(path)).startswith(f"{path}: not a readable npz file (")
+
+
+def test_arrays_that_the_memory_cannot_hold_are_refused_before_they_are_unpacked(write_npz, refusal, monkeypatch):
+    path = write_npz(**changed())
+    monkeypatch.setattr(npz, "usable_memory", lambda: 600)
+    assert refusal(lambda: load_file(path)).startswith(f"{path}: holds 0.0 GB of arrays, and there are 0.0 GB")
 
 
 class Touch:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mgnas.search.data import tiny_imagenet
 from mgnas.search.data.dataset import Dataset, DataSettings, data_shape, load_dataset
 
 
@@ -165,6 +166,12 @@ def test_a_zip_with_a_damaged_member_is_refused(tiny_files, tiny_zip, refusal):
     place = content.index(tiny_files[file]) + 500
     path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
     assert refusal(lambda: load(path)).startswith(f"{path}: {file}: is damaged (")
+
+
+def test_a_huge_member_is_not_unpacked(tiny_zip, refusal, monkeypatch):
+    monkeypatch.setattr(tiny_imagenet, "MAX_FILE_BYTES", 1_000_000)
+    path = tiny_zip({"words.txt": bytes(1_000_001)})
+    assert refusal(lambda: load(path)) == f"{path}: words.txt: holds more than 1 MB; download the archive again"
 
 
 def test_an_unpacked_archive_without_a_file_is_refused(tiny_folder, tmp_path, refusal):

@@ -99,8 +99,18 @@ def test_what_is_wrong_with_a_table_is_named(table, tmp_path, refusal, change, p
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not json", gzip.compress(b'{"meta": {}}')[:-9], b"\xff\xfe", b"[]"],
-    ids=["empty", "text", "truncated", "binary", "list"],
+    [
+        b"",
+        b"not json",
+        gzip.compress(b'{"meta": {}}')[:-9],
+        gzip.compress(b'{"meta": {}}')[:10] + b"garbled",
+        b"\xff\xfe",
+        b"[]",
+        b"[" * 100_000,
+        b'{"meta": {}, "rows": [{"config": ' + b"1" * 5000 + b"}]}",
+        bytes(64_000_001),
+    ],
+    ids=["empty", "text", "truncated", "garbled", "binary", "list", "deep", "huge number", "large"],
 )
 def test_a_file_that_is_no_table(tmp_path, refusal, content):
     path = tmp_path / "table.json.gz"

@@ -22,6 +22,7 @@ _ended = st.fixed_dictionaries(
         "seconds": _seconds,
         "finished": st.none() | _seconds,
         "decisions": st.lists(_text, max_size=2),
+        "balanced_accuracy": st.none() | _fractions,
     }
 )
 _started = st.fixed_dictionaries(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -251,6 +252,24 @@ def test_a_half_written_run_is_neither_opened_nor_offered_nor_in_the_way(runs, c
     assert "study.db is missing" in refusal(lambda: RunDirectory(half))
     assert refusal(lambda: RunDirectory(runs / "other")).endswith("there are small-1")
     assert RunDirectory.create(config, runs).path.name == "small-2"
+
+
+def test_what_a_killed_process_left_of_a_new_run_is_removed_by_the_next(runs, search_file):
+    config_path = search_file()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(config_path), str(runs)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name[:9] for path in runs.iterdir()] == [".new-run-"]
+    run = RunDirectory.create(SearchConfig.load(config_path), runs)
+    assert list(runs.iterdir()) == [run.path]
+
+
+KILLED = """
+import os, signal, sys
+from mgnas.search.config import SearchConfig
+from mgnas.search.storage import run_directory
+run_directory.RunMetadata.write = lambda self, folder: os.kill(os.getpid(), signal.SIGKILL)
+run_directory.RunDirectory.create(SearchConfig.load(sys.argv[1]), sys.argv[2])
+"""
 
 
 # --------------------------------------------------------------------------------------------------- a trial's events

@@ -105,10 +105,29 @@ def damaged(path, space) -> bool:
     return isinstance(caught.value, DamagedStudyError)
 
 
+ENDLESS = "create view {} as with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n"
+
+
+def test_a_file_that_takes_too_long_to_check_is_refused(store, small_space, monkeypatch, refusal):
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("create table slow (a, check (length(hex(zeroblob(200000000))) > a))")
+        connection.execute("insert into slow values (1)")
+    connection.close()
+    monkeypatch.setattr(sqlite_trial_store, "_CHECK_SECONDS", 0.01)
+    message = refusal(lambda: SqliteTrialStore(store.path, small_space))
+    assert message.startswith(f"{store.path}: SQLite's check takes more than 0.01 seconds; ")
+
+
 @pytest.mark.parametrize(
     "change",
     [
         pytest.param("drop table trials", id="without a table"),
+        pytest.param(f"drop table trials; {ENDLESS.format('trials')}", id="endless view in place of a table"),
+        pytest.param(ENDLESS.format("cats"), id="view beside the tables"),
+        pytest.param("create trigger t after insert on trials begin delete from trials; end", id="trigger"),
+        pytest.param("alter table trials add c generated always as (hex(zeroblob(9))) virtual", id="computed column"),
+        pytest.param("create virtual table t using fts5(a)", id="virtual table"),
         pytest.param("delete from studies", id="without a study"),
         pytest.param("update studies set study_name = 'renamed'", id="renamed study"),
         pytest.param("update trial_user_attributes set value_json = '{'", id="garbled attribute"),
@@ -122,7 +141,7 @@ def test_a_healthy_file_with_another_content_is_refused_but_not_damaged(
     write_trial(store, some_records[0])
     store.close()
     with sqlite3.connect(store.path) as connection:
-        connection.execute(change)
+        connection.executescript(change)
     connection.close()
     assert not damaged(store.path, small_space)
 

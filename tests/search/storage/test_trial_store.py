@@ -248,3 +248,31 @@ def test_trials_over_a_new_limit_still_count(tmp_path, make_space, write_trial, 
     store.close()
     tight = make_space(PARAMETERS, {"max_weights": record.weights - 1}, fixed)
     assert read_trials(path, tight) == [record]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seconds", '"long"'),
+        ("seconds", "[1]"),
+        ("finished", "{}"),
+        ("balanced_accuracy", '"high"'),
+        ("seed", "[]"),
+        ("seed", "1e999"),
+        ("decisions", "7"),
+        ("epochs", '"two"'),
+    ],
+)
+def test_a_trial_with_a_value_of_another_kind_is_refused_by_its_number(
+    store, small_space, some_records, write_trial, refusal, key, value
+):
+    write_trial(store, some_records[0])
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("delete from trial_user_attributes where key = ?", (key,))
+        connection.execute(
+            "insert into trial_user_attributes (trial_id, key, value_json) values (1, ?, ?)", (key, value)
+        )
+    connection.close()
+    message = refusal(lambda: SqliteTrialStore(store.path, small_space).load())
+    assert message.startswith(f"{store.path}: trial 0 is damaged (")

@@ -10,7 +10,13 @@ from torch.nn import functional as F
 
 from mgnas.models import build_model
 from mgnas.search.data.dataset import DataSettings, ImageDataset, load_dataset
-from mgnas.search.training.trainer import DamagedCheckpointError, EpochResult, Trainer, TrainingDivergedError
+from mgnas.search.training.trainer import (
+    DamagedCheckpointError,
+    EpochResult,
+    Trainer,
+    TrainingDivergedError,
+    balanced_accuracy,
+)
 from mgnas.space import TrainingSettings
 
 
@@ -255,6 +261,23 @@ def test_an_epochs_accuracy_is_that_of_the_evaluation_images(start, numbered):
     evaluation = numbered([9, 9])
     trainer = start(evaluation=evaluation)
     assert trainer.run_epoch().accuracy == trainer.evaluate(evaluation)
+
+
+def test_the_balanced_accuracy_is_the_mean_over_the_classes_that_have_images():
+    labels = np.array([0, 0, 0, 0, 2])
+    assert balanced_accuracy(np.array([4, 0, 0]), labels) == 0.5
+    assert balanced_accuracy(np.array([1, 0, 1]), labels) == 0.625
+    assert balanced_accuracy(np.array([4, 0, 1]), labels) == 1.0
+
+
+def test_an_epochs_balanced_accuracy_shows_an_answer_that_is_always_the_same(start, numbered):
+    trainer = start(evaluation=numbered([990, 10]))
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.zero_()
+    trainer._train_epoch = lambda: 1.0
+    result = trainer.run_epoch()
+    assert (result.accuracy, result.balanced_accuracy) == (0.99, 0.5)
 
 
 def test_without_evaluation_images_no_accuracy_is_measured_and_training_is_the_same(start):

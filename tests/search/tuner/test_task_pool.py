@@ -1,6 +1,6 @@
 """Tasks on a real Ray: results, and workers that die."""
 
-from mgnas.cores import usable_cores
+from mgnas.machine import usable_cores
 from mgnas.search.config import Resources
 from mgnas.search.tuner.gpu_share import Gpu, GpuNode, MemoryNeed
 from mgnas.search.tuner.task_pool import run_tasks

@@ -1,4 +1,4 @@
-"""The CPU cores that this process may use: those that it may run on, and no more than its container's quota."""
+"""What this process may use of the machine, which a container's limits can make less than there is."""
 
 from __future__ import annotations
 
@@ -36,22 +36,21 @@ def cpu_quota(cgroups: Path, membership: Path) -> float | None:
     Returns:
         the quota; None: there is none, or the files cannot be understood.
     """
-    try:
-        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    quotas = []
-    for line in [*lines, "0::/", "1:cpu:/"]:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:  # Version 2, which a machine that uses both versions mounts below `unified`.
-            roots, read = (cgroups, cgroups / "unified"), _quota_v2
-        elif "cpu" in controllers.split(","):
-            roots, read = (cgroups / controllers, cgroups / "cpu", cgroups / "cpu,cpuacct"), _quota_v1
-        else:
-            continue
-        quotas += [read(folder) for root in roots for folder in _with_parents(root, path)]
+    groups = _control_groups("cpu", cgroups, membership)
+    quotas = [_quota_v2(folder) if version == 2 else _quota_v1(folder) for version, folder in groups]
     return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int | None:
+    """Bytes of memory: the machine's, or the limit of the process' control groups if that is less; None: not known."""
+    limits = []
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for version, folder in _control_groups("memory", cgroups, membership):
+        limit = _text(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        if limit.isdecimal():  # Version 2 says `max` for no limit, version 1 a huge number.
+            limits.append(int(limit))
+    return min(limits, default=None)
 
 
 def check_cores(cpus_per_trial: int, file: str | None = None) -> None:
@@ -69,6 +68,26 @@ def check_cores(cpus_per_trial: int, file: str | None = None) -> None:
         has = f"this machine lets it have {cores}"
         problem = f"a trial wants {cpus_per_trial} cores, but {has}; give at most {cores} (--cpus-per-trial {cores})"
         raise ConfigError("resources.cpus_per_trial", problem, file)
+
+
+def _control_groups(controller: str, cgroups: Path, membership: Path) -> Iterator[tuple[int, Path]]:
+    """The control groups that a process lies in, and their parents: (1 or 2: the version, folder)."""
+    try:
+        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in [*lines, "0::/", f"1:{controller}:/"]:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:  # Version 2, which a machine that uses both versions mounts below `unified`.
+            version, names = 2, (".", "unified")
+        elif controller in controllers.split(","):
+            version, names = 1, (controllers, controller, "cpu,cpuacct")
+        else:
+            continue
+        for name in names:
+            for folder in _with_parents(cgroups / name, path):
+                yield version, folder
 
 
 def _with_parents(root: Path, path: str) -> Iterator[Path]:

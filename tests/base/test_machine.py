@@ -1,10 +1,10 @@
-"""How many cores a process may use: its affinity, or the quota of its container in either version of control groups."""
+"""What a process may use of a machine: its own, or a container's limits in either version of control groups."""
 
 import os
 
 import pytest
 
-from mgnas.cores import check_cores, cpu_quota, usable_cores
+from mgnas.machine import check_cores, cpu_quota, usable_cores, usable_memory
 
 ALLOWED = len(os.sched_getaffinity(0))
 
@@ -74,6 +74,25 @@ def test_the_lesser_of_affinity_and_quota_counts_in_whole_cores_and_is_at_least_
 
 def test_a_machine_without_control_groups_has_its_affinity(tmp_path):
     assert usable_cores(tmp_path / "none", tmp_path / "none") == ALLOWED
+
+
+PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("files", "lines", "limit"),
+    [
+        pytest.param({"memory.max": "1000000\n"}, ["0::/"], 10**6, id="v2"),
+        pytest.param({"memory.max": "max\n"}, ["0::/"], PHYSICAL, id="v2, no limit"),
+        pytest.param({"a/memory.max": "5000\n", "memory.max": "6000\n"}, ["0::/a"], 5000, id="v2, own group"),
+        pytest.param({"memory/memory.limit_in_bytes": "7000\n"}, ["4:memory:/"], 7000, id="v1"),
+        pytest.param({"memory/memory.limit_in_bytes": f"{2**63 - 4096}\n"}, ["4:memory:/"], PHYSICAL, id="v1, none"),
+        pytest.param({"memory.max": "garbage\n"}, ["0::/"], PHYSICAL, id="garbage"),
+        pytest.param({}, ["0::/"], PHYSICAL, id="nothing mounted"),
+    ],
+)
+def test_the_memory_is_the_machines_or_the_containers(machine, files, lines, limit):
+    assert usable_memory(*machine(files, *lines)) == limit
 
 
 def test_a_trial_of_more_cores_than_there_are_is_refused(refusal):
