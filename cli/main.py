@@ -78,7 +78,8 @@ for command in (
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns the exit code.
 
-    0, 1 for a search that had to stop and can go on later, 2 for bad input, 130 after Ctrl-C, 141 for a closed pipe.
+    0; 1 for a search that had to stop and can go on later, or of which no trial is complete; 2 for bad input; 130 after
+    Ctrl-C; 141 for a closed pipe.
 
     Args:
         arguments: default: those of this process, which may then end here.

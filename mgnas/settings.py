@@ -7,6 +7,7 @@ mapping in a user's file. It turns pydantic's report into a single `ConfigError`
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -55,11 +56,15 @@ def check_field(cls: type, name: str, value: Any, prefix: str = "") -> None:
     Raises:
         ConfigError: the value has the wrong type or range.
     """
-    adapter = TypeAdapter(get_type_hints(cls, include_extras=True)[name], config=ConfigDict(strict=True))
     try:
-        adapter.validate_python(value)
+        _adapter(cls, name).validate_python(value)
     except ValidationError as error:
         raise _config_error(error, cls).inside(name).inside(prefix) from None
+
+
+@functools.cache
+def _adapter(cls: type, name: str) -> TypeAdapter:
+    return TypeAdapter(get_type_hints(cls, include_extras=True)[name], config=ConfigDict(strict=True))
 
 
 def unknown_key(key: str, known_keys: list[str]) -> ConfigError:
