@@ -24,7 +24,8 @@ from mgnas.files import parse_json, write_bytes
 from ...models.build import build_model
 from ...models.config import ArchitectureConfig
 from ...search.data.image_files import WHITE
-from ...search.training.trainer import UNREADABLE, Trainer
+from ...search.training.torch_file import UNREADABLE, read_torch_file
+from ...search.training.trainer import Trainer
 from .image_input import as_images
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def load_model(path: str | os.PathLike) -> Classifier:
 
 
 def _from_checkpoint(file: Path) -> Classifier:
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = read_torch_file(file, "cpu")
     model = Classifier.from_metadata(state)
     model.network.load_state_dict(state["weights"])
     return model

@@ -58,7 +58,9 @@ def find_layout(root: Path) -> Layout:
     folders = tree.folders
     splits = {name: [folder for folder in folders if _split_of(folder.name) == name] for name in _SPLITS}
     if not any(folder.images() for folder in folders) and not any(map(is_image, tree.files)):
-        raise UserError(f"{root}: no images in it; expected a folder for each class, with its images in it")
+        others = _by_ending(tree.all_files())
+        holds = f" ({others}; read are {', '.join(sorted(SUFFIXES))})" if others else ""
+        raise UserError(f"{root}: no images in it{holds}; expected a folder for each class, with its images in it")
     if not _has_splits(root, folders):
         _check_flat(root, tree, folders, splits)
         train = _classes(root, folders)

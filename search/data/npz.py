@@ -113,6 +113,9 @@ def _class_names(names: np.ndarray, classes: int, path: Path) -> tuple[str, ...]
             text.encode()
     except ValueError:
         raise UserError(f"{path}: classes: holds names that are not UTF-8; store text (str), not bytes") from None
+    for text, count in Counter(texts).items():
+        if count > 1:
+            raise UserError(f"{path}: classes: {printable(text)} stands {count} times; every class needs its own name")
     return tuple(texts)
 
 

@@ -15,12 +15,10 @@ import io
 import logging
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -39,14 +37,11 @@ from .memory import NotEnoughMemoryError, host_copy, is_out_of_memory, within_me
 from .optimization import Optimization
 from .precision import Precision, autocast_type
 from .step import TrainingStep, autocast
+from .torch_file import UNREADABLE, read_torch_file
 
 logger = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 1024
-
-# What torch.load and load_state_dict raise for a file that is truncated, garbled, or of another network.
-UNREADABLE = (AssertionError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError)
-UNREADABLE += (pickle.UnpicklingError, BadZipFile)
 
 
 class TrainingDivergedError(RuntimeError):
@@ -295,7 +290,7 @@ class Trainer:
             DamagedCheckpointError: the file cannot be used. This trainer may be half changed then, so make a new one.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = read_torch_file(path, self.device)
             if not isinstance(state, dict):
                 raise TypeError(f"expected a mapping, got {type(state).__name__}")
             self._start_over(state)

@@ -93,7 +93,7 @@ def test_all_damaged_images_are_named_at_once(photos, command, tmp_path):
         (["cat/0.png", "cat/1.png"], "holds 1 folders of images"),
         (["train/0.png", "test/1.png"], "train and test: the images lie in no class folder"),
         (images("chest/a"), "photos/chest/a as data.path"),
-        (["a.txt"], "no images in it; expected a folder for each class"),
+        (["a.txt"], "no images in it (1 .txt; read are .bmp, "),
     ],
 )
 def test_nothing_is_written_for_a_folder_that_cannot_be_searched(photos, command, refused, tmp_path, files, problem):

@@ -130,7 +130,7 @@ def test_accents_are_the_same_in_both_spellings_of_unicode(tree):
     ("files", "problem"),
     [
         ([], ": no images in it; expected a folder for each class"),
-        (["cat/x.txt"], ": no images in it; expected a folder for each class"),
+        (["cat/x.gif", "cat/y.gif", "z.txt"], ": no images in it (2 .gif, 1 .txt; read are .bmp, .jpeg, "),
         (["0.png", "1.png"], ": holds 0 folders of images (data.path); expected"),
         (classes(names=["cat"]), ": holds 1 folders of images (data.path); expected"),
         (classes("train", ["cat"]), ": holds 1 folders of images (data.path); expected"),

@@ -207,6 +207,7 @@ def test_unusable_arrays_are_refused_by_file_and_key(write_npz, refusal, arrays,
         (changed(Val_Images=np.zeros(3)), "did you mean val_images?"),
         (changed(weights=np.zeros(3)), "weights: unknown arrays; known are"),
         (changed(classes=np.array([b"caf\xe9", b"cat"])), "classes: holds names that are not UTF-8; store text (str)"),
+        (changed(classes=np.array(["cat", "cat"])), "classes: cat stands 2 times; every class needs its own name"),
         (changed(classes=np.array([0.5, 1.5])), "classes: holds float64; expected text: store classes.astype(str)"),
         (
             changed(classes=np.array(["a", "b"], object)),
