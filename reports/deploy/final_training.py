@@ -65,6 +65,9 @@ class FinalTraining:
             UserError: no such file, not YAML, an unknown or missing key, or a wrong value.
         """
         file, content = str(path), read_yaml(path)
+        if "space" in content:
+            problem = "is the config of a search; train takes what `mgnas select` writes of a search's result"
+            raise ConfigError("", problem, file)
         for key in content:
             if key not in ("architecture", "training", "data", "origin"):
                 raise unknown_key(str(key), ["architecture", "training", "data", "origin"]).inside(file=file)

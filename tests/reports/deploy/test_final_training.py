@@ -121,6 +121,7 @@ def test_selection_is_what_training_takes(run, tmp_path):
     [
         ({"data": {"name": "digits"}}, "architecture: is required and missing"),
         ({"architecture": {"family": "mgnet", "base_channels": [8]}}, "data: is required and missing"),
+        ({"name": "x", "space": {}}, "is the config of a search; train takes what `mgnas select` writes"),
         ({"architectur": {}}, "architectur: unknown key; did you mean architecture"),
         ({"architecture": {"family": "mgx"}, "data": {"name": "digits"}}, "architecture.family: should be"),
         (
