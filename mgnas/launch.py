@@ -160,7 +160,7 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
         path: the run directory.
         study: address of a database server with its study, in place of the one that the run knows.
         changes: settings of `search` and `resources` by their names; None changes nothing. They are
-            stored when the search goes on with them.
+            stored when the search goes on with them, or by `store_config`.
 
     Raises:
         UserError: the run cannot be opened, or has more trials than wanted.

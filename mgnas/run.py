@@ -171,6 +171,7 @@ class Run:
         }
         with undisturbed(), resumed_run(self.path, study=study, **changes) as self._directory:
             if is_finished(self._directory):
+                self._directory.store_config()
                 return
             self._directory.check_data(load_dataset(self.config.data))
             search_to_the_end(self._directory, address, progress)

@@ -32,6 +32,7 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
     configure_logging()
     with resumed_run(run, study=study, **changes) as directory:
         if is_finished(directory):
+            directory.store_config()
             records = directory.load()
             click.echo(f"{printable(run)} has all its {len(records)} trials; add some with --trials.")
             if not completed_trials(records):
