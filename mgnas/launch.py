@@ -119,8 +119,14 @@ def new_run(
         check_reachable(address)
     if address in (None, "local"):
         check_cores(config.resources.cpus_per_trial, config.file)
-    with held_interrupts():
-        directory = RunDirectory.create(config, runs, name, study)
+    directory = None
+    try:
+        with held_interrupts():
+            directory = RunDirectory.create(config, runs, name, study)
+    except KeyboardInterrupt:
+        if directory is not None:
+            directory.remove_if_empty()
+        raise
     try:
         with resumable(directory.path), directory.lock:
             directory.check_data(dataset)

@@ -16,6 +16,7 @@ from mgnas.errors import SearchStoppedError, UserError
 from mgnas.launch import configured, is_finished, new_run, resumed_run, undisturbed
 from mgnas.search.config import SearchConfig
 from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.storage.run_metadata import RunMetadata
 from mgnas.search.trial_record import TrialRecord
 
 CONFIG = {
@@ -177,6 +178,19 @@ def test_an_interrupted_one_can_be_resumed_and_says_so(tmp_path):
     assert str(caught.value) == f"{path}: interrupted; continue with mgnas.open_run({str(path)!r}).resume()"
     with resumed_run(path) as directory:
         assert directory.load() == []
+
+
+def test_ctrl_c_while_the_run_is_made_leaves_none(tmp_path, monkeypatch):
+    write = RunMetadata.write
+
+    def interrupted(self, folder):
+        signal.raise_signal(signal.SIGINT)
+        write(self, folder)
+
+    monkeypatch.setattr(RunMetadata, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        started(tmp_path, AssertionError("the search began"))
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_one_that_had_to_stop_stays_as_its_message_says(tmp_path):
