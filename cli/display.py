@@ -36,7 +36,7 @@ def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) ->
         f"{counts[TrialState.PAUSED]} paused, {counts[TrialState.FAILED]} failed, {clock(elapsed)} searched"
     ]
     if front:
-        lines.append(f"Pareto front: {len(front)} networks")
+        lines.append(f"Pareto front: {_networks(front)}")
         telling = any(_difference(trial) >= _TELLING for trial in front)
         lines += [
             f"  {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  "
@@ -44,6 +44,10 @@ def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) ->
             for trial in front
         ]
     return lines
+
+
+def _networks(front: Sequence[CompletedTrial]) -> str:
+    return f"{len(front)} network{'s' * (len(front) != 1)}"
 
 
 def _difference(trial: CompletedTrial) -> float:
@@ -104,7 +108,7 @@ class LiveDisplay:
 
 
 def _front_table(front: Sequence[CompletedTrial]) -> Table:
-    title = f"Pareto front: {len(front)} networks, best {100 * front[-1].accuracy:.2f} %"
+    title = f"Pareto front: {_networks(front)}, best {100 * front[-1].accuracy:.2f} %"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("weights", justify="right")
     table.add_column("accuracy", justify="right")

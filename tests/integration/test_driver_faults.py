@@ -152,6 +152,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(small, undisturbed, seed):
 def test_a_second_driver_is_refused_and_a_dead_ones_lock_is_taken_over(small, undisturbed):
     process = small.search()
     small.wait_until(small.half_done, process)
+    process.send_signal(signal.SIGSTOP)  # Otherwise it could come to its end before the others have begun.
     second = small.start("resume", small.path)
     output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 2
