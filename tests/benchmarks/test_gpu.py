@@ -69,6 +69,7 @@ def results(tmp_path: Path, step: str) -> tuple[dict[str, dict], str]:
     return {job: {k: v for k, v in row.items() if k not in left_out} for job, row in rows.items()}, end["status"]
 
 
+@pytest.mark.slow
 def test_steps_that_fail_crash_or_hang_leave_the_others_alone(measure, tmp_path, capsys):
     names = ("failing", "crashing", "hanging", "broken", "sound")
     assert measure(*names, patience=2) == 1
@@ -152,6 +153,7 @@ def test_all_steps_run_on_a_machine_without_ray_and_optuna(tmp_path):
     assert len(ended.stdout) < 12_000
 
 
+@pytest.mark.slow
 def test_the_tests_for_gpus_can_be_collected_without_ray_and_optuna(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/models", "tests/search/training"]
     ended = subprocess.run(

@@ -33,6 +33,7 @@ def notebook(tmp_path_factory):
         yield namespace, [value for value in asyncio.run(follow()) if value is not None]
 
 
+@pytest.mark.slow
 def test_every_cell_runs_in_a_running_event_loop(notebook):
     namespace, shown = notebook
     weights, run, table, page, share, exported, n_best = shown

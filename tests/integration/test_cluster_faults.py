@@ -120,6 +120,7 @@ def repeated_epochs(run) -> int:
     return sum(count - 1 for count in Counter((number, epoch) for number, epoch, *_ in trained(run)).values())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_at_most_one_epoch(new_run):
     run = new_run()
     killed = []
@@ -152,6 +153,7 @@ class DyingAtHandoverWorker(TrialWorker):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_it_is_given_a_trial_costs_no_trial(new_run):
     run = new_run(trials=4, workers=1)
     run_search(run, worker=DyingAtHandoverWorker)
@@ -201,6 +203,7 @@ def test_a_worker_that_the_memory_monitor_kills_is_a_lost_worker(new_run, monkey
     assert [len((run.path / f"attempts-{n}.txt").read_text().splitlines()) for n in range(4)] == [1, 2, 2, 1]
 
 
+@pytest.mark.slow
 def test_hanging_trials_are_ended_with_their_reason(new_run):
     run = new_run(time_limit=6.0)
     run_search(run, worker=HangingWorker)

@@ -1,6 +1,9 @@
 """A search whose trials all diverge, through Ray: its end says why there is nothing to choose."""
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_search_that_diverges_names_the_setting(command, search_file, tmp_path):
     training = {"epochs": 1, "batch_size": 256, "learning_rate": 1e30}
     config = search_file(training=training, search={"sampler": "random", "trials": 2})

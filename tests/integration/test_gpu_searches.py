@@ -110,6 +110,7 @@ def test_trials_share_the_gpus_and_the_search_stays_on_them(run, caplog, monkeyp
         assert forced.config.resources.gpus_per_trial == 0.0
 
 
+@pytest.mark.slow
 def test_a_search_on_cpus_stays_there_until_gpus_are_forced(run, caplog):
     caplog.set_level(logging.INFO, "mgnas.search.tuner.gpus")
     run.change_config(run.config.override(gpus_per_trial=0))
@@ -129,6 +130,7 @@ def test_a_search_on_cpus_stays_there_until_gpus_are_forced(run, caplog):
     ]
 
 
+@pytest.mark.slow
 def test_a_process_whose_gpu_has_failed_is_replaced_before_the_next_trial(run):
     run.change_config(run.config.override(workers=1))
     run.store_config()

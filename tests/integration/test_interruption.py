@@ -88,6 +88,7 @@ def test_ctrl_c_leaves_a_resumable_run(tmp_path):
     assert_resumes_to_the_end(run, before)
 
 
+@pytest.mark.slow
 def test_killed_driver_leaves_a_resumable_run(tmp_path):
     run, code, _ = interrupted(tmp_path, signal.SIGKILL)
     assert code == -signal.SIGKILL

@@ -78,6 +78,7 @@ def start(script, config, runs):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_in_an_event_loop_or_in_a_thread(tmp_path):
     """Both streams are the process' own, so that what C++ code and child processes write would be seen, too."""
     process = start(SILENT, CONFIG, tmp_path / "runs")
@@ -100,6 +101,7 @@ def test_ctrl_c_reaches_the_program_and_leaves_a_resumable_run(tmp_path):
     assert [record.state for record in RunDirectory(path).load()] == [TrialState.COMPLETE] * 3
 
 
+@pytest.mark.slow
 def test_a_programs_own_ray_goes_on(tmp_path):
     process = start(OWN_RAY, CONFIG, tmp_path / "runs")
     out, _ = process.communicate(timeout=120)

@@ -1,5 +1,7 @@
 """Tasks on a real Ray: results, and workers that die."""
 
+import pytest
+
 from mgnas.machine import usable_cores
 from mgnas.search.config import Resources
 from mgnas.search.tuner.gpu_share import Gpu, GpuNode, MemoryNeed
@@ -70,6 +72,7 @@ def processes(resources: Resources, lister) -> list[tuple[int, float]]:
     return [result for _, result, _ in outcomes if result is not None]
 
 
+@pytest.mark.slow
 def test_calls_on_gpus_have_a_process_each(monkeypatch):
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
     nodes = [GpuNode("here", 2, (Gpu("Card", 80 * 2**30),))]
