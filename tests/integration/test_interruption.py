@@ -107,6 +107,7 @@ def raylet_of(process: subprocess.Popen) -> int | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the raylet in /proc")
 def test_a_killed_raylet_ends_the_search_with_a_line_and_leaves_nothing_in_its_folder(tmp_path):
     (tmp_path / "small.yaml").write_text(CONFIG.replace("epochs: 8", "epochs: 500"))

@@ -62,6 +62,7 @@ def _pickle_workers_of_this_file():
     ray.cloudpickle.unregister_pickle_by_value(module)
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_paused_and_can_go_on(tmp_path, monkeypatch):
     (tmp_path / "paused.yaml").write_text(CONFIG)
     run = RunDirectory.create(SearchConfig.load(tmp_path / "paused.yaml"), tmp_path / "runs")
