@@ -115,20 +115,32 @@ def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Itera
     elif len(hierarchy) == 1:
         doubled = 2 * steps if config.family == "mgiad" else steps  # Other levels have more channel levels.
         shares_b = config.family == "mgiad" or config.sharing == "AB"
-        yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last)
+        yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last, config.degree)
     else:
         yield from _channel_cycle(config, level, size, last)
 
 
-def _shared_smoother(channels: int, steps: int, size: int, shares_b: bool, last: bool) -> Cost:
-    """layers.SharedSmoother: A runs after every step, but not after the last one if nothing follows the level."""
-    a = Cost() if last and steps == 1 else _conv(channels, channels, size, runs=steps - last)
-    b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
+def _shared_smoother(
+    channels: int, steps: int, size: int, shares_b: bool, last: bool, degree: int | None = None
+) -> Cost:
+    """smoothers.SharedSmoother: A runs after every step, but not after the last one if nothing follows the level."""
+    runs = steps - last
+    if degree is not None:
+        runs += degree * steps
+        b = _coefficients(degree, steps)
+    else:
+        b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
+    a = _conv(channels, channels, size, runs=runs) if runs else Cost()
     return a + b + _batch_norm(channels, 2 * steps)
 
 
+def _coefficients(degree: int, steps: int) -> Cost:
+    """Those of the polynomials. Multiplications by them count nothing, as those of batch norms."""
+    return Cost(degree * steps)
+
+
 def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: bool) -> Cost:
-    """layers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
+    """smoothers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
     b = _repeat(_conv(channels, channels, size) + _batch_norm(channels, 2), steps)
     operators = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
     if operators == 0:
@@ -144,12 +156,15 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
     for depth, (fine, coarse) in enumerate(zip(hierarchy, (*hierarchy[1:], None), strict=True)):
         needs_residual = depth == 0 and not last
         if coarse is None:
-            cost = _shared_smoother(fine, 2 * steps, size, shares_b=True, last=True)
+            cost = _shared_smoother(fine, 2 * steps, size, shares_b=True, last=True, degree=config.degree)
         else:
             groups = config.groups(fine)
-            cost = _conv(fine, fine, size, groups=groups, runs=2 * steps + needs_residual)
-            cost += _conv(fine, fine, size, groups=groups, runs=2 * steps)
-            cost += _batch_norm(fine, 4 * steps)
+            runs_of_a = 2 * steps * (1 + (config.degree or 0)) + needs_residual
+            cost = _conv(fine, fine, size, groups=groups, runs=runs_of_a) + _batch_norm(fine, 4 * steps)
+            if config.degree is None:
+                cost += _conv(fine, fine, size, groups=groups, runs=2 * steps)
+            else:
+                cost += _coefficients(config.degree, 2 * steps)
             if config.channel_transfer == "learned":
                 cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2)
         yield f"level {level + 1}, {fine} channels", cost

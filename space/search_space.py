@@ -238,14 +238,17 @@ class SearchSpace:
             yield from self._combinations(effective)
 
     def _effective_grids(self, grids: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-        """The labels of every parameter, for each family. A setting without effect on the family has only its first."""
+        """The labels of every parameter, for each family and smoother. A setting without effect has only its first."""
         by_name = {parameter.name: grid for parameter, grid in zip(self.parameters, grids, strict=True)}
         for family in by_name.get("family", (self.fixed.get("family"),)):
-            effective = effective_settings(family) | _TRAINING
-            yield [
-                (family,) if name == "family" else grid if name in effective else grid[:1]
-                for name, grid in by_name.items()
-            ]
+            smoothers = by_name.get("smoother", (self.fixed.get("smoother", "learned"),))
+            for smoother in smoothers if "smoother" in effective_settings(family) else smoothers[:1]:
+                effective = effective_settings(family, smoother) | _TRAINING
+                chosen = {"family": family, "smoother": smoother}
+                yield [
+                    (chosen[name],) if name in chosen else grid if name in effective else grid[:1]
+                    for name, grid in by_name.items()
+                ]
 
     def random_values(self, rng: np.random.Generator) -> dict[str, Any]:
         """A random label for each parameter; the combination need not be valid."""
@@ -348,12 +351,14 @@ class SearchSpace:
 
 
 def _architecture(**settings: Any) -> ArchitectureConfig:
-    """The architecture, built without the settings that have no effect on its family. Equal settings give one object.
+    """The architecture, built without the settings that have no effect on its family or smoother.
+
+    Equal settings give one object.
 
     Raises:
         ConfigError: the settings contradict each other.
     """
-    effective = effective_settings(settings.get("family"))
+    effective = effective_settings(settings.get("family"), settings.get("smoother"))
     pairs = ((name, value) for name, value in settings.items() if name in effective)
     return _cached_architecture(tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in pairs))
 

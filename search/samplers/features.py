@@ -4,6 +4,7 @@ The settings themselves would tie a model to one space: `channel_scaling: 2` say
 and the same network has many descriptions. So the features are read off the canonical form. Quantities that mean the
 same in several families share a feature: a residual block and a smoothing step both add depth; a ResNet shares no
 operators, like an MgNet with `sharing: none`; an MGiaD shares both operators and smooths 2 nu times on a level.
+Polynomial smoothers count as sharing both: A and the polynomials in it are all that a level has.
 
 Weights and MACs are left out on purpose: without them a Gaussian process needed a third fewer trainings to find the
 front of a table of really trained networks. The numbers of classes and input channels are left out because they belong
@@ -30,7 +31,10 @@ FEATURES: tuple[str, ...] = (
     "steps",
     "steps_slope",
     "sharing",
+    "polynomial",
+    "polynomial_degree",
     "resolution_transfer",
+    "residual_activation",
     "channel_transfer",
     "group_size",
     "channel_levels",
@@ -53,7 +57,10 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
     | steps of an average level | 1 | 16 |
     | slope of the steps | equal steps; positive: the last levels have more | |
     | sharing | none (A: 1/2) | AB |
+    | polynomial | B learned | B a polynomial in A |
+    | degree of the polynomial | 0 | 3 |
     | resolution transfer | depthwise | dense |
+    | residual activation | no | yes |
     | channel transfer | fixed | learned |
     | group size | none (1: 1/8) | 128 |
     | channel levels | 1 | 7 |
@@ -73,7 +80,10 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
             depths.mean() / 4,
             (positions * (depths - depths[0])).mean() / 2,
             _sharing(config),
+            float(config.smoother == "polynomial"),
+            (config.degree or 0) / 3,
             float(config.resolution_transfer == "dense"),
+            float(config.residual_activation),
             float(config.family == "mgic" or config.channel_transfer == "learned"),
             *_channel_hierarchy(config),
         ]

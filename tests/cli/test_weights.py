@@ -8,7 +8,7 @@ import yaml
 
 from mgnas.models.config import ArchitectureConfig
 from mgnas.models.cost import count_weights
-from mgnas.space.published import PUBLISHED
+from mgnas.space.published import PRESETS, PUBLISHED
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)
@@ -41,7 +41,14 @@ def test_weights_of_a_file(command, tmp_path):
 def test_presets_are_listed(command):
     code, out, _ = command("weights", "--preset", "list")
     assert code == 0
-    assert len(out.splitlines()) == len(PUBLISHED)
+    assert [line.split()[0] for line in out.splitlines()] == [row.name for row in PRESETS]
+
+
+def test_a_preset_without_published_figures_shows_none(command):
+    code, out, _ = command("weights", "--preset", "poly-mgnet-d1-cifar10")
+    assert code == 0
+    assert "1,385,554" in out
+    assert "Published" not in out
 
 
 def test_networks_are_drawn_as_svg_alone(command, refused, tmp_path):

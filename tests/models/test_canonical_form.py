@@ -78,6 +78,10 @@ def test_ids_are_equal_exactly_if_canonical_forms_are(data):
         *((MGIC, name, value) for name, value in [("smoothing_steps", 5), ("sharing", "A"), ("channel_levels", 1)]),
         *((MGIC, name, value) for name, value in [("resolution_transfer", "dense"), ("channel_transfer", "learned")]),
         *((MGIAD, name, value) for name, value in [("blocks", 5), ("sharing", "none")]),
+        *((config, "smoother", "polynomial") for config in (RESNET, MGIC)),
+        *((config, "residual_activation", True) for config in (RESNET, MGIC)),
+        *((config, "polynomial_degree", 2) for config in (RESNET, MGIC, MGNET, MGIAD)),
+        *((replace(MGNET, smoother="polynomial"), "sharing", value) for value in ("A", "none")),
     ],
     ids=lambda value: getattr(value, "family", None),
 )
@@ -100,6 +104,9 @@ def test_settings_of_other_families_have_no_effect(config, name, value):
         *((config, "resolution_transfer", "dense") for config in (MGNET, MGIAD)),
         *((config, "group_size", 8) for config in (MGIC, MGIAD)),
         *((config, "fully_coupled_channels", 16) for config in (MGIC, MGIAD)),
+        *((config, "smoother", "polynomial") for config in (MGNET, MGIAD)),
+        *((replace(config, smoother="polynomial"), "polynomial_degree", 0) for config in (MGNET, MGIAD)),
+        *((config, "residual_activation", True) for config in (MGNET, MGIAD)),
         (MGNET, "sharing", "A"),
         (MGNET, "sharing", "none"),
         (MGIAD, "channel_levels", 2),
@@ -129,6 +136,14 @@ ALIKE = [
     ),
     pytest.param(
         one_level(family="mgnet", resolution_transfer="dense"), one_level(family="mgnet"), id="no resolution transfer"
+    ),
+    pytest.param(
+        one_level(family="mgnet", residual_activation=True), one_level(family="mgnet"), id="no residual is restricted"
+    ),
+    pytest.param(
+        replace(MGIAD, channel_levels=1, smoother="polynomial", residual_activation=True),
+        replace(MGNET, smoothing_steps=4, smoother="polynomial", residual_activation=True, sharing="none"),
+        id="mgiad of one channel level is mgnet with polynomials, too",
     ),
     pytest.param(replace(MGIAD, group_size=32), replace(MGIAD, group_size=64), id="one group anyway (mgiad)"),
     pytest.param(replace(MGIC, group_size=32), replace(MGIC, group_size=64), id="one group anyway (mgic)"),
@@ -264,6 +279,17 @@ MULTIGRID = [
         smoothing_steps=[1, 2, 4, [1, 3], [2, 1], [3, 1], [2, 1, 1], [2, 1, 2]],
         sharing=["none", "A", "AB"],
         resolution_transfer=["depthwise", "dense"],
+    ),
+    *_valid(
+        family=["mgnet", "mgiad"],
+        base_channels=[[4], [4, 8]],
+        smoothing_steps=[1, 2, [2, 1]],
+        group_size=[2],
+        fully_coupled_channels=[2, 8],
+        sharing=["none", "AB"],
+        smoother=["learned", "polynomial"],
+        polynomial_degree=[0, 1, 2],
+        residual_activation=[False, True],
     ),
     *_valid(
         family=["mgiad"],

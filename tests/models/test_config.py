@@ -166,6 +166,11 @@ def test_id_starts_with_the_family_that_is_built():
         pytest.param({"channel_transfer": "dense"}, "channel_transfer", id="unknown channel transfer"),
         pytest.param({"base_channels": [16, 24]}, "base_channels", id="depthwise transfer to no multiple"),
         pytest.param({"base_channels": [32, 16]}, "base_channels", id="depthwise transfer to fewer channels"),
+        pytest.param({"smoother": "chebyshev"}, "smoother", id="unknown smoother"),
+        pytest.param({"polynomial_degree": -1}, "polynomial_degree", id="negative degree"),
+        pytest.param({"polynomial_degree": 4}, "polynomial_degree", id="too high a degree"),
+        pytest.param({"polynomial_degree": True}, "polynomial_degree", id="degree as bool"),
+        pytest.param({"residual_activation": 1}, "residual_activation", id="number for a bool"),
         pytest.param({"blocks": 0}, "blocks", id="no blocks"),
         pytest.param({"blocks": 1.5}, "blocks", id="half a block"),
         pytest.param({"blocks": []}, "blocks", id="blocks empty"),
@@ -217,6 +222,14 @@ def test_the_message_on_blocks_says_what_would_be_right(blocks, problem):
         ({"family": "resnet", "blocks": (1, 2)}, "ResNet [16-32], 1-2 blocks a stage"),
         ({"family": "mgic", "blocks": (1, 2)}, "MGIC [16-32], 1-2 blocks a stage, g=8, threshold 8"),
         ({"family": "mgnet", "smoothing_steps": (1, 2)}, "MgNet [16-32], nu=1-2, sharing AB, depthwise transfers"),
+        (
+            {"family": "mgnet", "smoother": "polynomial", "polynomial_degree": 2, "residual_activation": True},
+            "MgNet [16-32], nu=2, polynomials of degree 2, depthwise transfers, residual activation",
+        ),
+        (
+            {"family": "mgiad", "smoother": "polynomial"},
+            "MGiaD [16-32], nu=2, polynomials of degree 1, g_s=8, 3 channel levels down to 8, depthwise transfers",
+        ),
     ],
 )
 def test_descriptions_word_for_word(settings, text):
@@ -237,6 +250,34 @@ def test_descriptions_word_for_word(settings, text):
 )
 def test_recorded_ids_stay(settings, name):
     assert ArchitectureConfig(base_channels=(16, 32), **settings).id == name
+
+
+@pytest.mark.parametrize("family", ["resnet", "mgnet", "mgic", "mgiad"])
+def test_settings_of_this_version_are_written_only_if_they_say_something(family):
+    """So that files and ids of networks without them are those of earlier versions."""
+    config = ArchitectureConfig(family=family, base_channels=(16, 32), group_size=4, polynomial_degree=3)
+    assert not config.to_dict().keys() & {"smoother", "polynomial_degree", "residual_activation"}
+
+
+def test_a_polynomial_is_written_with_its_degree():
+    config = ArchitectureConfig(family="mgiad", base_channels=(16, 32), smoother="polynomial", residual_activation=True)
+    expected = {"smoother": "polynomial", "polynomial_degree": 1, "residual_activation": True}
+    assert {key: value for key, value in config.to_dict().items() if key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "expected"),
+    [
+        ({"family": "mgnet"}, "polynomial_degree", False),
+        ({"family": "mgnet", "smoother": "polynomial"}, "polynomial_degree", True),
+        ({"family": "mgnet", "smoother": "polynomial"}, "sharing", False),
+        ({"family": "mgnet"}, "residual_activation", True),
+        ({"family": "mgnet", "base_channels": (16,)}, "residual_activation", False),
+        ({"family": "resnet"}, "smoother", False),
+    ],
+)
+def test_which_settings_a_network_reads(settings, name, expected):
+    assert ArchitectureConfig(**{"base_channels": (16, 32)} | settings).has_effect(name) is expected
 
 
 @pytest.mark.parametrize("missing", ["family", "base_channels"])

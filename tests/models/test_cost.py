@@ -57,6 +57,33 @@ BY_HAND = [
         64 * (108 + 4 * 72 + 3 * 36) + 40,
         id="mgiad-one-cycle",
     ),
+    # A polynomial of degree 2 has no B and two coefficients a step. A runs twice for it in each of two steps, and once
+    # between them.
+    pytest.param(
+        {
+            "family": "mgnet",
+            "base_channels": [4],
+            "smoothing_steps": 2,
+            "smoother": "polynomial",
+            "polynomial_degree": 2,
+        },
+        108 + 8 + (144 + 2 * 2 + 32) + 50,
+        64 * (108 + 5 * 144) + 40,
+        id="polynomial",
+    ),
+    # With degree 0 and one step on the only level nothing is left of the smoother but its batch norms.
+    pytest.param(
+        {
+            "family": "mgnet",
+            "base_channels": [4],
+            "smoothing_steps": 1,
+            "smoother": "polynomial",
+            "polynomial_degree": 0,
+        },
+        108 + 8 + 16 + 50,
+        64 * 108 + 40,
+        id="polynomial-degree-0",
+    ),
     # Channel levels 4 -> 2 (below the threshold 4). Fine: two grouped convolutions of 72 and batch norms, R and P of
     # 2 * 2 = 4 each, batch norm after P. Coarse: two ordinary convolutions of 36.
     pytest.param(

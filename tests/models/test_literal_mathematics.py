@@ -36,10 +36,25 @@ def smooth(u, f, steps, a, b):
     return u
 
 
-def transfer(net, u, f, a, coarse_a, dense):
-    """u' = Pi u and f' = R(f - A u) + A' u'."""
+def polynomial(step, a):
+    """p_d(A) = 1 + c_1 A + ... + c_d A^d with the step's coefficients, term by term."""
+
+    def p(x):
+        total, power = x, x
+        for c in step.coefficients if step.coefficients is not None else []:
+            power = a(power)
+            total = total + c * power
+        return total
+
+    return p
+
+
+def transfer(net, u, f, a, coarse_a, config):
+    """u' = Pi u and f' = R(f - A u) + A' u', or f' = R sigma(f - A u) + A' u'."""
+    dense = config.resolution_transfer == "dense"
     groups = 1 if dense else u.shape[1]
-    coarse_u, restricted = conv(u, net.pi, groups, stride=2), conv(f - a(u), net.r, groups, stride=2)
+    residual = F.relu(f - a(u)) if config.residual_activation else f - a(u)
+    coarse_u, restricted = conv(u, net.pi, groups, stride=2), conv(residual, net.r, groups, stride=2)
     if dense:
         coarse_u, restricted = F.relu(net.pi_bn(coarse_u)), F.relu(net.r_bn(restricted))
     return coarse_u, restricted + coarse_a(coarse_u)
@@ -55,8 +70,12 @@ def mgnet_operators(level, channels, config):
     """A and B of every step of a level, the same module several times where they are shared."""
     count = len(level.steps)
     b = [lambda u, layer=layer: conv(u, layer) for layer in level.b]
-    own = [] if level.a is None else level.a if config.sharing == "none" else [level.a]
+    shares_a = config.sharing != "none" or config.smoother == "polynomial"
+    own = [] if level.a is None else [level.a] if shares_a else level.a
     a = [lambda u, layer=layer: conv(u, layer) for layer in own]
+    if config.smoother == "polynomial":
+        a = (a or [anything(channels)]) * count
+        return a, [polynomial(step, a[0]) for step in level.steps]
     if config.sharing == "none":
         return [anything(channels)] * (count - len(a)) + a, b
     return (a or [anything(channels)]) * count, b * count if config.sharing == "AB" else b
@@ -70,7 +89,7 @@ def literal_mgnet(net, config, images):
         u = smooth(u, f, level.steps, a, b)
         if index + 1 < len(operators):
             coarse_a = operators[index + 1][0]
-            u, f = transfer(net.transfers[index], u, f, a[-1], coarse_a[0], config.resolution_transfer == "dense")
+            u, f = transfer(net.transfers[index], u, f, a[-1], coarse_a[0], config)
     return head(net.head, u)
 
 
@@ -79,16 +98,18 @@ class ChannelLevel:
 
     def __init__(self, module, groups, config):
         self.module, self.groups, self.config = module, groups, config
-        self.b_layer = module.b if hasattr(module, "pre") else module.b[0]
 
     def a(self, u):
         return conv(u, self.module.a, self.groups)
 
-    def b(self, u):
-        return conv(u, self.b_layer, self.groups)
+    def b(self, step):
+        if self.config.smoother == "polynomial":
+            return polynomial(step, self.a)
+        layer = self.module.b if hasattr(self.module, "pre") else self.module.b[0]
+        return lambda u: conv(u, layer, self.groups)
 
     def smooth(self, u, f, steps):
-        return smooth(u, f, steps, [self.a] * len(steps), [self.b] * len(steps))
+        return smooth(u, f, steps, [self.a] * len(steps), [self.b(step) for step in steps])
 
     def restrict(self, x):
         if self.config.channel_transfer == "learned":
@@ -132,7 +153,7 @@ def literal_mgiad(net, config, images):
         u = literal_sic_block(block, u, f)
         if index + 1 < len(blocks):
             a, coarse_a = block[0].a, blocks[index + 1][0].a
-            u, f = transfer(net.transfers[index], u, f, a, coarse_a, config.resolution_transfer == "dense")
+            u, f = transfer(net.transfers[index], u, f, a, coarse_a, config)
     return head(net.head, u)
 
 
@@ -226,6 +247,24 @@ CASES = [
         for resolution in ["depthwise", "dense"]
         for channel in ["fixed", "learned"]
     ),
+    *(
+        pytest.param(
+            three_levels(
+                family,
+                smoothing_steps=(2, 1, 1),
+                fully_coupled_channels=4,
+                smoother="polynomial",
+                polynomial_degree=degree,
+                residual_activation=activation,
+                resolution_transfer=transfer,
+            ),
+            id=f"{family}-degree-{degree}-{transfer}-{activation}",
+        )
+        for family in ["mgnet", "mgiad"]
+        for degree in [0, 1, 2, 3]
+        for transfer, activation in [("depthwise", False), ("depthwise", True), ("dense", True)]
+    ),
+    pytest.param(three_levels("mgnet", sharing="none", residual_activation=True), id="mgnet-none-residual-activation"),
     pytest.param(three_levels("mgic", fully_coupled_channels=4), id="mgic-down-to-2"),
     pytest.param(three_levels("mgic", fully_coupled_channels=16), id="mgic-down-to-8"),
     pytest.param(three_levels("resnet"), id="resnet"),

@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mgnas.models import ArchitectureConfig, build_model
-from mgnas.models.layers import SmoothingStep
+from mgnas.models.layers import ResidualOperator
 from mgnas.models.mgiad import FixedChannelTransfer, LearnedChannelTransfer
+from mgnas.models.smoothers import SmoothingStep
 
 
 def assert_all_weights_learn(net, config):
@@ -43,6 +44,7 @@ FAMILIES = [
     pytest.param({"family": "resnet"}, id="resnet"),
     pytest.param({"family": "mgnet", "sharing": "none"}, id="mgnet-none"),
     pytest.param({"family": "mgnet", "sharing": "AB", "resolution_transfer": "dense"}, id="mgnet-AB-dense"),
+    pytest.param({"family": "mgnet", "smoother": "polynomial", "polynomial_degree": 2}, id="mgnet-polynomial"),
     pytest.param({"family": "mgic", "group_size": 4}, id="mgic"),
     pytest.param({"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2}, id="mgiad-fixed"),
     pytest.param(
@@ -109,6 +111,32 @@ def test_equal_seeds_give_equal_networks(config):
     second = build_model(config.canonical())
     assert list(first.state_dict()) == list(second.state_dict())
     assert all(map(torch.equal, first.parameters(), second.parameters()))
+
+
+@pytest.mark.parametrize("family", ["mgnet", "mgiad"])
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+@pytest.mark.parametrize("steps", [(1,), (2,), (1, 1)])
+def test_every_weight_of_a_polynomial_smoother_learns(network, family, degree, steps):
+    config = ArchitectureConfig(
+        family=family,
+        base_channels=(8, 8)[: len(steps)],
+        smoothing_steps=steps,
+        smoother="polynomial",
+        polynomial_degree=degree,
+        group_size=2,
+        fully_coupled_channels=4,
+    )
+    assert_all_weights_learn(network(config), config)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_a_polynomial_computes_the_same_in_training_and_evaluation(degree):
+    """Training scales the weights of A by the last coefficient, evaluation scales the output."""
+    step = SmoothingStep(4, degree)
+    step.coefficients.data.normal_(generator=torch.Generator().manual_seed(0))
+    a, features = ResidualOperator(4), torch.rand(2, 4, 5, 5)
+    trained, evaluated = (step._polynomial(features, a.train(mode)) for mode in (True, False))
+    torch.testing.assert_close(trained, evaluated, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,36 @@ def test_settings_without_an_effect_are_not_enumerated():
     assert (summary.points, summary.examined, summary.enumerated) == (24, 5, True)
 
 
+def test_polynomial_smoothers_are_enumerated_once_for_each_degree():
+    """Learned ones for each sharing: 3 + 2 networks of 2 steps on two levels; and 2 once more without learned B."""
+    parameters = {
+        "smoother": ["learned", "polynomial"],
+        "polynomial_degree": [1, 0],
+        "sharing": ["none", "A", "AB"],
+    }
+    mapping = {"fixed": {"family": "mgnet", "base_channels": [4, 8]}, "parameters": parameters}
+    networks = space(mapping)
+    assert (networks.points(), networks.effective_points()) == (12, 5)
+    assert len(list(networks.enumerate())) == 5
+    fixed = space(
+        {"fixed": {"family": "mgnet", "base_channels": [4], "smoother": "polynomial"}}
+        | {"parameters": {name: parameters[name] for name in ("polynomial_degree", "sharing")}}
+    )
+    assert fixed.effective_points() == 2
+    resnets = space(
+        {"fixed": {"family": "resnet", "base_channels": [4]}, "parameters": {"blocks": [1, 2]} | parameters}
+    )
+    assert resnets.effective_points() == 2
+
+
+def test_a_degree_that_fits_no_smoother_of_the_space_is_harmless():
+    mapping = {
+        "fixed": {"family": "mgnet", "base_channels": [4], "smoother": "learned"},
+        "parameters": {"polynomial_degree": {"low": 0, "high": 3}},
+    }
+    assert len(list(space(mapping).enumerate())) == 1
+
+
 def test_summary_names_the_limits_that_reject():
     # Of the 30 valid points 5 have more than 2,400 weights (4-8: `none` and `A` with either transfer, 4-6: `none`, all
     # with two steps), and 2 more run more than 70,000 MACs (4-8 with two steps and `AB`).

@@ -69,6 +69,23 @@ def test_the_features_of_an_mgnet_with_more_steps_on_the_last_level():
     )
 
 
+def test_the_features_of_polynomial_smoothers():
+    """Sharing of A and B has no meaning there, and is that of a canonical form."""
+    settings = {"family": "mgnet", "base_channels": [4, 4], "smoothing_steps": 1, "sharing": "none"}
+    found = named(**settings, smoother="polynomial", polynomial_degree=2, residual_activation=True)
+    assert found == pytest.approx(
+        {
+            "mgnet": 1,
+            "resolution_levels": 1 / 5,
+            "sharing": 1,
+            "polynomial": 1,
+            "polynomial_degree": 2 / 3,
+            "residual_activation": 1,
+        }
+    )
+    assert "polynomial_degree" not in named(**settings, smoother="learned", polynomial_degree=2)
+
+
 def test_the_features_of_an_mgic():
     """16 channels are not below 16, 8 are."""
     found = named(family="mgic", base_channels=[16], blocks=4, group_size=4, fully_coupled_channels=16)
@@ -126,6 +143,9 @@ ARCHITECTURES = st.fixed_dictionaries(
         "channel_scaling": st.sampled_from([1, 2]),
         "smoothing_steps": st.integers(1, 2),
         "sharing": st.sampled_from(["none", "A", "AB"]),
+        "smoother": st.sampled_from(["learned", "polynomial"]),
+        "polynomial_degree": st.integers(0, 3),
+        "residual_activation": st.booleans(),
         "group_size": st.sampled_from([1, 4, 8]),
         "channel_levels": st.sampled_from([None, 1, 2]),
         "fully_coupled_channels": st.sampled_from([4, 8, 64]),
