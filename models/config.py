@@ -32,6 +32,13 @@ def _numbers(value: Any) -> Any:
 _PerLevel = Annotated[int | tuple[int, ...], BeforeValidator(_numbers)]
 
 
+def _whole(value: Any) -> Any:
+    """Refuse True and 5.0, which pydantic would take for 1 and 5 in a list of whole numbers."""
+    if type(value) is not int:
+        raise ConfigError("", f"expected a whole number, got {value!r}")
+    return value
+
+
 def _sequence(value: Any) -> Any:
     """Refuse sets, which have no order, and texts of digits. Pydantic would accept both as sequences."""
     if not isinstance(value, list | tuple):
@@ -56,6 +63,7 @@ _EFFECTIVE = {
         "smoother",
         "polynomial_degree",
         "group_size",
+        "kernel_size",
         "channel_levels",
         "fully_coupled_channels",
         "resolution_transfer",
@@ -70,7 +78,7 @@ _INEFFECTIVE = {"learned": {"polynomial_degree"}, "polynomial": {"sharing"}}
 _BETWEEN_LEVELS = ("resolution_transfer", "residual_activation")
 """Settings without effect on networks of one resolution level."""
 
-_ADDED = ("smoother", "polynomial_degree", "residual_activation")
+_ADDED = ("smoother", "polynomial_degree", "kernel_size", "residual_activation")
 """Settings that earlier versions do not have.
 
 With their defaults they are left out of ids and files, so that a network keeps the id that it had without them.
@@ -115,6 +123,8 @@ class ArchitectureConfig:
     """d: degree of the polynomial 1 + c_1 A + ... + c_d A^d in place of B (smoother: polynomial)."""
     group_size: _Channels = 8
     """g_s: channels per group of a grouped convolution. A level with fewer channels is one group (mgiad, mgic)."""
+    kernel_size: Annotated[Literal[3, 5, 7], BeforeValidator(_whole)] = 3
+    """Pixels per side of the kernels of A and B on grouped channel levels; fully coupled ones keep 3 (mgiad)."""
     channel_levels: _Count | None = None
     """Maximum number of channel levels; null: as many as fully_coupled_channels allows (mgiad)."""
     fully_coupled_channels: _Channels = 8
@@ -167,7 +177,8 @@ class ArchitectureConfig:
                 learned = self.family == "mgic" or self.channel_transfer == "learned"
                 if learned and (channels // 2) % self.groups(channels):
                     problem = f"{self.group_size} is odd, so the grouped 1x1 transfer cannot halve {channels} channels"
-                    raise ConfigError("group_size", f"{problem}; use an even group size")
+                    remedy = "use an even group size" + (", or channel_transfer: fixed" * (self.family == "mgiad"))
+                    raise ConfigError("group_size", f"{problem}; {remedy}")
             if self.family == "mgic" and hierarchy[-1] >= self.fully_coupled_channels:
                 problem = f"{hierarchy[0]} channels cannot be halved to below the threshold"
                 raise ConfigError("fully_coupled_channels", f"{problem} {self.fully_coupled_channels}; raise it")
@@ -331,4 +342,5 @@ class ArchitectureConfig:
         coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
         levels = f"{deepest} channel levels down to {coupled}"
         smoother = f"{smoother}, " if smoother else ""
-        return f"MGiaD [{channels}], nu={steps}, {smoother}g_s={self.group_size}, {levels}, {transfers}"
+        groups = f"g_s={self.group_size}" + (f", {self.kernel_size}x{self.kernel_size}" * (self.kernel_size > 3))
+        return f"MGiaD [{channels}], nu={steps}, {smoother}{groups}, {levels}, {transfers}"

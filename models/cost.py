@@ -160,9 +160,9 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
         else:
             groups = config.groups(fine)
             runs_of_a = 2 * steps * (1 + (config.degree or 0)) + needs_residual
-            cost = _conv(fine, fine, size, groups=groups, runs=runs_of_a) + _batch_norm(fine, 4 * steps)
+            cost = _conv(fine, fine, size, config.kernel_size, groups, runs_of_a) + _batch_norm(fine, 4 * steps)
             if config.degree is None:
-                cost += _conv(fine, fine, size, groups=groups, runs=2 * steps)
+                cost += _conv(fine, fine, size, config.kernel_size, groups, runs=2 * steps)
             else:
                 cost += _coefficients(config.degree, 2 * steps)
             if config.channel_transfer == "learned":

@@ -145,11 +145,12 @@ class ResidualOperator(Convolution):
 
     Args:
         channels: c.
-        groups: number of groups of the 3x3 convolution.
+        groups: number of groups of the convolution.
+        kernel_size: pixels per side of its kernels.
     """
 
-    def __init__(self, channels: int, groups: int = 1) -> None:
-        super().__init__(channels, channels, groups=groups)
+    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3) -> None:
+        super().__init__(channels, channels, kernel_size, groups=groups)
 
     # A residual operator is never called as a plain convolution; being one keeps the parameter's name, `a.weight`.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]

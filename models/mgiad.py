@@ -105,18 +105,18 @@ class ChannelCycle(Smoother):
     Args:
         hierarchy: c_k, ..., c_K from this level to the coarsest, at least two.
         steps: nu, the steps before the correction and the steps after it.
-        config: gives group size, kind of smoother and kind of channel transfer.
+        config: gives group size, kernel size, kind of smoother and kind of channel transfer.
         last: the residual after the cycle is not needed.
     """
 
     def __init__(self, hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> None:
         super().__init__()
         channels, coarser = hierarchy[0], hierarchy[1:]
-        groups = config.groups(channels)
+        groups, kernel_size = config.groups(channels), config.kernel_size
         self.last = last
-        self.a = ResidualOperator(channels, groups)
+        self.a = ResidualOperator(channels, groups, kernel_size)
         self._degree = config.degree
-        self.b = Convolution(channels, channels, groups=groups) if self._degree is None else None
+        self.b = Convolution(channels, channels, kernel_size, groups=groups) if self._degree is None else None
         self.pre = nn.ModuleList(SmoothingStep(channels, self._degree) for _ in range(steps))
         self.post = nn.ModuleList(SmoothingStep(channels, self._degree) for _ in range(steps))
         learned = config.channel_transfer == "learned"

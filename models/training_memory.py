@@ -71,8 +71,8 @@ def scaled_weights(config: ArchitectureConfig) -> int:
     doubled = 2 if config.family == "mgiad" else 1
     total = 0
     for steps, hierarchy in zip(config.steps, config.channel_hierarchies, strict=True):
-        groups = [config.groups(channels) for channels in hierarchy[:-1]] + [1]
-        total += doubled * steps * sum(9 * c * c // count for c, count in zip(hierarchy, groups, strict=True))
+        grouped = sum(config.kernel_size**2 * c * c // config.groups(c) for c in hierarchy[:-1])
+        total += doubled * steps * (grouped + 9 * hierarchy[-1] ** 2)
     return total
 
 

@@ -210,12 +210,21 @@ def _step(config: ArchitectureConfig) -> list[str]:
 
 
 _POWERS = ("", "", "²", "³")
+
+
+def _grouped(config: ArchitectureConfig) -> str:
+    """What the colours of an MGiaD's boxes stand for."""
+    if config.kernel_size == 3:
+        return "blue: grouped convolutions, red: fully coupled."
+    return f"blue: grouped {config.kernel_size}x{config.kernel_size} convolutions, red: fully coupled 3x3 ones."
+
+
 _LEGENDS: dict[str, Callable[[ArchitectureConfig], list[str]]] = {
     "mgnet": _step,
     "mgiad": lambda config: [
         *_step(config),
         ("n x (A, B): n steps with one A and one B; " if config.degree is None else "n x: n steps with one A; ")
-        + "blue: grouped convolutions, red: fully coupled.",
+        + _grouped(config),
         f"Between channel levels: {config.channel_transfer} transfers, P' down and P up.",
     ],
     "mgic": lambda config: [

@@ -37,6 +37,7 @@ FEATURES: tuple[str, ...] = (
     "residual_activation",
     "channel_transfer",
     "group_size",
+    "kernel_size",
     "channel_levels",
     "coarsest_channels",
 )
@@ -63,6 +64,7 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
     | residual activation | no | yes |
     | channel transfer | fixed | learned |
     | group size | none (1: 1/8) | 128 |
+    | kernel size of grouped levels | 3 | 7 |
     | channel levels | 1 | 7 |
     | fully coupled channels | 1 | 256 |
 
@@ -103,11 +105,12 @@ def _sharing(config: ArchitectureConfig) -> float:
     return _SHARING[config.sharing] if config.family == "mgnet" else _SHARING["none"]
 
 
-def _channel_hierarchy(config: ArchitectureConfig) -> tuple[float, float, float]:
-    """Group size, channel levels and fully coupled channels; zeros if nothing is grouped."""
+def _channel_hierarchy(config: ArchitectureConfig) -> tuple[float, float, float, float]:
+    """Group size, kernel size, channel levels and fully coupled channels; zeros if nothing is grouped."""
     deepest = max(map(len, config.channel_hierarchies))
     if deepest == 1:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0
     # NOTE: The canonical threshold of an MGIC is the number of fully coupled channels plus 1.
     coarsest = config.fully_coupled_channels - (config.family == "mgic")
-    return (1 + math.log2(config.group_size)) / 8, (deepest - 1) / 6, math.log2(coarsest) / 8
+    group_size = (1 + math.log2(config.group_size)) / 8
+    return group_size, (config.kernel_size - 3) / 4, (deepest - 1) / 6, math.log2(coarsest) / 8

@@ -55,6 +55,7 @@ def _architectures(draw) -> ArchitectureConfig:
         "base_channels": [round(count / scaling) for count in channels],
         "channel_scaling": scaling,
         "smoothing_steps": draw(per_level),
+        "kernel_size": draw(st.sampled_from((3, 5, 7))),
         "sharing": draw(st.sampled_from(("none", "A", "AB"))),
         "smoother": draw(st.sampled_from(("learned", "polynomial"))),
         "polynomial_degree": draw(st.integers(0, 3)),

@@ -81,6 +81,7 @@ def test_ids_are_equal_exactly_if_canonical_forms_are(data):
         *((config, "smoother", "polynomial") for config in (RESNET, MGIC)),
         *((config, "residual_activation", True) for config in (RESNET, MGIC)),
         *((config, "polynomial_degree", 2) for config in (RESNET, MGIC, MGNET, MGIAD)),
+        *((config, "kernel_size", 5) for config in (RESNET, MGIC, MGNET, replace(MGIAD, channel_levels=1))),
         *((replace(MGNET, smoother="polynomial"), "sharing", value) for value in ("A", "none")),
     ],
     ids=lambda value: getattr(value, "family", None),
@@ -107,6 +108,7 @@ def test_settings_of_other_families_have_no_effect(config, name, value):
         *((config, "smoother", "polynomial") for config in (MGNET, MGIAD)),
         *((replace(config, smoother="polynomial"), "polynomial_degree", 0) for config in (MGNET, MGIAD)),
         *((config, "residual_activation", True) for config in (MGNET, MGIAD)),
+        *((MGIAD, "kernel_size", size) for size in (5, 7)),
         (MGNET, "sharing", "A"),
         (MGNET, "sharing", "none"),
         (MGIAD, "channel_levels", 2),
@@ -299,6 +301,7 @@ MULTIGRID = [
         channel_levels=[None, 1, 2],
         fully_coupled_channels=[1, 2, 4, 8],
         channel_transfer=["fixed", "learned"],
+        kernel_size=[3, 5],
     ),
 ]
 RESIDUAL = list(

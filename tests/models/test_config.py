@@ -157,6 +157,10 @@ def test_id_starts_with_the_family_that_is_built():
         pytest.param({"group_size": 5}, "group_size", id="group size that divides nothing"),
         pytest.param({"group_size": 16, "base_channels": [24]}, "group_size", id="group size that leaves a rest"),
         pytest.param({"group_size": 1, "channel_transfer": "learned"}, "group_size", id="odd group, learned transfer"),
+        pytest.param({"kernel_size": 4}, "kernel_size", id="even kernel"),
+        pytest.param({"kernel_size": 9}, "kernel_size", id="kernel too wide"),
+        pytest.param({"kernel_size": "5"}, "kernel_size", id="kernel as text"),
+        pytest.param({"kernel_size": 5.0}, "kernel_size", id="kernel as float"),
         pytest.param({"channel_levels": 0}, "channel_levels", id="no channel levels"),
         pytest.param({"channel_levels": "2"}, "channel_levels", id="channel levels as text"),
         pytest.param({"channel_levels": False}, "channel_levels", id="channel levels as bool"),
@@ -256,7 +260,7 @@ def test_recorded_ids_stay(settings, name):
 def test_settings_of_this_version_are_written_only_if_they_say_something(family):
     """So that files and ids of networks without them are those of earlier versions."""
     config = ArchitectureConfig(family=family, base_channels=(16, 32), group_size=4, polynomial_degree=3)
-    assert not config.to_dict().keys() & {"smoother", "polynomial_degree", "residual_activation"}
+    assert not config.to_dict().keys() & {"smoother", "polynomial_degree", "kernel_size", "residual_activation"}
 
 
 def test_a_polynomial_is_written_with_its_degree():
@@ -274,10 +278,26 @@ def test_a_polynomial_is_written_with_its_degree():
         ({"family": "mgnet"}, "residual_activation", True),
         ({"family": "mgnet", "base_channels": (16,)}, "residual_activation", False),
         ({"family": "resnet"}, "smoother", False),
+        ({"family": "mgiad"}, "kernel_size", True),
+        ({"family": "mgiad", "channel_levels": 1}, "kernel_size", False),
+        ({"family": "mgic"}, "kernel_size", False),
     ],
 )
 def test_which_settings_a_network_reads(settings, name, expected):
     assert ArchitectureConfig(**{"base_channels": (16, 32)} | settings).has_effect(name) is expected
+
+
+@pytest.mark.parametrize("resolution_transfer", ["depthwise", "dense"])
+def test_depthwise_levels_go_with_fixed_channel_transfers(resolution_transfer):
+    """The grouped 1x1 convolutions of learned ones need two channels of a group for each that they make."""
+    settings = MGIAD | {"group_size": 1, "resolution_transfer": resolution_transfer}
+    config = ArchitectureConfig.from_dict(settings | {"kernel_size": 7})
+    assert [config.groups(channels) for channels in (32, 16)] == [32, 16]
+    assert config.describe().startswith("MGiaD [16-32], nu=2, g_s=1, 7x7, 4 channel levels down to 4")
+    assert str(refusal(settings | {"channel_transfer": "learned"})) == (
+        "group_size: 1 is odd, so the grouped 1x1 transfer cannot halve 16 channels; "
+        "use an even group size, or channel_transfer: fixed"
+    )
 
 
 @pytest.mark.parametrize("missing", ["family", "base_channels"])

@@ -57,6 +57,20 @@ BY_HAND = [
         64 * (108 + 4 * 72 + 3 * 36) + 40,
         id="mgiad-one-cycle",
     ),
+    # Channel levels 4 -> 2 with 5x5 kernels on the first: A and B are depthwise and have 4 * 25 weights.
+    pytest.param(
+        {
+            "family": "mgiad",
+            "base_channels": [4],
+            "smoothing_steps": 1,
+            "group_size": 1,
+            "kernel_size": 5,
+            "fully_coupled_channels": 2,
+        },
+        108 + 8 + (2 * 100 + 2 * 16) + (2 * 36 + 2 * 8) + 50,
+        64 * (108 + 4 * 100 + 3 * 36) + 40,
+        id="mgiad-depthwise-5x5",
+    ),
     # A polynomial of degree 2 has no B and two coefficients a step. A runs twice for it in each of two steps, and once
     # between them.
     pytest.param(

@@ -5,6 +5,7 @@ the full approximation schemes word for word: every level keeps its own u and f.
 out of the modules, and neither a module's `forward` nor its groups and strides.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -263,6 +264,15 @@ CASES = [
         for family in ["mgnet", "mgiad"]
         for degree in [0, 1, 2, 3]
         for transfer, activation in [("depthwise", False), ("depthwise", True), ("dense", True)]
+    ),
+    *(
+        pytest.param(
+            replace(three_levels("mgiad", kernel_size=size, smoother=smoother), group_size=groups),
+            id=f"mgiad-{size}x{size}-g{groups}-{smoother}",
+        )
+        for size in [5, 7]
+        for groups in [1, 4]
+        for smoother in ["learned", "polynomial"]
     ),
     pytest.param(three_levels("mgnet", sharing="none", residual_activation=True), id="mgnet-none-residual-activation"),
     pytest.param(three_levels("mgic", fully_coupled_channels=4), id="mgic-down-to-2"),

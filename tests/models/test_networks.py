@@ -45,6 +45,9 @@ FAMILIES = [
     pytest.param({"family": "mgnet", "sharing": "none"}, id="mgnet-none"),
     pytest.param({"family": "mgnet", "sharing": "AB", "resolution_transfer": "dense"}, id="mgnet-AB-dense"),
     pytest.param({"family": "mgnet", "smoother": "polynomial", "polynomial_degree": 2}, id="mgnet-polynomial"),
+    pytest.param(
+        {"family": "mgiad", "group_size": 1, "kernel_size": 7, "fully_coupled_channels": 4}, id="mgiad-depthwise-7x7"
+    ),
     pytest.param({"family": "mgic", "group_size": 4}, id="mgic"),
     pytest.param({"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2}, id="mgiad-fixed"),
     pytest.param(

@@ -1,5 +1,7 @@
 """The memory of a training in closed form, against networks worked out by hand and against traces of real ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -139,6 +141,8 @@ def test_every_step_with_a_polynomial_keeps_a_scaled_copy_of_its_operator():
     # Six steps on each of the channel levels 8 -> 4, the first in groups of 2.
     mgiad = ArchitectureConfig(family="mgiad", base_channels=(8,), group_size=2, fully_coupled_channels=4, **polynomial)
     assert scaled_weights(mgiad) == 6 * 9 * (8 * 2 + 4 * 4)
+    wide = replace(mgiad, kernel_size=5)
+    assert scaled_weights(wide) == 6 * (25 * 8 * 2 + 9 * 4 * 4)
     none = {**polynomial, "polynomial_degree": 0}
     assert scaled_weights(ArchitectureConfig(family="mgnet", base_channels=(4, 8), **none)) == 0
     assert scaled_weights(ArchitectureConfig(family="mgnet", base_channels=(4, 8))) == 0

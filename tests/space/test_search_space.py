@@ -253,6 +253,16 @@ def test_polynomial_smoothers_are_enumerated_once_for_each_degree():
     assert resnets.effective_points() == 2
 
 
+def test_wide_kernels_count_only_where_levels_are_grouped():
+    """By hand: 8 -> 4 with three kernels; without a coarser channel level the MgNet, once."""
+    mapping = {
+        "fixed": {"family": "mgiad", "base_channels": [8], "fully_coupled_channels": 4, "group_size": 1},
+        "parameters": {"channel_levels": [1, 2], "kernel_size": {"low": 3, "high": 7, "step": 2}},
+    }
+    sizes = [candidate.architecture.canonical().kernel_size for candidate in space(mapping).enumerate()]
+    assert sizes == [3, 3, 5, 7]
+
+
 def test_a_degree_that_fits_no_smoother_of_the_space_is_harmless():
     mapping = {
         "fixed": {"family": "mgnet", "base_channels": [4], "smoother": "learned"},

@@ -78,6 +78,11 @@ def test_a_mgiad_with_polynomials_has_no_b():
     assert "p(A) = 1 + c1 A + c2 A²;" in texts(drawing)
 
 
+def test_wide_kernels_of_grouped_levels_are_named():
+    config = ArchitectureConfig(family="mgiad", base_channels=(32,), kernel_size=7)
+    assert "blue: grouped 7x7 convolutions, red: fully coupled 3x3 ones." in texts(draw_architecture(config, 32))
+
+
 @pytest.mark.parametrize(("activation", "shown"), [(True, "r' = R ReLU(r)"), (False, "r' = R r")])
 def test_the_transfer_says_whether_the_residual_is_activated(activation, shown):
     config = ArchitectureConfig(family="mgnet", base_channels=(8, 16), residual_activation=activation)

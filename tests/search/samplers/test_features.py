@@ -31,6 +31,7 @@ def test_the_features_of_an_mgiad():
         channel_scaling=2,
         smoothing_steps=2,
         group_size=8,
+        kernel_size=5,
         fully_coupled_channels=16,
         resolution_transfer="dense",
         channel_transfer="learned",
@@ -47,6 +48,7 @@ def test_the_features_of_an_mgiad():
             "resolution_transfer": 1,
             "channel_transfer": 1,
             "group_size": 4 / 8,
+            "kernel_size": 2 / 4,
             "channel_levels": 3 / 6,
             "coarsest_channels": 4 / 8,
         }
@@ -147,6 +149,7 @@ ARCHITECTURES = st.fixed_dictionaries(
         "polynomial_degree": st.integers(0, 3),
         "residual_activation": st.booleans(),
         "group_size": st.sampled_from([1, 4, 8]),
+        "kernel_size": st.sampled_from([3, 5, 7]),
         "channel_levels": st.sampled_from([None, 1, 2]),
         "fully_coupled_channels": st.sampled_from([4, 8, 64]),
         "resolution_transfer": st.sampled_from(["depthwise", "dense"]),
