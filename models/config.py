@@ -71,14 +71,16 @@ _EFFECTIVE = {
         "channel_transfer",
     },
 }
-_COMMON = {"family", "base_channels", "channel_scaling", "num_classes", "in_channels"}
+_COMMON = {"family", "base_channels", "channel_scaling", "stem_stride", "num_classes", "in_channels"}
 # Settings without effect on networks with this smoother: only a polynomial has a degree, and its A is always shared.
 _INEFFECTIVE = {"learned": {"polynomial_degree"}, "polynomial": {"sharing"}}
+
+_NAMES = {"resnet": "ResNet", "mgnet": "MgNet", "mgic": "MGIC", "mgiad": "MGiaD"}
 
 _BETWEEN_LEVELS = ("resolution_transfer", "residual_activation")
 """Settings without effect on networks of one resolution level."""
 
-_ADDED = ("smoother", "polynomial_degree", "kernel_size", "residual_activation")
+_ADDED = ("stem_stride", "smoother", "polynomial_degree", "kernel_size", "residual_activation")
 """Settings that earlier versions do not have.
 
 With their defaults they are left out of ids and files, so that a network keeps the id that it had without them.
@@ -113,6 +115,8 @@ class ArchitectureConfig:
     """Channels per resolution level (resnet, mgic: per stage) before scaling. Each further level halves the image."""
     channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
     """lambda: multiplies every entry of base_channels. The products must be whole numbers."""
+    stem_stride: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = 1
+    """Stride of the first convolution. The finest level has the image's pixels per side divided by it, rounded up."""
     smoothing_steps: _PerLevel = 2
     """nu: smoothing steps, one number for all levels or one per level (mgnet; mgiad: before and after coarsening)."""
     sharing: Literal["none", "A", "AB"] = "AB"
@@ -187,6 +191,29 @@ class ArchitectureConfig:
     def channels(self) -> tuple[int, ...]:
         """c_l: channels per resolution level, after scaling by lambda."""
         return tuple(round(channels * self.channel_scaling) for channels in self.base_channels)
+
+    @property
+    def stem_kernel(self) -> int:
+        """Pixels per side of the stem's kernels. With stride 4, kernels of 3 would skip every fourth row and column."""
+        return max(3, self.stem_stride + 1)
+
+    def level_sizes(self, image_size: int) -> list[int]:
+        """Pixels per side of each resolution level. A stride divides them, rounding up."""
+        strides = (self.stem_stride * 2**level for level in range(len(self.base_channels)))
+        return [-(-image_size // stride) for stride in strides]
+
+    def check_image_size(self, image_size: int) -> None:
+        """Refuse images so small that a transfer would halve a single pixel.
+
+        Raises:
+            ConfigError: there are more levels than such images can be halved.
+        """
+        levels = len(self.base_channels)
+        needed = self.stem_stride * 2 ** (levels - 2) + 1 if levels > 1 else 1
+        if image_size < needed:
+            stem = f" with stem_stride {self.stem_stride}" if self.stem_stride > 1 else ""
+            problem = f"{levels} levels{stem} need images of at least {needed} x {needed} pixels"
+            raise ConfigError("base_channels", f"{problem}, these have {image_size} x {image_size}; use fewer levels")
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
@@ -324,23 +351,31 @@ class ArchitectureConfig:
 
     def describe(self) -> str:
         """The network in words, on one line, for tables and plots."""
-        channels = "-".join(map(str, self.channels))
+        stem = f", stem stride {self.stem_stride}" if self.stem_stride > 1 else ""
+        return f"{_NAMES[self.family]} [{'-'.join(map(str, self.channels))}], {self._describe_levels()}{stem}"
+
+    def _describe_levels(self) -> str:
         steps, blocks = (
             "-".join(map(str, value)) if isinstance(value, tuple) else value
             for value in (self.smoothing_steps, self.blocks)
         )
         if self.family == "resnet":
-            return f"ResNet [{channels}], {blocks} blocks a stage"
-        smoother = f"polynomials of degree {self.degree}" if self.smoother == "polynomial" else ""
-        transfers = f"{self.resolution_transfer} transfers" + ", residual activation" * self.residual_activation
-        if self.family == "mgnet":
-            return f"MgNet [{channels}], nu={steps}, {smoother or f'sharing {self.sharing}'}, {transfers}"
+            return f"{blocks} blocks a stage"
         if self.family == "mgic":
-            limits = f"g={self.group_size}, threshold {self.fully_coupled_channels}"
-            return f"MGIC [{channels}], {blocks} blocks a stage, {limits}"
-        deepest = max(map(len, self.channel_hierarchies))
-        coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
-        levels = f"{deepest} channel levels down to {coupled}"
-        smoother = f"{smoother}, " if smoother else ""
-        groups = f"g_s={self.group_size}" + (f", {self.kernel_size}x{self.kernel_size}" * (self.kernel_size > 3))
-        return f"MGiaD [{channels}], nu={steps}, {smoother}{groups}, {levels}, {transfers}"
+            return f"{blocks} blocks a stage, g={self.group_size}, threshold {self.fully_coupled_channels}"
+        parts = [f"nu={steps}"]
+        if self.smoother == "polynomial":
+            parts.append(f"polynomials of degree {self.polynomial_degree}")
+        elif self.family == "mgnet":
+            parts.append(f"sharing {self.sharing}")
+        if self.family == "mgiad":
+            deepest = max(map(len, self.channel_hierarchies))
+            coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
+            parts.append(f"g_s={self.group_size}")
+            if self.kernel_size > 3:
+                parts.append(f"{self.kernel_size}x{self.kernel_size}")
+            parts.append(f"{deepest} channel levels down to {coupled}")
+        parts.append(f"{self.resolution_transfer} transfers")
+        if self.residual_activation:
+            parts.append("residual activation")
+        return ", ".join(parts)

@@ -45,15 +45,14 @@ def total_cost(config: ArchitectureConfig, image_size: int) -> Cost:
     return sum((cost for _, cost in _parts(config, image_size)), Cost())
 
 
-def _parts(config: ArchitectureConfig, size: int) -> Iterable[tuple[str, Cost]]:
+def _parts(config: ArchitectureConfig, image_size: int) -> Iterable[tuple[str, Cost]]:
     config = config.canonical()
-    channels = config.channels
-    yield "stem", _conv(config.in_channels, channels[0], size) + _batch_norm(channels[0])
+    channels, sizes = config.channels, config.level_sizes(image_size)
+    stem = _conv(config.in_channels, channels[0], sizes[0], config.stem_kernel)
+    yield "stem", stem + _batch_norm(channels[0])
     level_parts = _STAGES.get(config.family, _multigrid_level)
-    for level in range(len(channels)):
-        if level > 0:
-            size = (size + 1) // 2
-        yield from level_parts(config, level, size)
+    for level, level_size in enumerate(sizes):
+        yield from level_parts(config, level, level_size)
     yield "head", Cost((channels[-1] + 1) * config.num_classes, channels[-1] * config.num_classes)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .config import ArchitectureConfig
+
 INCREMENT_SCALE = 0.2
 """Initial weight of the batch norm that ends an increment.
 
@@ -51,7 +53,7 @@ class Kernel(NamedTuple):
 
 
 class Convolution(nn.Conv2d):
-    """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2).
+    """A convolution without bias, padded so that it divides the image size by its stride, rounding up.
 
     In training on a CPU, neighbouring groups of few channels are computed as one wider group (`grouped_together`). The
     weights between the parts of the wider group are zero. This is faster, because the channels then fill a vector
@@ -222,10 +224,16 @@ class ResolutionTransfer(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
+    """f_1 = sigma(bn(conv(image))): N x in_channels x h x w -> N x c_1 x h/stride x w/stride.
 
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(Convolution(in_channels, channels), BatchNorm(channels), nn.ReLU(inplace=True))
+    Args:
+        config: gives the channels, and the stem's stride and kernel size.
+    """
+
+    def __init__(self, config: ArchitectureConfig) -> None:
+        channels = config.channels[0]
+        convolution = Convolution(config.in_channels, channels, config.stem_kernel, config.stem_stride)
+        super().__init__(convolution, BatchNorm(channels), nn.ReLU(inplace=True))
 
 
 class Head(nn.Module):

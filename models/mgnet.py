@@ -28,7 +28,7 @@ class MultigridNet(nn.Module):
         super().__init__()
         channels = config.channels
         final = len(channels) - 1
-        self.stem = Stem(config.in_channels, channels[0])
+        self.stem = Stem(config)
         levels = [
             smoother(count, steps, level == 0, level == final)
             for level, (count, steps) in enumerate(zip(channels, config.steps, strict=True))

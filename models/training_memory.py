@@ -78,7 +78,7 @@ def scaled_weights(config: ArchitectureConfig) -> int:
 
 def largest_activation(config: ArchitectureConfig, image_size: int) -> int:
     """Values of the largest activation of one image: channels x height x width, over the resolution levels."""
-    sizes = _sizes(config, image_size)
+    sizes = config.level_sizes(image_size)
     return max(channels * size**2 for channels, size in zip(config.channels, sizes, strict=True))
 
 
@@ -87,18 +87,12 @@ def kept_values(config: ArchitectureConfig, image_size: int) -> int:
     """Values of the activations of one image that the forward pass keeps, in the form that networks have on GPUs."""
     config = config.canonical()
     level_channels = _STAGES.get(config.family, _multigrid_level)
-    values = (config.in_channels + config.channels[0]) * image_size**2  # of the stem, without its ReLU's output
-    for level, size in enumerate(_sizes(config, image_size)):
+    sizes = config.level_sizes(image_size)
+    # Of the stem: the image, and the convolution's output.
+    values = config.in_channels * image_size**2 + config.channels[0] * sizes[0] ** 2
+    for level, size in enumerate(sizes):
         values += level_channels(config, level) * size**2
     return values
-
-
-def _sizes(config: ArchitectureConfig, image_size: int) -> list[int]:
-    """Pixels per side of each resolution level."""
-    sizes = [image_size]
-    while len(sizes) < len(config.channels):
-        sizes.append((sizes[-1] + 1) // 2)
-    return sizes
 
 
 # The functions below return channels: the sum over the kept tensors of a level. The tensor that enters the first level,

@@ -282,7 +282,7 @@ class SearchSpace:
         """The candidate of a combination of labels. The limits are not checked.
 
         Raises:
-            ConfigError: the settings contradict each other.
+            ConfigError: the settings contradict each other, or the images are too small for the levels.
         """
         decoded = {parameter.name: parameter.decode(values[parameter.name]) for parameter in self.parameters}
         varied = {name: value for name, value in decoded.items() if name in self.searched_training_settings}
@@ -292,6 +292,7 @@ class SearchSpace:
             unchanged = {field.name: getattr(training, field.name) for field in fields(training)}
             training = build(TrainingSettings, unchanged | varied)
         config = _architecture(**self.fixed | architecture)
+        config.check_image_size(self.image_size)
         return Candidate(config, training, self.image_size, dict(values), self.searched_training_settings)
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate:

@@ -36,6 +36,7 @@ def weights(preset: str | None, config: Path | None, image_size: int | None, dra
         row, architecture, size = None, _read_architecture(config), image_size or 32
     else:
         raise UserError("weights: give one of --preset NAME and --config FILE")
+    architecture.check_image_size(size)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("part", "weights", "MACs"):
         table.add_column(heading, justify="left" if heading == "part" else "right")

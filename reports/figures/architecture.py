@@ -30,20 +30,19 @@ def draw_architecture(config: ArchitectureConfig, image_size: int) -> Drawing:
     """
     title, config = config.describe(), config.canonical()
     shapes: list[Shape] = [Label(8, 22, title, 14, bold=True)]
-    y, right, size = 40.0, 0.0, image_size
+    y, right, sizes = 40.0, 0.0, config.level_sizes(image_size)
+    kernel, stride = config.stem_kernel, f", stride {config.stem_stride}" if config.stem_stride > 1 else ""
     stem = f"{config.in_channels} → {config.channels[0]} channels"
-    shapes.append(Box(_LEFT, y, 2 * _BOX, _HEIGHT, _OTHER, ("stem: 3x3, bn, ReLU", stem)))
+    shapes.append(Box(_LEFT, y, 2 * _BOX, _HEIGHT, _OTHER, (f"stem: {kernel}x{kernel}{stride}, bn, ReLU", stem)))
     y += _HEIGHT
     for level, channels in enumerate(config.channels):
-        if level:
-            size = (size + 1) // 2
         word = "stage" if config.family in ("resnet", "mgic") else "level"
         shapes += _connection(config, level, y)
         y += _BAND_GAP
         content, width, height = _LEVELS[config.family](config, level, _LEFT + 14, y + _TITLE)
         shapes.append(Box(8, y, max(width + _LEFT + 22, 420), height + _TITLE + 14, "band"))
         shapes.append(Label(20, y + 24, f"{word} {level + 1}", 13, bold=True))
-        shapes.append(Label(20, y + 42, f"{size} x {size} pixels", 11.5, role="soft"))
+        shapes.append(Label(20, y + 42, f"{sizes[level]} x {sizes[level]} pixels", 11.5, role="soft"))
         shapes.append(Label(20, y + 58, f"{channels} channels", 11.5, role="soft"))
         shapes += content
         right = max(right, width + _LEFT + 30)

@@ -28,6 +28,7 @@ FEATURES: tuple[str, ...] = (
     "first_channels",
     "mean_channels",
     "last_channels",
+    "stem_stride",
     "steps",
     "steps_slope",
     "sharing",
@@ -55,6 +56,7 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
     | one per family | another family | this family |
     | resolution levels | 1 | 6 |
     | channels of the first and last resolution level, geometric mean of all | 4 | 1,024 |
+    | stride of the stem | 1 | 4 |
     | steps of an average level | 1 | 16 |
     | slope of the steps | equal steps; positive: the last levels have more | |
     | sharing | none (A: 1/2) | AB |
@@ -79,6 +81,7 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
             *(float(config.family == family) for family in _FAMILIES),
             (len(channels) - 1) / 5,
             *((value - 2) / 8 for value in (channels[0], channels.mean(), channels[-1])),
+            math.log2(config.stem_stride) / 2,
             depths.mean() / 4,
             (positions * (depths - depths[0])).mean() / 2,
             _sharing(config),

@@ -38,6 +38,14 @@ def test_weights_of_a_file(command, tmp_path):
         assert f"{count_weights(config):,}" in out
 
 
+def test_images_that_are_too_small_for_the_levels_are_refused(command, refused, tmp_path):
+    path = tmp_path / "net.yaml"
+    config = ArchitectureConfig(family="mgnet", base_channels=(8, 8, 8), stem_stride=4)
+    path.write_text(yaml.safe_dump(config.to_dict()))
+    assert command("weights", "--config", path)[0] == 0
+    refused(command("weights", "--config", path, "--image-size", 8), "3 levels with stem_stride 4", "9 x 9 pixels")
+
+
 def test_presets_are_listed(command):
     code, out, _ = command("weights", "--preset", "list")
     assert code == 0

@@ -54,6 +54,7 @@ def _architectures(draw) -> ArchitectureConfig:
         "family": family,
         "base_channels": [round(count / scaling) for count in channels],
         "channel_scaling": scaling,
+        "stem_stride": draw(st.sampled_from((1, 1, 2, 4))),
         "smoothing_steps": draw(per_level),
         "kernel_size": draw(st.sampled_from((3, 5, 7))),
         "sharing": draw(st.sampled_from(("none", "A", "AB"))),

@@ -97,6 +97,7 @@ def test_settings_of_other_families_have_no_effect(config, name, value):
         *((config, "base_channels", (16, 32, 64)) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "channel_scaling", 2.0) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "num_classes", 11) for config in (RESNET, MGNET, MGIC, MGIAD)),
+        *((config, "stem_stride", stride) for config in (RESNET, MGNET, MGIC, MGIAD) for stride in (2, 4)),
         *((config, "in_channels", 1) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "blocks", 3) for config in (RESNET, MGIC)),
         *((config, "blocks", (2, 1)) for config in (RESNET, MGIC)),

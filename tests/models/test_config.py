@@ -157,6 +157,9 @@ def test_id_starts_with_the_family_that_is_built():
         pytest.param({"group_size": 5}, "group_size", id="group size that divides nothing"),
         pytest.param({"group_size": 16, "base_channels": [24]}, "group_size", id="group size that leaves a rest"),
         pytest.param({"group_size": 1, "channel_transfer": "learned"}, "group_size", id="odd group, learned transfer"),
+        pytest.param({"stem_stride": 3}, "stem_stride", id="stride 3"),
+        pytest.param({"stem_stride": True}, "stem_stride", id="stride as bool"),
+        pytest.param({"stem_stride": 2.0}, "stem_stride", id="stride as float"),
         pytest.param({"kernel_size": 4}, "kernel_size", id="even kernel"),
         pytest.param({"kernel_size": 9}, "kernel_size", id="kernel too wide"),
         pytest.param({"kernel_size": "5"}, "kernel_size", id="kernel as text"),
@@ -224,6 +227,7 @@ def test_the_message_on_blocks_says_what_would_be_right(blocks, problem):
     [
         ({"family": "resnet", "blocks": 2}, "ResNet [16-32], 2 blocks a stage"),
         ({"family": "resnet", "blocks": (1, 2)}, "ResNet [16-32], 1-2 blocks a stage"),
+        ({"family": "resnet", "stem_stride": 4}, "ResNet [16-32], 2 blocks a stage, stem stride 4"),
         ({"family": "mgic", "blocks": (1, 2)}, "MGIC [16-32], 1-2 blocks a stage, g=8, threshold 8"),
         ({"family": "mgnet", "smoothing_steps": (1, 2)}, "MgNet [16-32], nu=1-2, sharing AB, depthwise transfers"),
         (
@@ -260,7 +264,13 @@ def test_recorded_ids_stay(settings, name):
 def test_settings_of_this_version_are_written_only_if_they_say_something(family):
     """So that files and ids of networks without them are those of earlier versions."""
     config = ArchitectureConfig(family=family, base_channels=(16, 32), group_size=4, polynomial_degree=3)
-    assert not config.to_dict().keys() & {"smoother", "polynomial_degree", "kernel_size", "residual_activation"}
+    assert not config.to_dict().keys() & {
+        "stem_stride",
+        "smoother",
+        "polynomial_degree",
+        "kernel_size",
+        "residual_activation",
+    }
 
 
 def test_a_polynomial_is_written_with_its_degree():
@@ -285,6 +295,43 @@ def test_a_polynomial_is_written_with_its_degree():
 )
 def test_which_settings_a_network_reads(settings, name, expected):
     assert ArchitectureConfig(**{"base_channels": (16, 32)} | settings).has_effect(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("stride", "levels", "image_size", "sizes"),
+    [
+        (1, 3, 28, [28, 14, 7]),
+        (1, 3, 9, [9, 5, 3]),
+        (2, 3, 65, [33, 17, 9]),
+        (4, 2, 97, [25, 13]),
+        (4, 6, 224, [56, 28, 14, 7, 4, 2]),
+    ],
+)
+def test_sizes_of_the_levels_worked_out_by_hand(stride, levels, image_size, sizes):
+    config = ArchitectureConfig(family="mgnet", base_channels=(8,) * levels, stem_stride=stride)
+    assert config.level_sizes(image_size) == sizes
+
+
+@pytest.mark.parametrize(("stride", "levels"), [(s, levels) for s in (1, 2, 4) for levels in (1, 2, 3, 4, 5, 6)])
+def test_images_are_too_small_exactly_if_a_transfer_would_halve_a_single_pixel(stride, levels):
+    config = ArchitectureConfig(family="mgnet", base_channels=(8,) * levels, stem_stride=stride)
+    for image_size in range(8, 80):
+        if levels > 1 and config.level_sizes(image_size)[-2] == 1:
+            with pytest.raises(ConfigError, match="pixels"):
+                config.check_image_size(image_size)
+        else:
+            config.check_image_size(image_size)
+
+
+def test_the_message_on_small_images_says_what_they_would_need():
+    config = ArchitectureConfig(family="mgnet", base_channels=(8,) * 5, stem_stride=4)
+    config.check_image_size(33)
+    with pytest.raises(ConfigError) as caught:
+        config.check_image_size(32)
+    assert str(caught.value) == (
+        "base_channels: 5 levels with stem_stride 4 need images of at least 33 x 33 pixels, these have 32 x 32; "
+        "use fewer levels"
+    )
 
 
 @pytest.mark.parametrize("resolution_transfer", ["depthwise", "dense"])

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mgnas.models import ArchitectureConfig, build_model
-from mgnas.models.layers import ResidualOperator
+from mgnas.models.layers import ResidualOperator, Stem
 from mgnas.models.mgiad import FixedChannelTransfer, LearnedChannelTransfer
 from mgnas.models.smoothers import SmoothingStep
 
@@ -49,6 +49,8 @@ FAMILIES = [
         {"family": "mgiad", "group_size": 1, "kernel_size": 7, "fully_coupled_channels": 4}, id="mgiad-depthwise-7x7"
     ),
     pytest.param({"family": "mgic", "group_size": 4}, id="mgic"),
+    pytest.param({"family": "mgic", "group_size": 4, "stem_stride": 4}, id="mgic-stem-4"),
+    pytest.param({"family": "mgnet", "stem_stride": 2}, id="mgnet-stem-2"),
     pytest.param({"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2}, id="mgiad-fixed"),
     pytest.param(
         {"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2, "channel_transfer": "learned"},
@@ -95,6 +97,14 @@ def test_fixed_channel_transfer_averages_pairs_and_repeats_them(training):
     assert FixedChannelTransfer(4).train(training).restrict(fine).flatten().tolist() == [2.0, 15.0]
     twice = [1.0, 1.0, 3.0, 3.0, 10.0, 10.0, 20.0, 20.0]
     assert FixedChannelTransfer(8).train(training).prolong(fine).flatten().tolist() == twice
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_a_strided_stem_skips_no_row_or_column(stride):
+    stem = Stem(ArchitectureConfig(family="resnet", base_channels=(4,), in_channels=1, stem_stride=stride))
+    images = torch.rand(1, 1, 33, 33, requires_grad=True)
+    stem[0](images).square().sum().backward()
+    assert (images.grad != 0).all()
 
 
 @settings(max_examples=40)

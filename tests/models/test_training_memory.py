@@ -73,6 +73,12 @@ BY_HAND = [
         64 * (3 + 4 + 2 * 16 + 2 * 8 + 4 + 2 * 4 + 1),
         id="mgiad-single-channel",
     ),
+    # The image is kept at its size, and the stem's output at a quarter of it.
+    pytest.param(
+        {"family": "mgnet", "base_channels": [4], "smoothing_steps": 1, "stem_stride": 4},
+        64 * 3 + 4 * (4 + 4 * 4),
+        id="stem-stride-4",
+    ),
     # Degree 0 keeps the residual, the first ReLU's output and the increment; degree 3 two values of Horner's rule more
     # than the four tensors of a learned B.
     pytest.param(
@@ -112,8 +118,8 @@ def test_kept_values_worked_out_by_hand(values, kept):
     assert kept_values(ArchitectureConfig.from_dict(values), 8) == kept
 
 
-@settings(max_examples=40)
-@given(config=st.from_type(ArchitectureConfig), image_size=st.sampled_from((8, 9, 16)))
+@settings(max_examples=60)
+@given(config=st.from_type(ArchitectureConfig), image_size=st.sampled_from((8, 9, 16, 23)))
 def test_kept_values_equal_those_of_a_trace(config, image_size):
     assert 2 * IMAGES * kept_values(config, image_size) == traced_bytes(config, image_size)
 

@@ -263,6 +263,23 @@ def test_wide_kernels_count_only_where_levels_are_grouped():
     assert sizes == [3, 3, 5, 7]
 
 
+def test_levels_that_would_halve_single_pixels_are_no_candidates():
+    mapping = {
+        "fixed": {"family": "mgnet"},
+        "parameters": {"base_channels": [[4], [4, 4], [4, 4, 4]], "stem_stride": [1, 2, 4]},
+    }
+    networks = [candidate.architecture for candidate in space(mapping, image_size=8).enumerate()]
+    # 8, 4, 2 pixels with stride 4: 2 and 1 pixels have no third level.
+    assert sorted((len(network.channels), network.stem_stride) for network in networks) == [
+        (levels, stride) for levels in (1, 2, 3) for stride in (1, 2, 4) if (levels, stride) != (3, 4)
+    ]
+    with pytest.raises(ConfigError) as caught:
+        space({"fixed": {"family": "mgnet", "base_channels": [4] * 5}, "parameters": {"smoothing_steps": [1, 2]}})
+    assert str(caught.value) == (
+        "space.fixed.base_channels: 5 levels need images of at least 9 x 9 pixels, these have 8 x 8; use fewer levels"
+    )
+
+
 def test_a_degree_that_fits_no_smoother_of_the_space_is_harmless():
     mapping = {
         "fixed": {"family": "mgnet", "base_channels": [4], "smoother": "learned"},

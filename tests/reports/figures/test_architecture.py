@@ -107,6 +107,12 @@ def test_resolution_levels_halve_the_image():
     assert all(f"{size} x {size} pixels" in texts for size in (28, 14, 7))
 
 
+def test_a_strided_stem_divides_the_image():
+    drawing = draw_architecture(ArchitectureConfig(family="resnet", base_channels=(8, 16), stem_stride=4), 97)
+    assert boxes(drawing)[0].lines[0] == "stem: 5x5, stride 4, bn, ReLU"
+    assert all(f"{size} x {size} pixels" in texts(drawing) for size in (25, 13))
+
+
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)
 def test_every_published_network_fits_its_frame(row):
     drawing = draw_architecture(row.config, 32)

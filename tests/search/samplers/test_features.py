@@ -106,6 +106,14 @@ def test_the_features_of_an_mgic():
     )
 
 
+def test_the_stride_of_the_stem():
+    assert [named(family="resnet", base_channels=[8], stem_stride=s).get("stem_stride") for s in (1, 2, 4)] == [
+        None,
+        1 / 2,
+        1,
+    ]
+
+
 def test_blocks_per_stage_are_steps_per_level():
     found = named(family="resnet", base_channels=[8, 8, 16], blocks=[1, 2, 4])
     assert (found["steps"], found["steps_slope"]) == pytest.approx((1 / 4, 2 / 3 / 2))
@@ -145,6 +153,7 @@ ARCHITECTURES = st.fixed_dictionaries(
         "channel_scaling": st.sampled_from([1, 2]),
         "smoothing_steps": st.integers(1, 2),
         "sharing": st.sampled_from(["none", "A", "AB"]),
+        "stem_stride": st.sampled_from([1, 2, 4]),
         "smoother": st.sampled_from(["learned", "polynomial"]),
         "polynomial_degree": st.integers(0, 3),
         "residual_activation": st.booleans(),
