@@ -279,10 +279,12 @@ class SearchSpace:
         return {name: by_name[name].label(value) for name, value in params.items()}
 
     def build(self, values: Mapping[str, Any]) -> Candidate:
-        """The candidate of a combination of labels. The limits are not checked.
+        """The candidate of a combination of labels. Neither the limits nor the image size are checked.
+
+        Trials of earlier versions may have networks with too many levels for their images.
 
         Raises:
-            ConfigError: the settings contradict each other, or the images are too small for the levels.
+            ConfigError: the settings contradict each other.
         """
         decoded = {parameter.name: parameter.decode(values[parameter.name]) for parameter in self.parameters}
         varied = {name: value for name, value in decoded.items() if name in self.searched_training_settings}
@@ -292,16 +294,17 @@ class SearchSpace:
             unchanged = {field.name: getattr(training, field.name) for field in fields(training)}
             training = build(TrainingSettings, unchanged | varied)
         config = _architecture(**self.fixed | architecture)
-        config.check_image_size(self.image_size)
         return Candidate(config, training, self.image_size, dict(values), self.searched_training_settings)
 
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
         """The valid candidate of a combination of labels.
 
         Raises:
-            ConfigError: the settings contradict each other or break a limit.
+            ConfigError: the settings contradict each other or break a limit, or the images are too small for the
+                levels.
         """
         candidate = self.build(values)
+        candidate.architecture.check_image_size(self.image_size)
         self.limits.check(candidate)
         return candidate
 

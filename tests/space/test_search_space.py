@@ -276,8 +276,20 @@ def test_levels_that_would_halve_single_pixels_are_no_candidates():
     with pytest.raises(ConfigError) as caught:
         space({"fixed": {"family": "mgnet", "base_channels": [4] * 5}, "parameters": {"smoothing_steps": [1, 2]}})
     assert str(caught.value) == (
-        "space.fixed.base_channels: 5 levels need images of at least 9 x 9 pixels, these have 8 x 8; use fewer levels"
+        "space.parameters: none of the combinations is valid; most often: "
+        "base_channels: 5 levels need images of at least 9 x 9 pixels, these have 8 x 8; use fewer levels"
     )
+
+
+def test_a_trial_of_an_earlier_version_may_have_too_many_levels():
+    """So that its run can still be opened."""
+    mapping = {"fixed": {"family": "mgnet"}, "parameters": {"base_channels": [[4], [4] * 6]}}
+    networks = space(mapping, image_size=8)
+    deep = {"base_channels": "4-4-4-4-4-4"}
+    assert len(networks.build(deep).architecture.channels) == 6
+    with pytest.raises(ConfigError, match="6 levels need images of at least 17 x 17 pixels"):
+        networks.candidate(deep)
+    assert networks.summary().rejections == {"base_channels": 1}
 
 
 def test_a_degree_that_fits_no_smoother_of_the_space_is_harmless():
