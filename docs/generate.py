@@ -30,6 +30,9 @@ DOCS = Path(__file__).parent
 
 PICTURES = {
     "mgnet": ArchitectureConfig(family="mgnet", base_channels=(16, 32, 64), smoothing_steps=2),
+    "polynomial": ArchitectureConfig(
+        family="mgnet", base_channels=(16, 32), smoothing_steps=2, smoother="polynomial", polynomial_degree=2
+    ),
     "mgiad": ArchitectureConfig(
         family="mgiad", base_channels=(32, 64), smoothing_steps=2, group_size=8, fully_coupled_channels=8
     ),

@@ -32,6 +32,13 @@ def _numbers(value: Any) -> Any:
 _PerLevel = Annotated[int | tuple[int, ...], BeforeValidator(_numbers)]
 
 
+def _whole(value: Any) -> Any:
+    """Refuse True and 5.0, which pydantic would take for 1 and 5 in a list of whole numbers."""
+    if type(value) is not int:
+        raise ConfigError("", f"expected a whole number, got {value!r}")
+    return value
+
+
 def _sequence(value: Any) -> Any:
     """Refuse sets, which have no order, and texts of digits. Pydantic would accept both as sequences."""
     if not isinstance(value, list | tuple):
@@ -42,23 +49,51 @@ def _sequence(value: Any) -> Any:
 # The settings that change the networks of each family. The others have no effect there, and `canonical` drops them.
 _EFFECTIVE = {
     "resnet": {"blocks"},
-    "mgnet": {"smoothing_steps", "sharing", "resolution_transfer"},
+    "mgnet": {
+        "smoothing_steps",
+        "sharing",
+        "smoother",
+        "polynomial_degree",
+        "resolution_transfer",
+        "residual_activation",
+    },
     "mgic": {"blocks", "group_size", "fully_coupled_channels"},
     "mgiad": {
         "smoothing_steps",
+        "smoother",
+        "polynomial_degree",
         "group_size",
+        "kernel_size",
         "channel_levels",
         "fully_coupled_channels",
         "resolution_transfer",
+        "residual_activation",
         "channel_transfer",
     },
 }
-_COMMON = {"family", "base_channels", "channel_scaling", "num_classes", "in_channels"}
+_COMMON = {"family", "base_channels", "channel_scaling", "stem_stride", "num_classes", "in_channels"}
+# Settings without effect on networks with this smoother: only a polynomial has a degree, and its A is always shared.
+_INEFFECTIVE = {"learned": {"polynomial_degree"}, "polynomial": {"sharing"}}
+
+_NAMES = {"resnet": "ResNet", "mgnet": "MgNet", "mgic": "MGIC", "mgiad": "MGiaD"}
+
+_BETWEEN_LEVELS = ("resolution_transfer", "residual_activation")
+"""Settings without effect on networks of one resolution level."""
+
+_ADDED = ("stem_stride", "smoother", "polynomial_degree", "kernel_size", "residual_activation")
+"""Settings that earlier versions do not have.
+
+With their defaults they are left out of ids and files, so that a network keeps the id that it had without them.
+"""
 
 
-def effective_settings(family: str | None) -> set[str]:
-    """Names of the settings that change networks of this family; of any family if `family` is not the name of one."""
-    return _COMMON.union(*([_EFFECTIVE[family]] if family in _EFFECTIVE else _EFFECTIVE.values()))
+def effective_settings(family: str | None, smoother: str | None = None) -> set[str]:
+    """Names of the settings that change networks of this family and smoother.
+
+    What is not the name of a family or smoother stands for any of them.
+    """
+    of_family = _COMMON.union(*([_EFFECTIVE[family]] if family in _EFFECTIVE else _EFFECTIVE.values()))
+    return of_family - _INEFFECTIVE.get(smoother or "", set())
 
 
 @settings
@@ -66,7 +101,8 @@ class ArchitectureConfig:
     """One network, described by its family and its structural hyperparameters.
 
     The symbols are those of the papers: MgNet (He & Xu 2019), MGIC (Eliasof, Ephrath, Ruthotto & Treister 2020),
-    MGiaD (van Betteray, Rottmann & Kahl 2022), ResNet (He et al. 2016, the CIFAR form).
+    MGiaD (van Betteray, Rottmann & Kahl 2022), Poly-MgNet (van Betteray, Rottmann & Kahl 2025), ResNet (He et al. 2016,
+    the CIFAR form).
 
     Raises:
         pydantic.ValidationError (a ValueError): a value has the wrong type or range, or settings contradict
@@ -79,18 +115,28 @@ class ArchitectureConfig:
     """Channels per resolution level (resnet, mgic: per stage) before scaling. Each further level halves the image."""
     channel_scaling: Annotated[float, Field(gt=0, le=1024, allow_inf_nan=False)] = 1.0
     """lambda: multiplies every entry of base_channels. The products must be whole numbers."""
+    stem_stride: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = 1
+    """Stride of the first convolution. The finest level has the image's pixels per side divided by it, rounded up."""
     smoothing_steps: _PerLevel = 2
     """nu: smoothing steps, one number for all levels or one per level (mgnet; mgiad: before and after coarsening)."""
     sharing: Literal["none", "A", "AB"] = "AB"
     """Which operators the smoothing steps of a level share (mgnet; mgiad always shares both)."""
+    smoother: Literal["learned", "polynomial"] = "learned"
+    """B: a convolution, or a polynomial in A with coefficients of each step; A is then shared (mgnet, mgiad)."""
+    polynomial_degree: Annotated[int, Field(ge=0, le=3)] = 1
+    """d: degree of the polynomial 1 + c_1 A + ... + c_d A^d in place of B (smoother: polynomial)."""
     group_size: _Channels = 8
     """g_s: channels per group of a grouped convolution. A level with fewer channels is one group (mgiad, mgic)."""
+    kernel_size: Annotated[Literal[3, 5, 7], BeforeValidator(_whole)] = 3
+    """Pixels per side of the kernels of A and B on grouped channel levels; fully coupled ones keep 3 (mgiad)."""
     channel_levels: _Count | None = None
     """Maximum number of channel levels; null: as many as fully_coupled_channels allows (mgiad)."""
     fully_coupled_channels: _Channels = 8
     """mgiad: channels are not halved below this. mgic: the coarsest level is the first one with fewer channels."""
     resolution_transfer: Literal["depthwise", "dense"] = "depthwise"
     """Pi and R: strided depthwise convolutions, or dense ones with batch norm and ReLU (mgnet, mgiad)."""
+    residual_activation: bool = False
+    """The residual passes through ReLU before R (mgnet, mgiad)."""
     channel_transfer: Literal["fixed", "learned"] = "fixed"
     """P' and P between channel levels: averages and repeats, or grouped 1x1 convolutions (mgiad)."""
     blocks: _PerLevel = 2
@@ -135,7 +181,8 @@ class ArchitectureConfig:
                 learned = self.family == "mgic" or self.channel_transfer == "learned"
                 if learned and (channels // 2) % self.groups(channels):
                     problem = f"{self.group_size} is odd, so the grouped 1x1 transfer cannot halve {channels} channels"
-                    raise ConfigError("group_size", f"{problem}; use an even group size")
+                    remedy = "use an even group size" + (", or channel_transfer: fixed" * (self.family == "mgiad"))
+                    raise ConfigError("group_size", f"{problem}; {remedy}")
             if self.family == "mgic" and hierarchy[-1] >= self.fully_coupled_channels:
                 problem = f"{hierarchy[0]} channels cannot be halved to below the threshold"
                 raise ConfigError("fully_coupled_channels", f"{problem} {self.fully_coupled_channels}; raise it")
@@ -144,6 +191,29 @@ class ArchitectureConfig:
     def channels(self) -> tuple[int, ...]:
         """c_l: channels per resolution level, after scaling by lambda."""
         return tuple(round(channels * self.channel_scaling) for channels in self.base_channels)
+
+    @property
+    def stem_kernel(self) -> int:
+        """Pixels per side of the stem's kernels. With stride 4, kernels of 3 would skip every fourth row and column."""
+        return max(3, self.stem_stride + 1)
+
+    def level_sizes(self, image_size: int) -> list[int]:
+        """Pixels per side of each resolution level. A stride divides them, rounding up."""
+        strides = (self.stem_stride * 2**level for level in range(len(self.base_channels)))
+        return [-(-image_size // stride) for stride in strides]
+
+    def check_image_size(self, image_size: int) -> None:
+        """Refuse images so small that a transfer would halve a single pixel.
+
+        Raises:
+            ConfigError: there are more levels than such images can be halved.
+        """
+        levels = len(self.base_channels)
+        needed = self.stem_stride * 2 ** (levels - 2) + 1 if levels > 1 else 1
+        if image_size < needed:
+            stem = f" with stem_stride {self.stem_stride}" if self.stem_stride > 1 else ""
+            problem = f"{levels} levels{stem} need images of at least {needed} x {needed} pixels"
+            raise ConfigError("base_channels", f"{problem}, these have {image_size} x {image_size}; use fewer levels")
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
@@ -180,6 +250,11 @@ class ArchitectureConfig:
             levels.append(half)
         return tuple(levels)
 
+    @property
+    def degree(self) -> int | None:
+        """d of the polynomial in place of B; None if B is a convolution."""
+        return self.polynomial_degree if self.smoother == "polynomial" else None
+
     def groups(self, channels: int) -> int:
         """Number of groups of a grouped convolution over `channels` channels: max(c / g_s, 1)."""
         return max(channels // self.group_size, 1)
@@ -200,15 +275,16 @@ class ArchitectureConfig:
         if self.family == "mgiad" and all(len(hierarchy) == 1 for hierarchy in self.channel_hierarchies):
             doubled = tuple(2 * steps for steps in self.steps)
             return replace(self, family="mgnet", smoothing_steps=doubled, sharing="AB").canonical()
-        effective = effective_settings(self.family)
+        effective = effective_settings(self.family, self.smoother)
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name in effective}
         kept |= {"base_channels": self.channels, "channel_scaling": 1.0}
         if len(self.channels) == 1:
-            kept.pop("resolution_transfer", None)
+            for name in _BETWEEN_LEVELS:
+                kept.pop(name, None)
         for name, numbers in (("smoothing_steps", self.steps), ("blocks", self.stage_blocks)):
             if name in kept:
                 kept[name] = numbers[0] if len(set(numbers)) == 1 else numbers
-        if self.family == "mgnet":
+        if "sharing" in kept:
             kept["sharing"] = self._effective_sharing()
         if self.family in ("mgic", "mgiad"):
             kept |= self._effective_hierarchy()
@@ -239,20 +315,30 @@ class ArchitectureConfig:
         canonical = self.canonical()
         if name == "group_size" and all(len(hierarchy) == 1 for hierarchy in canonical.channel_hierarchies):
             return False
-        return name in effective_settings(canonical.family)
+        if name == "residual_activation" and len(canonical.channels) == 1:
+            return False
+        return name in effective_settings(canonical.family, canonical.smoother)
 
     @cached_property
     def id(self) -> str:
         """The network's name: the family and 10 hexadecimal digits of a hash of the canonical form."""
         canonical = self.canonical()
-        text = json.dumps(asdict(canonical), sort_keys=True)
+        text = json.dumps(canonical._without_added(asdict(canonical)), sort_keys=True)
         return f"{canonical.family}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that affect this family, as plain values for YAML and JSON."""
-        effective = effective_settings(self.family)
+        effective = effective_settings(self.family, self.smoother)
         plain = {key: value for key, value in asdict(self).items() if key in effective and value is not None}
+        plain = self._without_added(plain)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    def _without_added(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values without those of `_ADDED` settings that say what earlier versions do anyway."""
+        said = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+        if self.smoother == "polynomial":
+            said.add("polynomial_degree")
+        return {key: value for key, value in values.items() if key in said or key not in _ADDED}
 
     @classmethod
     def from_dict(cls, mapping: Any, prefix: str = "", file: str | None = None) -> ArchitectureConfig:
@@ -265,19 +351,31 @@ class ArchitectureConfig:
 
     def describe(self) -> str:
         """The network in words, on one line, for tables and plots."""
-        channels = "-".join(map(str, self.channels))
+        stem = f", stem stride {self.stem_stride}" if self.stem_stride > 1 else ""
+        return f"{_NAMES[self.family]} [{'-'.join(map(str, self.channels))}], {self._describe_levels()}{stem}"
+
+    def _describe_levels(self) -> str:
         steps, blocks = (
             "-".join(map(str, value)) if isinstance(value, tuple) else value
             for value in (self.smoothing_steps, self.blocks)
         )
         if self.family == "resnet":
-            return f"ResNet [{channels}], {blocks} blocks a stage"
-        if self.family == "mgnet":
-            return f"MgNet [{channels}], nu={steps}, sharing {self.sharing}, {self.resolution_transfer} transfers"
+            return f"{blocks} blocks a stage"
         if self.family == "mgic":
-            limits = f"g={self.group_size}, threshold {self.fully_coupled_channels}"
-            return f"MGIC [{channels}], {blocks} blocks a stage, {limits}"
-        deepest = max(map(len, self.channel_hierarchies))
-        coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
-        levels = f"{deepest} channel levels down to {coupled}"
-        return f"MGiaD [{channels}], nu={steps}, g_s={self.group_size}, {levels}, {self.resolution_transfer} transfers"
+            return f"{blocks} blocks a stage, g={self.group_size}, threshold {self.fully_coupled_channels}"
+        parts = [f"nu={steps}"]
+        if self.smoother == "polynomial":
+            parts.append(f"polynomials of degree {self.polynomial_degree}")
+        elif self.family == "mgnet":
+            parts.append(f"sharing {self.sharing}")
+        if self.family == "mgiad":
+            deepest = max(map(len, self.channel_hierarchies))
+            coupled = min(hierarchy[-1] for hierarchy in self.channel_hierarchies)
+            parts.append(f"g_s={self.group_size}")
+            if self.kernel_size > 3:
+                parts.append(f"{self.kernel_size}x{self.kernel_size}")
+            parts.append(f"{deepest} channel levels down to {coupled}")
+        parts.append(f"{self.resolution_transfer} transfers")
+        if self.residual_activation:
+            parts.append("residual activation")
+        return ", ".join(parts)

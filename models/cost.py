@@ -45,15 +45,14 @@ def total_cost(config: ArchitectureConfig, image_size: int) -> Cost:
     return sum((cost for _, cost in _parts(config, image_size)), Cost())
 
 
-def _parts(config: ArchitectureConfig, size: int) -> Iterable[tuple[str, Cost]]:
+def _parts(config: ArchitectureConfig, image_size: int) -> Iterable[tuple[str, Cost]]:
     config = config.canonical()
-    channels = config.channels
-    yield "stem", _conv(config.in_channels, channels[0], size) + _batch_norm(channels[0])
+    channels, sizes = config.channels, config.level_sizes(image_size)
+    stem = _conv(config.in_channels, channels[0], sizes[0], config.stem_kernel)
+    yield "stem", stem + _batch_norm(channels[0])
     level_parts = _STAGES.get(config.family, _multigrid_level)
-    for level in range(len(channels)):
-        if level > 0:
-            size = (size + 1) // 2
-        yield from level_parts(config, level, size)
+    for level, level_size in enumerate(sizes):
+        yield from level_parts(config, level, level_size)
     yield "head", Cost((channels[-1] + 1) * config.num_classes, channels[-1] * config.num_classes)
 
 
@@ -115,20 +114,32 @@ def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Itera
     elif len(hierarchy) == 1:
         doubled = 2 * steps if config.family == "mgiad" else steps  # Other levels have more channel levels.
         shares_b = config.family == "mgiad" or config.sharing == "AB"
-        yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last)
+        yield f"level {level + 1}", _shared_smoother(channels, doubled, size, shares_b, last, config.degree)
     else:
         yield from _channel_cycle(config, level, size, last)
 
 
-def _shared_smoother(channels: int, steps: int, size: int, shares_b: bool, last: bool) -> Cost:
-    """layers.SharedSmoother: A runs after every step, but not after the last one if nothing follows the level."""
-    a = Cost() if last and steps == 1 else _conv(channels, channels, size, runs=steps - last)
-    b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
+def _shared_smoother(
+    channels: int, steps: int, size: int, shares_b: bool, last: bool, degree: int | None = None
+) -> Cost:
+    """smoothers.SharedSmoother: A runs after every step, but not after the last one if nothing follows the level."""
+    runs = steps - last
+    if degree is not None:
+        runs += degree * steps
+        b = _coefficients(degree, steps)
+    else:
+        b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
+    a = _conv(channels, channels, size, runs=runs) if runs else Cost()
     return a + b + _batch_norm(channels, 2 * steps)
 
 
+def _coefficients(degree: int, steps: int) -> Cost:
+    """Those of the polynomials. Multiplications by them count nothing, as those of batch norms."""
+    return Cost(degree * steps)
+
+
 def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: bool) -> Cost:
-    """layers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
+    """smoothers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
     b = _repeat(_conv(channels, channels, size) + _batch_norm(channels, 2), steps)
     operators = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
     if operators == 0:
@@ -144,12 +155,15 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
     for depth, (fine, coarse) in enumerate(zip(hierarchy, (*hierarchy[1:], None), strict=True)):
         needs_residual = depth == 0 and not last
         if coarse is None:
-            cost = _shared_smoother(fine, 2 * steps, size, shares_b=True, last=True)
+            cost = _shared_smoother(fine, 2 * steps, size, shares_b=True, last=True, degree=config.degree)
         else:
             groups = config.groups(fine)
-            cost = _conv(fine, fine, size, groups=groups, runs=2 * steps + needs_residual)
-            cost += _conv(fine, fine, size, groups=groups, runs=2 * steps)
-            cost += _batch_norm(fine, 4 * steps)
+            runs_of_a = 2 * steps * (1 + (config.degree or 0)) + needs_residual
+            cost = _conv(fine, fine, size, config.kernel_size, groups, runs_of_a) + _batch_norm(fine, 4 * steps)
+            if config.degree is None:
+                cost += _conv(fine, fine, size, config.kernel_size, groups, runs=2 * steps)
+            else:
+                cost += _coefficients(config.degree, 2 * steps)
             if config.channel_transfer == "learned":
                 cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2)
         yield f"level {level + 1}, {fine} channels", cost

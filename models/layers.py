@@ -1,14 +1,4 @@
-"""Building blocks that the multigrid families share: smoothing steps, smoothers, resolution transfers, stem, head.
-
-A smoother works on the features u and the data f of one level. One smoothing step is
-
-    u <- u + d,  d = sigma(bn2(B sigma(bn1(f - A u))))          (MgNet, He & Xu 2019, eq. 3.2).
-
-A step needs only the residual r = f - A u, not f itself. A is linear and has no bias, so with a shared A the step
-updates the residual by r <- r - A d. The transfer to the next level is f' = R(f - A u) + A' u'. The next level
-therefore starts with r' = f' - A' u' = R r, and neither f' nor A' u' is computed. The result equals that of the literal
-algorithm up to rounding, with fewer convolutions.
-"""
+"""Building blocks that the families share: convolutions, batch norms, resolution transfers, stem, head."""
 
 from __future__ import annotations
 
@@ -20,17 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .config import ArchitectureConfig
+
 INCREMENT_SCALE = 0.2
 """Initial weight of the batch norm that ends an increment.
 
 With the default of 1.0 the increments of deep networks add up until training diverges at a learning rate of 0.1. With
 0 the ReLU after the batch norm would have no gradient.
-"""
-
-_FEW_STEPS = 16
-"""Number of increments on a level up to which INCREMENT_SCALE holds.
-
-With a higher limit training diverges; with a lower one networks learn less in few epochs.
 """
 
 
@@ -67,7 +53,7 @@ class Kernel(NamedTuple):
 
 
 class Convolution(nn.Conv2d):
-    """A convolution without bias that keeps the image size (stride 1) or halves it, rounding up (stride 2).
+    """A convolution without bias, padded so that it divides the image size by its stride, rounding up.
 
     In training on a CPU, neighbouring groups of few channels are computed as one wider group (`grouped_together`). The
     weights between the parts of the wider group are zero. This is faster, because the channels then fill a vector
@@ -96,7 +82,7 @@ class Convolution(nn.Conv2d):
         if prepared is None:
             return partial(self, kernel=self._shared_kernel(features))
         weights = iter(prepared)
-        return lambda *inputs: self(*inputs, kernel=Kernel(next(weights), self.groups))
+        return lambda *inputs, **more: self(*inputs, kernel=Kernel(next(weights), self.groups), **more)
 
     def _shared_kernel(self, features: Tensor) -> Kernel:
         return self.kernel(features)
@@ -146,36 +132,13 @@ Uses = Mapping[Convolution, Sequence[Tensor]]
 """Weights for each use of a convolution in one forward pass: -A or B of the type in which the pass computes."""
 
 
-class SmoothingStep(nn.Module):
-    """The increment d = sigma(bn2(B sigma(bn1(r)))) of one smoothing step; both batch norms belong to the step."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bn1 = BatchNorm(channels)
-        self.bn2 = BatchNorm(channels)
-
-    def forward(self, residual: Tensor, b: Callable[[Tensor], Tensor]) -> Tensor:
-        return rectified(self.bn2(b(rectified(self.bn1(residual)))))
-
-
-def scale_increments(level: nn.Module) -> None:
-    """Initialise the smoothing steps of a resolution level so that the sum of their increments stays small.
-
-    Increments come out of a ReLU, so they are not negative and do not cancel: the sum of N of them grows as N. The
-    scale is therefore proportional to 1/N for N > `_FEW_STEPS`.
-    """
-    steps = [module for module in level.modules() if isinstance(module, SmoothingStep)]
-    for step in steps:
-        nn.init.constant_(step.bn2.weight, INCREMENT_SCALE * min(1, _FEW_STEPS / len(steps)))
-
-
 # Training on a CPU is bound by memory: every new tensor costs a pass over it, and its pages. The three operations below
 # work in place on a tensor that nothing else needs. For the backward pass a batch norm keeps its input but not its
 # output, a convolution does not keep its output, and an addition keeps neither of its arguments.
 
 
 def rectified(fresh: Tensor) -> Tensor:
-    """sigma(x) in the memory of x, the output of a batch norm."""
+    """sigma(x) in the memory of x, which is the output of a batch norm, or a residual that nothing else needs."""
     return F.relu_(fresh)
 
 
@@ -184,19 +147,40 @@ class ResidualOperator(Convolution):
 
     Args:
         channels: c.
-        groups: number of groups of the 3x3 convolution.
+        groups: number of groups of the convolution.
+        kernel_size: pixels per side of its kernels.
     """
 
-    def __init__(self, channels: int, groups: int = 1) -> None:
-        super().__init__(channels, channels, groups=groups)
+    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3) -> None:
+        super().__init__(channels, channels, kernel_size, groups=groups)
 
     # A residual operator is never called as a plain convolution; being one keeps the parameter's name, `a.weight`.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, features: Tensor, residual: Tensor, add: bool = False, kernel: Kernel | None = None
+        self,
+        features: Tensor,
+        residual: Tensor,
+        add: bool = False,
+        kernel: Kernel | None = None,
+        scale: Tensor | None = None,
     ) -> Tensor:
+        """r - A d, or r + A d with `add`.
+
+        Args:
+            features: d, N x c x h x w.
+            residual: r, of the same shape.
+            add: add A d.
+            kernel: -A, or A with `add`, if this pass has prepared it.
+            scale: a number that multiplies A.
+        """
         if kernel is None:
             kernel = self.kernel(features) if add else self.negated(features)
-        return super().forward(features, kernel).add_(residual)
+        if scale is None:
+            return super().forward(features, kernel).add_(residual)
+        if self.training:
+            # Scaled weights cost no pass over the activations, and the backward pass needs no further activation.
+            return super().forward(features, Kernel(kernel.weight * scale, kernel.groups)).add_(residual)
+        # Evaluation scales the output, because an exported network would hold a copy of A for every scale.
+        return super().forward(features, kernel).mul_(scale).add_(residual)
 
     def _shared_kernel(self, features: Tensor) -> Kernel:
         return self.negated(features)
@@ -207,144 +191,23 @@ class ResidualOperator(Convolution):
         return Kernel(-weight, groups)
 
 
-_FEW_VALUES = 2**19
-"""Values of an increment up to which a GPU takes longer to start a kernel than to copy the increment."""
-
-
-class Sum:
-    """A running sum of increments.
-
-    The second term makes a new tensor, and further terms are added to it in place. The first term is not changed,
-    because its ReLU needs it for the backward pass.
-
-    In training on a GPU, small terms are added at the end, in two kernels. They are in memory until the backward pass
-    anyway.
-
-    Args:
-        start: the first term, or None.
-        module: to whose forward pass the sum belongs.
-    """
-
-    def __init__(self, start: Tensor | None, module: nn.Module) -> None:
-        self._terms = [] if start is None else [start]
-        self._module, self._own = module, False
-
-    def add(self, term: Tensor) -> None:
-        together = self._module.training and not trains_on_cpu(self._module, term) and term.numel() <= _FEW_VALUES
-        if together or not self._terms:
-            self._terms.append(term)
-        elif self._own:
-            self._terms[0] += term
-        else:
-            self._terms[0], self._own = self._terms[0] + term, True
-
-    @property
-    def value(self) -> Tensor:
-        """The sum of one or more terms."""
-        if len(self._terms) == 2:
-            return self._terms[0] + self._terms[1]
-        return self._terms[0] if len(self._terms) == 1 else torch.stack(self._terms).sum(dim=0)
-
-
-class Smoother(nn.Module):
-    """The smoothing of one resolution level.
-
-    Shapes: features u and residual r are N x c x h x w. u is None if the level starts from u = 0.
-    """
-
-    def uses(self) -> list[tuple[Convolution, int]]:
-        """The operators that a forward pass uses several times in the same form, and how often."""
-        return []
-
-    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
-        """Smooth. Returns u and r; if nothing follows the level, r is out of date and must not be used."""
-        raise NotImplementedError
-
-
-class SharedSmoother(Smoother):
-    """nu smoothing steps of one level with a shared A. B is shared too (`AB`), or there is one B per step (`A`).
-
-    Args:
-        channels: c.
-        steps: nu.
-        groups: number of groups of A and B.
-        shares_b: one B for all steps.
-        last: nothing follows this level. The residual after the last step is then never computed. A single step has no
-            A at all, because only the term A' u' of the transfer would use it, and that term cancels.
-    """
-
-    def __init__(self, channels: int, steps: int, groups: int = 1, shares_b: bool = True, last: bool = False) -> None:
-        super().__init__()
-        self.last = last
-        self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
-        self.a = None if last and steps == 1 else ResidualOperator(channels, groups)
-        self.b = nn.ModuleList(Convolution(channels, channels, groups=groups) for _ in range(1 if shares_b else steps))
-
-    def uses(self) -> list[tuple[Convolution, int]]:
-        shared: list[tuple[Convolution, int]] = []
-        if self.a is not None:
-            shared.append((self.a, len(self.steps) - self.last))
-        if len(self.b) == 1:
-            shared += [(b, len(self.steps)) for b in self.b if isinstance(b, Convolution)]
-        return shared
-
-    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
-        total = Sum(features, self)
-        a = None if self.a is None else self.a.repeatedly(residual, uses)
-        b = [operator.repeatedly(residual, uses) for operator in self.b if isinstance(operator, Convolution)]
-        for index, step in enumerate(self.steps):
-            increment = step(residual, b[index % len(b)])
-            total.add(increment)
-            if a is not None and (index + 1 < len(self.steps) or not self.last):
-                residual = a(increment, residual)
-        return total.value, residual
-
-
-class UnsharedSmoother(Smoother):
-    """nu smoothing steps of one level, each with its own A and B (sharing `none`, as in a ResNet).
-
-    The operators differ from step to step, so f is needed. On entry it is f = r + A_1 u. The transfer to the next level
-    uses the A of the last step. On the finest level the first step has no A, because u = 0 before it.
-
-    Args:
-        channels: c.
-        steps: nu.
-        first: the level starts from u = 0.
-        last: nothing follows this level (see SharedSmoother).
-    """
-
-    def __init__(self, channels: int, steps: int, first: bool = False, last: bool = False) -> None:
-        super().__init__()
-        self.last = last
-        count = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
-        self.skipped = steps - count
-        self.steps = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
-        self.a = nn.ModuleList(ResidualOperator(channels) for _ in range(count))
-        self.b = nn.ModuleList(Convolution(channels, channels) for _ in range(steps))
-
-    def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
-        data = residual if features is None or not self.a else self.a[0](features, residual, add=True)
-        for index, step in enumerate(self.steps):
-            if index > 0:
-                residual = self.a[index - self.skipped](features, data)
-            increment = step(residual, self.b[index])
-            features = increment if features is None else features + increment
-        if not self.last:
-            residual = self.a[-1](features, data)
-        assert features is not None  # nu >= 1
-        return features, residual
-
-
 class ResolutionTransfer(nn.Module):
     """Pi and R from one resolution level to the next: u' = Pi u and r' = R r.
 
     `depthwise` (van Betteray et al. 2022): strided 3x3 convolutions with one filter per output channel; the number of
     groups is the number of channels of the finer level. `dense` (He & Xu's code): strided 3x3 convolutions, each
     followed by batch norm and ReLU.
+
+    Args:
+        in_channels: c of the finer level.
+        out_channels: c of the coarser level.
+        kind: `depthwise` or `dense`.
+        activates_residual: r' = R sigma(r) in place of R r (Poly-MgNet, van Betteray et al. 2025).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kind: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kind: str, activates_residual: bool = False) -> None:
         super().__init__()
+        self.activates_residual = activates_residual
         groups = in_channels if kind == "depthwise" else 1
         self.pi = Convolution(in_channels, out_channels, stride=2, groups=groups)
         self.r = Convolution(in_channels, out_channels, stride=2, groups=groups)
@@ -352,6 +215,8 @@ class ResolutionTransfer(nn.Module):
         self.r_bn = BatchNorm(out_channels) if kind == "dense" else None
 
     def forward(self, features: Tensor, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
+        if self.activates_residual:
+            residual = rectified(residual)
         features, residual = self.pi.repeatedly(features, uses)(features), self.r.repeatedly(residual, uses)(residual)
         if self.pi_bn is not None and self.r_bn is not None:
             features, residual = rectified(self.pi_bn(features)), rectified(self.r_bn(residual))
@@ -359,10 +224,16 @@ class ResolutionTransfer(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """f_1 = sigma(bn(conv3x3(image))): N x in_channels x h x w -> N x channels x h x w."""
+    """f_1 = sigma(bn(conv(image))): N x in_channels x h x w -> N x c_1 x h/stride x w/stride.
 
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(Convolution(in_channels, channels), BatchNorm(channels), nn.ReLU(inplace=True))
+    Args:
+        config: gives the channels, and the stem's stride and kernel size.
+    """
+
+    def __init__(self, config: ArchitectureConfig) -> None:
+        channels = config.channels[0]
+        convolution = Convolution(config.in_channels, channels, config.stem_kernel, config.stem_stride)
+        super().__init__(convolution, BatchNorm(channels), nn.ReLU(inplace=True))
 
 
 class Head(nn.Module):

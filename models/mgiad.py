@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import ArchitectureConfig
-from .layers import Convolution, ResidualOperator, SharedSmoother, Smoother, SmoothingStep, Sum, Uses, trains_on_cpu
+from .layers import Convolution, ResidualOperator, Uses, trains_on_cpu
 from .mgnet import MultigridNet
+from .smoothers import SharedSmoother, Smoother, SmoothingStep, Sum
 
 
 def averages(channels: int, groups: int) -> Tensor:
@@ -98,37 +99,43 @@ class ChannelCycle(Smoother):
     """One V-cycle over channel levels: smooth, correct from the coarser channel level, smooth.
 
     Shapes: features and residual are N x c_k x h x w. The 2 nu steps of a channel level share one A_k and one B_k,
-    which are grouped convolutions. The coarsest level is fully coupled and smooths 2 nu times.
+    which are grouped convolutions. B_k may be a polynomial in A_k, as on an MgNet's levels. The coarsest level is fully
+    coupled and smooths 2 nu times.
 
     Args:
         hierarchy: c_k, ..., c_K from this level to the coarsest, at least two.
         steps: nu, the steps before the correction and the steps after it.
-        config: group size and kind of channel transfer.
+        config: gives group size, kernel size, kind of smoother and kind of channel transfer.
         last: the residual after the cycle is not needed.
     """
 
     def __init__(self, hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> None:
         super().__init__()
         channels, coarser = hierarchy[0], hierarchy[1:]
-        groups = config.groups(channels)
+        groups, kernel_size = config.groups(channels), config.kernel_size
         self.last = last
-        self.a = ResidualOperator(channels, groups)
-        self.b = Convolution(channels, channels, groups=groups)
-        self.pre = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
-        self.post = nn.ModuleList(SmoothingStep(channels) for _ in range(steps))
+        self.a = ResidualOperator(channels, groups, kernel_size)
+        self._degree = config.degree
+        self.b = Convolution(channels, channels, kernel_size, groups=groups) if self._degree is None else None
+        self.pre = nn.ModuleList(SmoothingStep(channels, self._degree) for _ in range(steps))
+        self.post = nn.ModuleList(SmoothingStep(channels, self._degree) for _ in range(steps))
         learned = config.channel_transfer == "learned"
         self.transfer = LearnedChannelTransfer(channels, groups) if learned else FixedChannelTransfer(channels)
         self.coarse = channel_smoother(coarser, steps, config, last=True)
 
     def uses(self) -> list[tuple[Convolution, int]]:
         steps = len(self.pre) + len(self.post)
-        return [(self.a, steps + 1 - self.last), (self.b, steps), *self.coarse.uses()]
+        own: list[tuple[Convolution, int]] = [(self.a, steps * (1 + (self._degree or 0)) + 1 - self.last)]
+        if self.b is not None:
+            own.append((self.b, steps))
+        return [*own, *self.coarse.uses()]
 
     def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
         total = Sum(features, self)
-        a, b = self.a.repeatedly(residual, uses), self.b.repeatedly(residual, uses)
+        a = self.a.repeatedly(residual, uses)
+        b = None if self.b is None else self.b.repeatedly(residual, uses)
         for step in self.pre:
-            increment = step(residual, b)
+            increment = step(residual, b, a)
             total.add(increment)
             residual = a(increment, residual)
         correction, _ = self.coarse(None, self.transfer.restrict(residual), uses)
@@ -136,7 +143,7 @@ class ChannelCycle(Smoother):
         total.add(correction)
         residual = a(correction, residual)
         for index, step in enumerate(self.post):
-            increment = step(residual, b)
+            increment = step(residual, b, a)
             total.add(increment)
             if index + 1 < len(self.post) or not self.last:
                 residual = a(increment, residual)
@@ -146,7 +153,7 @@ class ChannelCycle(Smoother):
 def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> Smoother:
     """The SiC block over `hierarchy`. With a single channel level it is 2 nu ordinary smoothing steps."""
     if len(hierarchy) == 1:
-        return SharedSmoother(hierarchy[0], 2 * steps, last=last)
+        return SharedSmoother(hierarchy[0], 2 * steps, last=last, degree=config.degree)
     return ChannelCycle(hierarchy, steps, config, last)
 
 

@@ -64,7 +64,7 @@ def _downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
 def build_mgic(config: ArchitectureConfig) -> nn.Sequential:
     """The MGIC-ResNet that `config` describes: N x in_channels x h x w images -> N x num_classes logits."""
     channels = config.channels
-    net = nn.Sequential(Stem(config.in_channels, channels[0]))
+    net = nn.Sequential(Stem(config))
     for stage, hierarchy in enumerate(config.channel_hierarchies):
         if stage > 0:
             net.append(_downsampling(channels[stage - 1], channels[stage]))

@@ -11,8 +11,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from .config import ArchitectureConfig
-from .layers import Head, ResolutionTransfer, SharedSmoother, Smoother, Stem, UnsharedSmoother, scale_increments
+from .layers import Head, ResolutionTransfer, Stem
 from .shared_weights import prepare
+from .smoothers import SharedSmoother, Smoother, UnsharedSmoother, scale_increments
 
 
 class MultigridNet(nn.Module):
@@ -27,7 +28,7 @@ class MultigridNet(nn.Module):
         super().__init__()
         channels = config.channels
         final = len(channels) - 1
-        self.stem = Stem(config.in_channels, channels[0])
+        self.stem = Stem(config)
         levels = [
             smoother(count, steps, level == 0, level == final)
             for level, (count, steps) in enumerate(zip(channels, config.steps, strict=True))
@@ -35,7 +36,8 @@ class MultigridNet(nn.Module):
         for level in levels:
             scale_increments(level)
         transfers = [
-            ResolutionTransfer(fine, coarse, config.resolution_transfer) for fine, coarse in pairwise(channels)
+            ResolutionTransfer(fine, coarse, config.resolution_transfer, config.residual_activation)
+            for fine, coarse in pairwise(channels)
         ]
         self.levels, self.transfers = nn.ModuleList(levels), nn.ModuleList(transfers)
         self._uses = [use for level in levels for use in level.uses()]
@@ -54,11 +56,14 @@ class MultigridNet(nn.Module):
 
 
 def build_mgnet(config: ArchitectureConfig) -> MultigridNet:
-    """The MgNet that `config` describes; `config.sharing` says which operators its steps share."""
+    """The MgNet that `config` describes; `config.sharing` says which operators its steps share.
+
+    Polynomial smoothers share A.
+    """
 
     def smoother(channels: int, steps: int, first: bool, last: bool) -> Smoother:
-        if config.sharing == "none":
+        if config.sharing == "none" and config.degree is None:
             return UnsharedSmoother(channels, steps, first, last)
-        return SharedSmoother(channels, steps, shares_b=config.sharing == "AB", last=last)
+        return SharedSmoother(channels, steps, config.sharing == "AB", last, config.degree)
 
     return MultigridNet(config, smoother)

@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 def build_resnet(config: ArchitectureConfig) -> nn.Sequential:
     """The ResNet that `config` describes: N x in_channels x h x w images -> N x num_classes logits."""
     channels = config.channels
-    net = nn.Sequential(Stem(config.in_channels, channels[0]))
+    net = nn.Sequential(Stem(config))
     for stage, out_channels in enumerate(channels):
         for block in range(config.stage_blocks[stage]):
             begins = block == 0 and stage > 0

@@ -53,7 +53,8 @@ def training_bytes(
     image = config.in_channels * image_size**2 * (1 + _SINGLE)  # as it is stored, and normalised
     temporary = image + value_bytes * _TEMPORARY_ACTIVATIONS * largest_activation(config, image_size)
     training = batch_size * (value_bytes * kept_values(config, image_size) + temporary)
-    tensors = training + evaluation_batch * temporary + parameter_bytes(config, average)
+    weights = parameter_bytes(config, average) + value_bytes * scaled_weights(config)
+    tensors = training + evaluation_batch * temporary + weights
     return round(_RESERVE * tensors) + _WORKSPACES
 
 
@@ -62,9 +63,22 @@ def parameter_bytes(config: ArchitectureConfig, average: bool = False) -> int:
     return count_weights(config) * (_SINGLE * (3 + average) + 2 * _HALF)
 
 
+def scaled_weights(config: ArchitectureConfig) -> int:
+    """Values of A times a coefficient, of which the forward pass keeps one copy for each step with a polynomial."""
+    config = config.canonical()
+    if not config.degree:
+        return 0
+    doubled = 2 if config.family == "mgiad" else 1
+    total = 0
+    for steps, hierarchy in zip(config.steps, config.channel_hierarchies, strict=True):
+        grouped = sum(config.kernel_size**2 * c * c // config.groups(c) for c in hierarchy[:-1])
+        total += doubled * steps * (grouped + 9 * hierarchy[-1] ** 2)
+    return total
+
+
 def largest_activation(config: ArchitectureConfig, image_size: int) -> int:
     """Values of the largest activation of one image: channels x height x width, over the resolution levels."""
-    sizes = _sizes(config, image_size)
+    sizes = config.level_sizes(image_size)
     return max(channels * size**2 for channels, size in zip(config.channels, sizes, strict=True))
 
 
@@ -73,18 +87,12 @@ def kept_values(config: ArchitectureConfig, image_size: int) -> int:
     """Values of the activations of one image that the forward pass keeps, in the form that networks have on GPUs."""
     config = config.canonical()
     level_channels = _STAGES.get(config.family, _multigrid_level)
-    values = (config.in_channels + config.channels[0]) * image_size**2  # of the stem, without its ReLU's output
-    for level, size in enumerate(_sizes(config, image_size)):
+    sizes = config.level_sizes(image_size)
+    # Of the stem: the image, and the convolution's output.
+    values = config.in_channels * image_size**2 + config.channels[0] * sizes[0] ** 2
+    for level, size in enumerate(sizes):
         values += level_channels(config, level) * size**2
     return values
-
-
-def _sizes(config: ArchitectureConfig, image_size: int) -> list[int]:
-    """Pixels per side of each resolution level."""
-    sizes = [image_size]
-    while len(sizes) < len(config.channels):
-        sizes.append((sizes[-1] + 1) // 2)
-    return sizes
 
 
 # The functions below return channels: the sum over the kept tensors of a level. The tensor that enters the first level,
@@ -119,34 +127,38 @@ def _multigrid_level(config: ArchitectureConfig, level: int) -> int:
     if config.family == "mgnet" and config.sharing == "none":
         return entry + channels * _unshared_smoother(steps, first=level == 0, last=last, dense=dense)
     if config.family == "mgiad":
-        smoother = _channel_cycle(hierarchy, steps, learned=config.channel_transfer == "learned")
+        smoother = _channel_cycle(hierarchy, steps, config.channel_transfer == "learned", config.degree)
     else:
-        smoother = _smoothing_steps(channels, steps)
+        smoother = _smoothing_steps(channels, steps, config.degree)
     single = level == 0 and config.family == "mgnet" and steps == 1
     # The transfers keep u and r. After a single step from u = 0 on, u is the step's increment, which counts already.
     leaving = 0 if last else channels * (1 if single else 2)
     return entry + smoother + leaving
 
 
-def _smoothing_steps(channels: int, steps: int) -> int:
-    """layers.SmoothingStep keeps the residual, the first ReLU's output, the output of B, and the increment."""
-    return 4 * channels * steps
+def _smoothing_steps(channels: int, steps: int, degree: int | None) -> int:
+    """smoothers.SmoothingStep keeps the residual, the first ReLU's output, the output of B, and the increment.
+
+    A polynomial of degree 0 has the first ReLU's output as its own. One of a higher degree keeps each value of Horner's
+    rule, of which the last is the output of B.
+    """
+    return (4 if degree is None else 3 + degree) * channels * steps
 
 
 def _unshared_smoother(steps: int, first: bool, last: bool, dense: bool) -> int:
-    """Tensors that layers.UnsharedSmoother keeps: beside those of its steps, the features that some A reads."""
+    """Tensors that smoothers.UnsharedSmoother keeps: beside those of its steps, the features that some A reads."""
     has_operators = not (last and steps == 1)
     sums = (steps - first) - (1 if last and steps > first else 0)  # features after each step; the last one if read
     entering = 1 if not first and has_operators and not dense else 0  # a dense transfer keeps its output itself
     return 4 * steps + sums + entering + (0 if last else 1)
 
 
-def _channel_cycle(hierarchy: tuple[int, ...], steps: int, learned: bool) -> int:
+def _channel_cycle(hierarchy: tuple[int, ...], steps: int, learned: bool, degree: int | None) -> int:
     """mgiad.ChannelCycle: 2 nu steps on each channel level, and what the transfers between channel levels keep."""
     channels, coarser = hierarchy[0], hierarchy[1:]
-    kept = _smoothing_steps(channels, 2 * steps)
+    kept = _smoothing_steps(channels, 2 * steps, degree)
     if coarser:
-        kept += _channel_cycle(coarser, steps, learned)
+        kept += _channel_cycle(coarser, steps, learned, degree)
         # A reads the correction. Without weights, the repeats of a single channel are a view of it.
         kept += channels if learned or coarser[0] > 1 else 1
         kept += (channels + coarser[0]) * learned  # both transfers read their inputs

@@ -1,9 +1,10 @@
-"""The published networks of this field as presets, with the numbers their authors report.
+"""The published networks of this field as presets, most of them with the numbers their authors report.
 
 Sources: MGiaD, MgNet and ResNet18 rows from van Betteray, Rottmann & Kahl, "MGiaD: Multigrid in all dimensions"
 (2022); MgNet[2,2,2,2]-256-B^l from He & Xu, "MgNet: A unified framework of multigrid and convolutional neural
 network" (2019). The authors train with SGD with momentum 0.9 and weight decay 1e-4, with batches of 128 images. Their
-learning rate is 0.05 to 0.1 with cosine decay, for up to 400 epochs.
+learning rate is 0.05 to 0.1 with cosine decay, for up to 400 epochs. Poly-MgNet from van Betteray, Rottmann & Kahl,
+"Poly-MgNet: Polynomial building blocks in multigrid-inspired ResNets" (ICPRAM 2025, arXiv 2503.10594), without figures.
 """
 
 from __future__ import annotations
@@ -27,33 +28,47 @@ _LAMBDA_3 = "published as 1,269k; the remaining difference could not be pinned d
 
 
 @dataclass(frozen=True)
-class PublishedModel:
-    """One row of a published table.
+class Preset:
+    """A network with a name.
 
     Args:
         name: the preset's name.
-        label: the row as its paper calls it.
+        label: the network as its paper calls it.
         dataset: `cifar10`, `cifar100` or `tinyimagenet`.
-        config: our reading of the row. Our number of weights is counted from it, not copied from the table.
-        accuracy: published test accuracy, as a fraction.
-        weights: published number of weights, as printed there.
-        note: how our count differs from the published one, and why; empty if it does not.
+        config: our reading of the paper. Our number of weights is counted from it, not copied from a table.
     """
 
     name: str
     label: str
     dataset: str
     config: ArchitectureConfig
+
+
+@dataclass(frozen=True)
+class PublishedModel(Preset):
+    """One row of a published table.
+
+    Args:
+        accuracy: published test accuracy, as a fraction.
+        weights: published number of weights, as printed there.
+        note: how our count differs from the published one, and why; empty if it does not.
+    """
+
     accuracy: float
     weights: str
     note: str = ""
 
 
 def _row(name: str, label: str, accuracy: float, weights: str, note: str = "", **settings) -> PublishedModel:
+    dataset, config = _network(name, **settings)
+    return PublishedModel(name, label, dataset, config, round(accuracy / 100, 4), weights, note)
+
+
+def _network(name: str, **settings) -> tuple[str, ArchitectureConfig]:
+    """The data set that ends a preset's name, and the network for its classes."""
     dataset = name.rsplit("-", 1)[1]
     classes = {"cifar10": 10, "cifar100": 100, "tinyimagenet": 200}[dataset]
-    config = ArchitectureConfig(num_classes=classes, **settings)
-    return PublishedModel(name, label, dataset, config, round(accuracy / 100, 4), weights, note)
+    return dataset, ArchitectureConfig(num_classes=classes, **settings)
 
 
 _NARROW, _WIDE = (64, 128, 256, 256), (64, 128, 256, 512)
@@ -130,13 +145,40 @@ PUBLISHED = (
 )
 
 
-def preset(name: str) -> PublishedModel:
+def _polynomial(name: str, degree: int, channels: tuple[int, ...]) -> Preset:
+    settings = {"family": "mgnet", "base_channels": channels, "smoother": "polynomial", "polynomial_degree": degree}
+    return Preset(name, f"Poly-MgNet, degree {degree}", *_network(name, **settings))
+
+
+PRESETS: tuple[Preset, ...] = (
+    *PUBLISHED,
+    _polynomial("poly-mgnet-d0-cifar10", 0, _NARROW),
+    _polynomial("poly-mgnet-d1-cifar10", 1, _NARROW),
+    _polynomial("poly-mgnet-d2-cifar10", 2, _NARROW),
+    _polynomial("poly-mgnet-d1-tinyimagenet", 1, _WIDE),
+)
+"""Every preset. Those that are no published models have no figures to compare with, and stand in no report."""
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UserError: there is no such preset; the message lists all names.
+    """
+    for row in PRESETS:
+        if row.name == name:
+            return row
+    raise UserError(f"preset: unknown name {name!r}; there are {', '.join(row.name for row in PRESETS)}")
+
+
+def published_model(name: str) -> PublishedModel:
     """The published row of that name.
 
     Raises:
-        UserError: there is no such row; the message lists all names.
+        UserError: there is no such preset, or it has no published figures.
     """
-    for row in PUBLISHED:
-        if row.name == name:
-            return row
-    raise UserError(f"preset: unknown name {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")
+    row = preset(name)
+    if not isinstance(row, PublishedModel):
+        raise UserError(f"preset: {name} has no published accuracy to compare with")
+    return row

@@ -238,14 +238,17 @@ class SearchSpace:
             yield from self._combinations(effective)
 
     def _effective_grids(self, grids: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-        """The labels of every parameter, for each family. A setting without effect on the family has only its first."""
+        """The labels of every parameter, for each family and smoother. A setting without effect has only its first."""
         by_name = {parameter.name: grid for parameter, grid in zip(self.parameters, grids, strict=True)}
         for family in by_name.get("family", (self.fixed.get("family"),)):
-            effective = effective_settings(family) | _TRAINING
-            yield [
-                (family,) if name == "family" else grid if name in effective else grid[:1]
-                for name, grid in by_name.items()
-            ]
+            smoothers = by_name.get("smoother", (self.fixed.get("smoother", "learned"),))
+            for smoother in smoothers if "smoother" in effective_settings(family) else smoothers[:1]:
+                effective = effective_settings(family, smoother) | _TRAINING
+                chosen = {"family": family, "smoother": smoother}
+                yield [
+                    (chosen[name],) if name in chosen else grid if name in effective else grid[:1]
+                    for name, grid in by_name.items()
+                ]
 
     def random_values(self, rng: np.random.Generator) -> dict[str, Any]:
         """A random label for each parameter; the combination need not be valid."""
@@ -276,7 +279,9 @@ class SearchSpace:
         return {name: by_name[name].label(value) for name, value in params.items()}
 
     def build(self, values: Mapping[str, Any]) -> Candidate:
-        """The candidate of a combination of labels. The limits are not checked.
+        """The candidate of a combination of labels. Neither the limits nor the image size are checked.
+
+        Trials of earlier versions may have networks with too many levels for their images.
 
         Raises:
             ConfigError: the settings contradict each other.
@@ -295,9 +300,11 @@ class SearchSpace:
         """The valid candidate of a combination of labels.
 
         Raises:
-            ConfigError: the settings contradict each other or break a limit.
+            ConfigError: the settings contradict each other or break a limit, or the images are too small for the
+                levels.
         """
         candidate = self.build(values)
+        candidate.architecture.check_image_size(self.image_size)
         self.limits.check(candidate)
         return candidate
 
@@ -348,12 +355,14 @@ class SearchSpace:
 
 
 def _architecture(**settings: Any) -> ArchitectureConfig:
-    """The architecture, built without the settings that have no effect on its family. Equal settings give one object.
+    """The architecture, built without the settings that have no effect on its family or smoother.
+
+    Equal settings give one object.
 
     Raises:
         ConfigError: the settings contradict each other.
     """
-    effective = effective_settings(settings.get("family"))
+    effective = effective_settings(settings.get("family"), settings.get("smoother"))
     pairs = ((name, value) for name, value in settings.items() if name in effective)
     return _cached_architecture(tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in pairs))
 

@@ -24,7 +24,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from mgnas.errors import UserError
-from mgnas.models import ArchitectureConfig, layers, mgiad, shared_weights
+from mgnas.models import ArchitectureConfig, layers, mgiad, shared_weights, smoothers
 from mgnas.search.data.images import ImageDataset
 from mgnas.search.trial_record import TrialRecord, TrialState
 from mgnas.space import TrainingSettings
@@ -217,7 +217,7 @@ def tiny():
 @pytest.fixture
 def gpu_form(monkeypatch):
     """Networks take the form that a GPU trains."""
-    for module in (layers, mgiad, shared_weights):
+    for module in (layers, mgiad, shared_weights, smoothers):
         monkeypatch.setattr(module, "trains_on_cpu", lambda *_: False)
 
 

@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 # NOTE: A private module, because torch has no public way to see every operation below autograd.
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mgnas.models import layers
+from mgnas.models import smoothers
 from mgnas.search.training.trainer import Trainer
 
 TABLE = ("mgiad-g8", "mgiad-g64", "mgnet", "resnet18", "digits-mgiad")
@@ -117,8 +117,8 @@ def operations_of_epoch(case: Case, steps: int, options: argparse.Namespace) -> 
 def count_operations(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Operations and copies to the device of a step, and the most frequent operations."""
     case = case_for(name, options)
-    limit = layers._FEW_VALUES * case.settings.batch_size / CASES[name].settings.batch_size
-    with patch.object(layers, "_FEW_VALUES", limit):
+    limit = smoothers._FEW_VALUES * case.settings.batch_size / CASES[name].settings.batch_size
+    with patch.object(smoothers, "_FEW_VALUES", limit):
         few, few_copies, _ = operations_of_epoch(case, 1, options)
         many, copies, precision = operations_of_epoch(case, _STEPS, options)
     step = {operation: (count - few[operation]) / (_STEPS - 1) for operation, count in many.items()}

@@ -18,11 +18,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from mgnas.models.layers import Head, ResolutionTransfer, SharedSmoother, SmoothingStep
+from mgnas.models.layers import Head, ResolutionTransfer
 from mgnas.models.mgiad import ChannelCycle, LearnedChannelTransfer
 from mgnas.models.mgic import MGICBlock
 from mgnas.models.mgnet import MultigridNet
 from mgnas.models.resnet import BasicBlock
+from mgnas.models.smoothers import SharedSmoother, SmoothingStep
 from mgnas.search.data.images import ImageDataset
 from mgnas.search.training.epoch_plan import learning_rate
 from mgnas.space.candidate import TrainingSettings
@@ -124,12 +125,14 @@ def plain_smoother(smoother: nn.Module) -> SiCBlock | Smoother:
     """The literal form of a level's smoother.
 
     Raises:
-        ValueError: the smoother has one A per step, or none.
+        ValueError: the smoother has one A per step, or none, or polynomials.
     """
     if isinstance(smoother, ChannelCycle):
         return SiCBlock(smoother)
     if not isinstance(smoother, SharedSmoother):
         raise ValueError("the plain recipe knows levels with one shared A only, and at least two steps on the last")
+    if not smoother.b:
+        raise ValueError("the plain recipe knows no polynomials in place of B")
     return Smoother(smoother)
 
 

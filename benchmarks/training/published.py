@@ -33,7 +33,7 @@ from mgnas.search.training.precision import Precision
 from mgnas.search.training.trainer import DamagedCheckpointError, Trainer, TrainingDivergedError
 from mgnas.settings import build
 from mgnas.space.candidate import TrainingSettings
-from mgnas.space.published import PUBLISHED, PublishedModel, preset
+from mgnas.space.published import PUBLISHED, PublishedModel, published_model
 
 DEFAULT_ROWS = (
     "mgiad-lambda3-cifar10",
@@ -234,7 +234,7 @@ def table(work: Path) -> list[dict[str, Any]]:
                 groups.setdefault(json.dumps(state["settings"], sort_keys=True), []).append(state)
         if not groups and name in DEFAULT_ROWS:
             groups[""] = []
-        rows += [_table_row(preset(name), groups[key]) for key in sorted(groups)]
+        rows += [_table_row(published_model(name), groups[key]) for key in sorted(groups)]
     return rows
 
 
@@ -372,7 +372,7 @@ def run_slice(options: argparse.Namespace) -> list[Task]:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: cuda is not available here; use cpu or auto")
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    rows = [preset(name) for name in dict.fromkeys(options.rows)]
+    rows = [published_model(name) for name in dict.fromkeys(options.rows)]
     unfinished = [Task.of(row, options, seed) for row in rows for seed in range(options.seeds)]
     states = [check_settings(task, task.folder(options.work), task.settings()) for task in unfinished]
     unfinished = [

@@ -23,6 +23,7 @@ _IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}
 @click.option("--draw", type=click.Path(path_type=Path), help="Draw the network into this file, which ends in .svg.")
 def weights(preset: str | None, config: Path | None, image_size: int | None, draw: Path | None) -> None:
     """Show exact weights and multiply-accumulates of an architecture, part by part."""
+    from mgnas.space.published import PublishedModel
     from mgnas.space.published import preset as find
 
     if preset == "list" and config is None:
@@ -35,6 +36,7 @@ def weights(preset: str | None, config: Path | None, image_size: int | None, dra
         row, architecture, size = None, _read_architecture(config), image_size or 32
     else:
         raise UserError("weights: give one of --preset NAME and --config FILE")
+    architecture.check_image_size(size)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("part", "weights", "MACs"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
@@ -47,7 +49,7 @@ def weights(preset: str | None, config: Path | None, image_size: int | None, dra
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{architecture.describe()}, {architecture.num_classes} classes, {size} x {size} images")
     console.print(table)
-    if row is not None:
+    if isinstance(row, PublishedModel):
         console.print(f"Published: {row.weights} weights, {100 * row.accuracy:.2f} % on {row.dataset}.", end="")
         console.print(f" Note: {row.note}." if row.note else "")
     if draw is not None:
@@ -66,10 +68,11 @@ def _draw(architecture: ArchitectureConfig, size: int, file: Path) -> None:
 
 
 def _list_presets() -> None:
-    from mgnas.space.published import PUBLISHED
+    from mgnas.space.published import PRESETS, PublishedModel
 
-    for row in PUBLISHED:
-        click.echo(f"{row.name:<24} {row.label:<24} {100 * row.accuracy:.2f} %  {row.weights} weights on {row.dataset}")
+    for row in PRESETS:
+        known = f"{100 * row.accuracy:.2f} %  {row.weights} weights on " if isinstance(row, PublishedModel) else "for "
+        click.echo(f"{row.name:<26} {row.label:<24} {known}{row.dataset}")
 
 
 def _read_architecture(path: Path) -> ArchitectureConfig:

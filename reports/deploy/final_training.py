@@ -127,6 +127,10 @@ def train_fully(
     if (architecture.num_classes, architecture.in_channels) != (dataset.num_classes, dataset.in_channels):
         fits = f"num_classes: {dataset.num_classes}, in_channels: {dataset.in_channels}"
         raise UserError(f"architecture: does not fit the data, which need {fits}")
+    try:
+        architecture.check_image_size(dataset.image_size)
+    except ConfigError as error:
+        raise error.inside("architecture") from None
     with _alone(folder):
         facts = _claim(folder, task, dataset)
         return _train(task, facts, dataset, folder, device, on_epoch, precision, execution)

@@ -30,20 +30,19 @@ def draw_architecture(config: ArchitectureConfig, image_size: int) -> Drawing:
     """
     title, config = config.describe(), config.canonical()
     shapes: list[Shape] = [Label(8, 22, title, 14, bold=True)]
-    y, right, size = 40.0, 0.0, image_size
+    y, right, sizes = 40.0, 0.0, config.level_sizes(image_size)
+    kernel, stride = config.stem_kernel, f", stride {config.stem_stride}" if config.stem_stride > 1 else ""
     stem = f"{config.in_channels} → {config.channels[0]} channels"
-    shapes.append(Box(_LEFT, y, 2 * _BOX, _HEIGHT, _OTHER, ("stem: 3x3, bn, ReLU", stem)))
+    shapes.append(Box(_LEFT, y, 2 * _BOX, _HEIGHT, _OTHER, (f"stem: {kernel}x{kernel}{stride}, bn, ReLU", stem)))
     y += _HEIGHT
     for level, channels in enumerate(config.channels):
-        if level:
-            size = (size + 1) // 2
         word = "stage" if config.family in ("resnet", "mgic") else "level"
         shapes += _connection(config, level, y)
         y += _BAND_GAP
         content, width, height = _LEVELS[config.family](config, level, _LEFT + 14, y + _TITLE)
         shapes.append(Box(8, y, max(width + _LEFT + 22, 420), height + _TITLE + 14, "band"))
         shapes.append(Label(20, y + 24, f"{word} {level + 1}", 13, bold=True))
-        shapes.append(Label(20, y + 42, f"{size} x {size} pixels", 11.5, role="soft"))
+        shapes.append(Label(20, y + 42, f"{sizes[level]} x {sizes[level]} pixels", 11.5, role="soft"))
         shapes.append(Label(20, y + 58, f"{channels} channels", 11.5, role="soft"))
         shapes += content
         right = max(right, width + _LEFT + 30)
@@ -69,7 +68,8 @@ def _connection(config: ArchitectureConfig, level: int, y: float) -> Iterator[Sh
     elif config.family == "mgic":
         text = "depthwise 3x3, stride 2, bn, ReLU"
     else:
-        text = f"u' = Π u, r' = R r: {config.resolution_transfer}, stride 2"
+        residual = "ReLU(r)" if config.residual_activation else "r"
+        text = f"u' = Π u, r' = R {residual}: {config.resolution_transfer}, stride 2"
     yield Label(_LEFT + 50, y + _BAND_GAP / 2 + 4, text, 11.5, role="soft")
 
 
@@ -102,13 +102,18 @@ def _mgnet_level(config: ArchitectureConfig, level: int, x: float, y: float) -> 
     shown = min(steps, _MAX_STEPS)
     boxes = []
     for step in range(shown):
-        a = "A" if config.sharing != "none" else f"A{step + 1}"
-        b = "B" if config.sharing == "AB" else f"B{step + 1}"
-        has_a = not (last and steps == 1) and not (config.sharing == "none" and level == 0 and step == 0)
-        operators = f"{a}, {b}" if has_a else b
+        if config.degree is None:
+            a = "A" if config.sharing != "none" else f"A{step + 1}"
+            b = "B" if config.sharing == "AB" else f"B{step + 1}"
+            has_a = not (last and steps == 1) and not (config.sharing == "none" and level == 0 and step == 0)
+            operators = f"{a}, {b}" if has_a else b
+        else:
+            operators = f"p{step + 1}(A)" if config.degree else "A, no B"
         name = f"step {step + 1}" if steps <= _MAX_STEPS or step + 1 < shown else f"... step {steps}"
         boxes.append(Box(x + step * (_BOX + _GAP), y + 14, _BOX, _HEIGHT, _FULL, (name, operators)))
     shared = {"AB": "A and B shared", "A": "A shared, own B", "none": "own A and B"}[config.sharing]
+    if config.degree is not None:
+        shared = "A shared, own coefficients" if config.degree else "A shared"
     shapes = [*_bracket(boxes, shared), *_chain(boxes)]
     return shapes, shown * (_BOX + _GAP), 14 + _HEIGHT
 
@@ -116,15 +121,16 @@ def _mgnet_level(config: ArchitectureConfig, level: int, x: float, y: float) -> 
 def _mgiad_level(config: ArchitectureConfig, level: int, x: float, y: float) -> _Content:
     """The V over channel levels: down on the left, up on the right; the two sides of a level share A and B."""
     hierarchy, steps = config.channel_hierarchies[level], config.steps[level]
+    operators = "A, B" if config.degree is None else "p(A)" if config.degree else "A, no B"
 
     def box(depth: int, column: int) -> Box:
         channels, coarsest = hierarchy[depth], depth == len(hierarchy) - 1
         count = 2 * steps if coarsest else steps
         kind = "full" if coarsest else f"g_s {min(config.group_size, channels)}"
-        lines = (f"{count} x (A, B)", f"{channels} ch, {kind}")
+        lines = (f"{count} x ({operators})", f"{channels} ch, {kind}")
         return Box(x + column * (_BOX + _GAP), y + depth * _ROW, _BOX, _HEIGHT, _fill(depth, coarsest), lines)
 
-    return _cycle(hierarchy, box, "same A, B")
+    return _cycle(hierarchy, box, "same A, B" if config.degree is None else "same A")
 
 
 def _mgic_level(config: ArchitectureConfig, level: int, x: float, y: float) -> _Content:
@@ -188,12 +194,36 @@ def _resnet_level(config: ArchitectureConfig, level: int, x: float, y: float) ->
 
 _LEVELS = {"mgnet": _mgnet_level, "mgiad": _mgiad_level, "mgic": _mgic_level, "resnet": _resnet_level}
 
-_STEP = "A smoothing step: u ← u + ReLU(bn2(B ReLU(bn1(f - A u)))); bn1 and bn2 are its own."
+
+def _step(config: ArchitectureConfig) -> list[str]:
+    """What a smoothing step computes."""
+    if config.degree is None:
+        return ["A smoothing step: u ← u + ReLU(bn2(B ReLU(bn1(f - A u)))); bn1 and bn2 are its own."]
+    if config.degree == 0:
+        return ["A smoothing step: u ← u + ReLU(bn2(ReLU(bn1(f - A u)))); bn1 and bn2 are its own."]
+    powers = " + ".join(f"c{j} A{_POWERS[j]}" for j in range(1, config.degree + 1))
+    return [
+        "A smoothing step: u ← u + ReLU(bn2(p(A) ReLU(bn1(f - A u))));",
+        f"p(A) = 1 + {powers}; bn1, bn2 and the coefficients of p are its own.",
+    ]
+
+
+_POWERS = ("", "", "²", "³")
+
+
+def _grouped(config: ArchitectureConfig) -> str:
+    """What the colours of an MGiaD's boxes stand for."""
+    if config.kernel_size == 3:
+        return "blue: grouped convolutions, red: fully coupled."
+    return f"blue: grouped {config.kernel_size}x{config.kernel_size} convolutions, red: fully coupled 3x3 ones."
+
+
 _LEGENDS: dict[str, Callable[[ArchitectureConfig], list[str]]] = {
-    "mgnet": lambda config: [_STEP],
+    "mgnet": _step,
     "mgiad": lambda config: [
-        _STEP,
-        "n x (A, B): n steps with one A and one B; blue: grouped convolutions, red: fully coupled.",
+        *_step(config),
+        ("n x (A, B): n steps with one A and one B; " if config.degree is None else "n x: n steps with one A; ")
+        + _grouped(config),
         f"Between channel levels: {config.channel_transfer} transfers, P' down and P up.",
     ],
     "mgic": lambda config: [

@@ -8,7 +8,7 @@ import yaml
 
 from mgnas.models.config import ArchitectureConfig
 from mgnas.models.cost import count_weights
-from mgnas.space.published import PUBLISHED
+from mgnas.space.published import PRESETS, PUBLISHED
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)
@@ -38,10 +38,25 @@ def test_weights_of_a_file(command, tmp_path):
         assert f"{count_weights(config):,}" in out
 
 
+def test_images_that_are_too_small_for_the_levels_are_refused(command, refused, tmp_path):
+    path = tmp_path / "net.yaml"
+    config = ArchitectureConfig(family="mgnet", base_channels=(8, 8, 8), stem_stride=4)
+    path.write_text(yaml.safe_dump(config.to_dict()))
+    assert command("weights", "--config", path)[0] == 0
+    refused(command("weights", "--config", path, "--image-size", 8), "3 levels with stem_stride 4", "9 x 9 pixels")
+
+
 def test_presets_are_listed(command):
     code, out, _ = command("weights", "--preset", "list")
     assert code == 0
-    assert len(out.splitlines()) == len(PUBLISHED)
+    assert [line.split()[0] for line in out.splitlines()] == [row.name for row in PRESETS]
+
+
+def test_a_preset_without_published_figures_shows_none(command):
+    code, out, _ = command("weights", "--preset", "poly-mgnet-d1-cifar10")
+    assert code == 0
+    assert "1,385,554" in out
+    assert "Published" not in out
 
 
 def test_networks_are_drawn_as_svg_alone(command, refused, tmp_path):

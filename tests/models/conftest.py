@@ -11,6 +11,7 @@ from mgnas.models.mgiad import build_mgiad
 from mgnas.models.mgic import build_mgic
 from mgnas.models.mgnet import build_mgnet
 from mgnas.models.resnet import build_resnet
+from mgnas.models.smoothers import SmoothingStep
 
 _CHANNELS = (1, 3, 4, 6, 8, 12, 16, 20, 24, 32)
 _GROUP_SIZES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 48)
@@ -53,8 +54,13 @@ def _architectures(draw) -> ArchitectureConfig:
         "family": family,
         "base_channels": [round(count / scaling) for count in channels],
         "channel_scaling": scaling,
+        "stem_stride": draw(st.sampled_from((1, 1, 2, 4))),
         "smoothing_steps": draw(per_level),
+        "kernel_size": draw(st.sampled_from((3, 5, 7))),
         "sharing": draw(st.sampled_from(("none", "A", "AB"))),
+        "smoother": draw(st.sampled_from(("learned", "polynomial"))),
+        "polynomial_degree": draw(st.integers(0, 3)),
+        "residual_activation": draw(st.booleans()),
         "channel_levels": draw(st.none() | st.integers(1, 4)),
         "fully_coupled_channels": draw(st.integers(*thresholds)),
         "resolution_transfer": resolution_transfer,
@@ -94,6 +100,8 @@ def _network(config: ArchitectureConfig, seed: int = 0) -> nn.Module:
             module.weight.data = module.weight[0].numel() ** -0.5 * normal(module.weight)
             if module.bias is not None:
                 module.bias.data = normal(module.bias)
+        elif isinstance(module, SmoothingStep) and module.coefficients is not None:
+            module.coefficients.data = normal(module.coefficients)
     return net
 
 

@@ -78,6 +78,11 @@ def test_ids_are_equal_exactly_if_canonical_forms_are(data):
         *((MGIC, name, value) for name, value in [("smoothing_steps", 5), ("sharing", "A"), ("channel_levels", 1)]),
         *((MGIC, name, value) for name, value in [("resolution_transfer", "dense"), ("channel_transfer", "learned")]),
         *((MGIAD, name, value) for name, value in [("blocks", 5), ("sharing", "none")]),
+        *((config, "smoother", "polynomial") for config in (RESNET, MGIC)),
+        *((config, "residual_activation", True) for config in (RESNET, MGIC)),
+        *((config, "polynomial_degree", 2) for config in (RESNET, MGIC, MGNET, MGIAD)),
+        *((config, "kernel_size", 5) for config in (RESNET, MGIC, MGNET, replace(MGIAD, channel_levels=1))),
+        *((replace(MGNET, smoother="polynomial"), "sharing", value) for value in ("A", "none")),
     ],
     ids=lambda value: getattr(value, "family", None),
 )
@@ -92,6 +97,7 @@ def test_settings_of_other_families_have_no_effect(config, name, value):
         *((config, "base_channels", (16, 32, 64)) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "channel_scaling", 2.0) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "num_classes", 11) for config in (RESNET, MGNET, MGIC, MGIAD)),
+        *((config, "stem_stride", stride) for config in (RESNET, MGNET, MGIC, MGIAD) for stride in (2, 4)),
         *((config, "in_channels", 1) for config in (RESNET, MGNET, MGIC, MGIAD)),
         *((config, "blocks", 3) for config in (RESNET, MGIC)),
         *((config, "blocks", (2, 1)) for config in (RESNET, MGIC)),
@@ -100,6 +106,10 @@ def test_settings_of_other_families_have_no_effect(config, name, value):
         *((config, "resolution_transfer", "dense") for config in (MGNET, MGIAD)),
         *((config, "group_size", 8) for config in (MGIC, MGIAD)),
         *((config, "fully_coupled_channels", 16) for config in (MGIC, MGIAD)),
+        *((config, "smoother", "polynomial") for config in (MGNET, MGIAD)),
+        *((replace(config, smoother="polynomial"), "polynomial_degree", 0) for config in (MGNET, MGIAD)),
+        *((config, "residual_activation", True) for config in (MGNET, MGIAD)),
+        *((MGIAD, "kernel_size", size) for size in (5, 7)),
         (MGNET, "sharing", "A"),
         (MGNET, "sharing", "none"),
         (MGIAD, "channel_levels", 2),
@@ -129,6 +139,14 @@ ALIKE = [
     ),
     pytest.param(
         one_level(family="mgnet", resolution_transfer="dense"), one_level(family="mgnet"), id="no resolution transfer"
+    ),
+    pytest.param(
+        one_level(family="mgnet", residual_activation=True), one_level(family="mgnet"), id="no residual is restricted"
+    ),
+    pytest.param(
+        replace(MGIAD, channel_levels=1, smoother="polynomial", residual_activation=True),
+        replace(MGNET, smoothing_steps=4, smoother="polynomial", residual_activation=True, sharing="none"),
+        id="mgiad of one channel level is mgnet with polynomials, too",
     ),
     pytest.param(replace(MGIAD, group_size=32), replace(MGIAD, group_size=64), id="one group anyway (mgiad)"),
     pytest.param(replace(MGIC, group_size=32), replace(MGIC, group_size=64), id="one group anyway (mgic)"),
@@ -266,6 +284,17 @@ MULTIGRID = [
         resolution_transfer=["depthwise", "dense"],
     ),
     *_valid(
+        family=["mgnet", "mgiad"],
+        base_channels=[[4], [4, 8]],
+        smoothing_steps=[1, 2, [2, 1]],
+        group_size=[2],
+        fully_coupled_channels=[2, 8],
+        sharing=["none", "AB"],
+        smoother=["learned", "polynomial"],
+        polynomial_degree=[0, 1, 2],
+        residual_activation=[False, True],
+    ),
+    *_valid(
         family=["mgiad"],
         base_channels=[[8], [4, 8], [2, 8, 16]],
         smoothing_steps=[1, [2, 1]],
@@ -273,6 +302,7 @@ MULTIGRID = [
         channel_levels=[None, 1, 2],
         fully_coupled_channels=[1, 2, 4, 8],
         channel_transfer=["fixed", "learned"],
+        kernel_size=[3, 5],
     ),
 ]
 RESIDUAL = list(

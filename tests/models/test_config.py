@@ -157,6 +157,13 @@ def test_id_starts_with_the_family_that_is_built():
         pytest.param({"group_size": 5}, "group_size", id="group size that divides nothing"),
         pytest.param({"group_size": 16, "base_channels": [24]}, "group_size", id="group size that leaves a rest"),
         pytest.param({"group_size": 1, "channel_transfer": "learned"}, "group_size", id="odd group, learned transfer"),
+        pytest.param({"stem_stride": 3}, "stem_stride", id="stride 3"),
+        pytest.param({"stem_stride": True}, "stem_stride", id="stride as bool"),
+        pytest.param({"stem_stride": 2.0}, "stem_stride", id="stride as float"),
+        pytest.param({"kernel_size": 4}, "kernel_size", id="even kernel"),
+        pytest.param({"kernel_size": 9}, "kernel_size", id="kernel too wide"),
+        pytest.param({"kernel_size": "5"}, "kernel_size", id="kernel as text"),
+        pytest.param({"kernel_size": 5.0}, "kernel_size", id="kernel as float"),
         pytest.param({"channel_levels": 0}, "channel_levels", id="no channel levels"),
         pytest.param({"channel_levels": "2"}, "channel_levels", id="channel levels as text"),
         pytest.param({"channel_levels": False}, "channel_levels", id="channel levels as bool"),
@@ -166,6 +173,11 @@ def test_id_starts_with_the_family_that_is_built():
         pytest.param({"channel_transfer": "dense"}, "channel_transfer", id="unknown channel transfer"),
         pytest.param({"base_channels": [16, 24]}, "base_channels", id="depthwise transfer to no multiple"),
         pytest.param({"base_channels": [32, 16]}, "base_channels", id="depthwise transfer to fewer channels"),
+        pytest.param({"smoother": "chebyshev"}, "smoother", id="unknown smoother"),
+        pytest.param({"polynomial_degree": -1}, "polynomial_degree", id="negative degree"),
+        pytest.param({"polynomial_degree": 4}, "polynomial_degree", id="too high a degree"),
+        pytest.param({"polynomial_degree": True}, "polynomial_degree", id="degree as bool"),
+        pytest.param({"residual_activation": 1}, "residual_activation", id="number for a bool"),
         pytest.param({"blocks": 0}, "blocks", id="no blocks"),
         pytest.param({"blocks": 1.5}, "blocks", id="half a block"),
         pytest.param({"blocks": []}, "blocks", id="blocks empty"),
@@ -215,8 +227,17 @@ def test_the_message_on_blocks_says_what_would_be_right(blocks, problem):
     [
         ({"family": "resnet", "blocks": 2}, "ResNet [16-32], 2 blocks a stage"),
         ({"family": "resnet", "blocks": (1, 2)}, "ResNet [16-32], 1-2 blocks a stage"),
+        ({"family": "resnet", "stem_stride": 4}, "ResNet [16-32], 2 blocks a stage, stem stride 4"),
         ({"family": "mgic", "blocks": (1, 2)}, "MGIC [16-32], 1-2 blocks a stage, g=8, threshold 8"),
         ({"family": "mgnet", "smoothing_steps": (1, 2)}, "MgNet [16-32], nu=1-2, sharing AB, depthwise transfers"),
+        (
+            {"family": "mgnet", "smoother": "polynomial", "polynomial_degree": 2, "residual_activation": True},
+            "MgNet [16-32], nu=2, polynomials of degree 2, depthwise transfers, residual activation",
+        ),
+        (
+            {"family": "mgiad", "smoother": "polynomial"},
+            "MGiaD [16-32], nu=2, polynomials of degree 1, g_s=8, 3 channel levels down to 8, depthwise transfers",
+        ),
     ],
 )
 def test_descriptions_word_for_word(settings, text):
@@ -237,6 +258,93 @@ def test_descriptions_word_for_word(settings, text):
 )
 def test_recorded_ids_stay(settings, name):
     assert ArchitectureConfig(base_channels=(16, 32), **settings).id == name
+
+
+@pytest.mark.parametrize("family", ["resnet", "mgnet", "mgic", "mgiad"])
+def test_settings_of_this_version_are_written_only_if_they_say_something(family):
+    """So that files and ids of networks without them are those of earlier versions."""
+    config = ArchitectureConfig(family=family, base_channels=(16, 32), group_size=4, polynomial_degree=3)
+    assert not config.to_dict().keys() & {
+        "stem_stride",
+        "smoother",
+        "polynomial_degree",
+        "kernel_size",
+        "residual_activation",
+    }
+
+
+def test_a_polynomial_is_written_with_its_degree():
+    config = ArchitectureConfig(family="mgiad", base_channels=(16, 32), smoother="polynomial", residual_activation=True)
+    expected = {"smoother": "polynomial", "polynomial_degree": 1, "residual_activation": True}
+    assert {key: value for key, value in config.to_dict().items() if key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "expected"),
+    [
+        ({"family": "mgnet"}, "polynomial_degree", False),
+        ({"family": "mgnet", "smoother": "polynomial"}, "polynomial_degree", True),
+        ({"family": "mgnet", "smoother": "polynomial"}, "sharing", False),
+        ({"family": "mgnet"}, "residual_activation", True),
+        ({"family": "mgnet", "base_channels": (16,)}, "residual_activation", False),
+        ({"family": "resnet"}, "smoother", False),
+        ({"family": "mgiad"}, "kernel_size", True),
+        ({"family": "mgiad", "channel_levels": 1}, "kernel_size", False),
+        ({"family": "mgic"}, "kernel_size", False),
+    ],
+)
+def test_which_settings_a_network_reads(settings, name, expected):
+    assert ArchitectureConfig(**{"base_channels": (16, 32)} | settings).has_effect(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("stride", "levels", "image_size", "sizes"),
+    [
+        (1, 3, 28, [28, 14, 7]),
+        (1, 3, 9, [9, 5, 3]),
+        (2, 3, 65, [33, 17, 9]),
+        (4, 2, 97, [25, 13]),
+        (4, 6, 224, [56, 28, 14, 7, 4, 2]),
+    ],
+)
+def test_sizes_of_the_levels_worked_out_by_hand(stride, levels, image_size, sizes):
+    config = ArchitectureConfig(family="mgnet", base_channels=(8,) * levels, stem_stride=stride)
+    assert config.level_sizes(image_size) == sizes
+
+
+@pytest.mark.parametrize(("stride", "levels"), [(s, levels) for s in (1, 2, 4) for levels in (1, 2, 3, 4, 5, 6)])
+def test_images_are_too_small_exactly_if_a_transfer_would_halve_a_single_pixel(stride, levels):
+    config = ArchitectureConfig(family="mgnet", base_channels=(8,) * levels, stem_stride=stride)
+    for image_size in range(8, 80):
+        if levels > 1 and config.level_sizes(image_size)[-2] == 1:
+            with pytest.raises(ConfigError, match="pixels"):
+                config.check_image_size(image_size)
+        else:
+            config.check_image_size(image_size)
+
+
+def test_the_message_on_small_images_says_what_they_would_need():
+    config = ArchitectureConfig(family="mgnet", base_channels=(8,) * 5, stem_stride=4)
+    config.check_image_size(33)
+    with pytest.raises(ConfigError) as caught:
+        config.check_image_size(32)
+    assert str(caught.value) == (
+        "base_channels: 5 levels with stem_stride 4 need images of at least 33 x 33 pixels, these have 32 x 32; "
+        "use fewer levels"
+    )
+
+
+@pytest.mark.parametrize("resolution_transfer", ["depthwise", "dense"])
+def test_depthwise_levels_go_with_fixed_channel_transfers(resolution_transfer):
+    """The grouped 1x1 convolutions of learned ones need two channels of a group for each that they make."""
+    settings = MGIAD | {"group_size": 1, "resolution_transfer": resolution_transfer}
+    config = ArchitectureConfig.from_dict(settings | {"kernel_size": 7})
+    assert [config.groups(channels) for channels in (32, 16)] == [32, 16]
+    assert config.describe().startswith("MGiaD [16-32], nu=2, g_s=1, 7x7, 4 channel levels down to 4")
+    assert str(refusal(settings | {"channel_transfer": "learned"})) == (
+        "group_size: 1 is odd, so the grouped 1x1 transfer cannot halve 16 channels; "
+        "use an even group size, or channel_transfer: fixed"
+    )
 
 
 @pytest.mark.parametrize("missing", ["family", "base_channels"])

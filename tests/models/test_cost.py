@@ -57,6 +57,60 @@ BY_HAND = [
         64 * (108 + 4 * 72 + 3 * 36) + 40,
         id="mgiad-one-cycle",
     ),
+    # Channel levels 4 -> 2 with 5x5 kernels on the first: A and B are depthwise and have 4 * 25 weights.
+    pytest.param(
+        {
+            "family": "mgiad",
+            "base_channels": [4],
+            "smoothing_steps": 1,
+            "group_size": 1,
+            "kernel_size": 5,
+            "fully_coupled_channels": 2,
+        },
+        108 + 8 + (2 * 100 + 2 * 16) + (2 * 36 + 2 * 8) + 50,
+        64 * (108 + 4 * 100 + 3 * 36) + 40,
+        id="mgiad-depthwise-5x5",
+    ),
+    # A stem of stride 2 computes 4 x 4 of the 8 x 8 positions. One of stride 4 has 5x5 kernels, 75 weights per channel.
+    pytest.param(
+        {"family": "resnet", "base_channels": [4], "blocks": 1, "stem_stride": 2},
+        108 + 8 + 2 * (144 + 8) + 50,
+        16 * (108 + 2 * 144) + 40,
+        id="stem-stride-2",
+    ),
+    pytest.param(
+        {"family": "resnet", "base_channels": [4], "blocks": 1, "stem_stride": 4},
+        300 + 8 + 2 * (144 + 8) + 50,
+        4 * (300 + 2 * 144) + 40,
+        id="stem-stride-4",
+    ),
+    # A polynomial of degree 2 has no B and two coefficients a step. A runs twice for it in each of two steps, and once
+    # between them.
+    pytest.param(
+        {
+            "family": "mgnet",
+            "base_channels": [4],
+            "smoothing_steps": 2,
+            "smoother": "polynomial",
+            "polynomial_degree": 2,
+        },
+        108 + 8 + (144 + 2 * 2 + 32) + 50,
+        64 * (108 + 5 * 144) + 40,
+        id="polynomial",
+    ),
+    # With degree 0 and one step on the only level nothing is left of the smoother but its batch norms.
+    pytest.param(
+        {
+            "family": "mgnet",
+            "base_channels": [4],
+            "smoothing_steps": 1,
+            "smoother": "polynomial",
+            "polynomial_degree": 0,
+        },
+        108 + 8 + 16 + 50,
+        64 * 108 + 40,
+        id="polynomial-degree-0",
+    ),
     # Channel levels 4 -> 2 (below the threshold 4). Fine: two grouped convolutions of 72 and batch norms, R and P of
     # 2 * 2 = 4 each, batch norm after P. Coarse: two ordinary convolutions of 36.
     pytest.param(
@@ -83,6 +137,23 @@ def test_counted_weights_equal_built_ones(config):
 @settings(max_examples=200)
 @given(config=st.from_type(ArchitectureConfig), image_size=st.sampled_from((8, 9, 11, 16)))
 def test_counted_macs_equal_run_ones(config, image_size):
+    assert count_macs(config, image_size) == run_macs(config, image_size)
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2, 4])
+@pytest.mark.parametrize("family", ["resnet", "mgnet", "mgic", "mgiad"])
+@settings(max_examples=40)
+@given(image_size=st.integers(8, 65), levels=st.integers(1, 6))
+def test_counted_macs_equal_run_ones_at_every_size(family, stem_stride, image_size, levels):
+    config = ArchitectureConfig(
+        family=family,
+        base_channels=(4,) * levels,
+        smoothing_steps=1,
+        blocks=1,
+        group_size=2,
+        fully_coupled_channels=3,
+        stem_stride=stem_stride,
+    )
     assert count_macs(config, image_size) == run_macs(config, image_size)
 
 

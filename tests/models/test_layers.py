@@ -24,7 +24,7 @@ def merged_groups(layer, dtype=torch.float32):
     width=st.integers(1, 6),
     groups=st.sampled_from([1, 2, 3, 4, 6, 8, 12]),
     multiplier=st.integers(1, 3),
-    kernel_size=st.sampled_from([1, 3]),
+    kernel_size=st.sampled_from([1, 3, 5, 7]),
     stride=st.sampled_from([1, 2]),
 )
 def test_values_and_gradients_are_those_of_the_narrow_groups(width, groups, multiplier, kernel_size, stride):

@@ -5,6 +5,7 @@ the full approximation schemes word for word: every level keeps its own u and f.
 out of the modules, and neither a module's `forward` nor its groups and strides.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -20,9 +21,9 @@ def conv(x, layer, groups=1, stride=1):
     return F.conv2d(x, layer.weight, stride=stride, padding=layer.weight.shape[-1] // 2, groups=groups)
 
 
-def stem(net, images):
+def stem(net, images, config):
     layer, bn, _ = net
-    return F.relu(bn(conv(images, layer)))
+    return F.relu(bn(conv(images, layer, stride=config.stem_stride)))
 
 
 def head(net, u):
@@ -36,10 +37,25 @@ def smooth(u, f, steps, a, b):
     return u
 
 
-def transfer(net, u, f, a, coarse_a, dense):
-    """u' = Pi u and f' = R(f - A u) + A' u'."""
+def polynomial(step, a):
+    """p_d(A) = 1 + c_1 A + ... + c_d A^d with the step's coefficients, term by term."""
+
+    def p(x):
+        total, power = x, x
+        for c in step.coefficients if step.coefficients is not None else []:
+            power = a(power)
+            total = total + c * power
+        return total
+
+    return p
+
+
+def transfer(net, u, f, a, coarse_a, config):
+    """u' = Pi u and f' = R(f - A u) + A' u', or f' = R sigma(f - A u) + A' u'."""
+    dense = config.resolution_transfer == "dense"
     groups = 1 if dense else u.shape[1]
-    coarse_u, restricted = conv(u, net.pi, groups, stride=2), conv(f - a(u), net.r, groups, stride=2)
+    residual = F.relu(f - a(u)) if config.residual_activation else f - a(u)
+    coarse_u, restricted = conv(u, net.pi, groups, stride=2), conv(residual, net.r, groups, stride=2)
     if dense:
         coarse_u, restricted = F.relu(net.pi_bn(coarse_u)), F.relu(net.r_bn(restricted))
     return coarse_u, restricted + coarse_a(coarse_u)
@@ -55,22 +71,26 @@ def mgnet_operators(level, channels, config):
     """A and B of every step of a level, the same module several times where they are shared."""
     count = len(level.steps)
     b = [lambda u, layer=layer: conv(u, layer) for layer in level.b]
-    own = [] if level.a is None else level.a if config.sharing == "none" else [level.a]
+    shares_a = config.sharing != "none" or config.smoother == "polynomial"
+    own = [] if level.a is None else [level.a] if shares_a else level.a
     a = [lambda u, layer=layer: conv(u, layer) for layer in own]
+    if config.smoother == "polynomial":
+        a = (a or [anything(channels)]) * count
+        return a, [polynomial(step, a[0]) for step in level.steps]
     if config.sharing == "none":
         return [anything(channels)] * (count - len(a)) + a, b
     return (a or [anything(channels)]) * count, b * count if config.sharing == "AB" else b
 
 
 def literal_mgnet(net, config, images):
-    f = stem(net.stem, images)
+    f = stem(net.stem, images, config)
     u = torch.zeros_like(f)
     operators = [mgnet_operators(*each, config) for each in zip(net.levels, config.channels, strict=True)]
     for index, (level, (a, b)) in enumerate(zip(net.levels, operators, strict=True)):
         u = smooth(u, f, level.steps, a, b)
         if index + 1 < len(operators):
             coarse_a = operators[index + 1][0]
-            u, f = transfer(net.transfers[index], u, f, a[-1], coarse_a[0], config.resolution_transfer == "dense")
+            u, f = transfer(net.transfers[index], u, f, a[-1], coarse_a[0], config)
     return head(net.head, u)
 
 
@@ -79,16 +99,18 @@ class ChannelLevel:
 
     def __init__(self, module, groups, config):
         self.module, self.groups, self.config = module, groups, config
-        self.b_layer = module.b if hasattr(module, "pre") else module.b[0]
 
     def a(self, u):
         return conv(u, self.module.a, self.groups)
 
-    def b(self, u):
-        return conv(u, self.b_layer, self.groups)
+    def b(self, step):
+        if self.config.smoother == "polynomial":
+            return polynomial(step, self.a)
+        layer = self.module.b if hasattr(self.module, "pre") else self.module.b[0]
+        return lambda u: conv(u, layer, self.groups)
 
     def smooth(self, u, f, steps):
-        return smooth(u, f, steps, [self.a] * len(steps), [self.b] * len(steps))
+        return smooth(u, f, steps, [self.a] * len(steps), [self.b(step) for step in steps])
 
     def restrict(self, x):
         if self.config.channel_transfer == "learned":
@@ -125,14 +147,14 @@ def literal_sic_block(levels, u, f):
 
 
 def literal_mgiad(net, config, images):
-    f = stem(net.stem, images)
+    f = stem(net.stem, images, config)
     u = torch.zeros_like(f)
     blocks = [channel_levels(*each, config) for each in zip(net.levels, config.channels, strict=True)]
     for index, block in enumerate(blocks):
         u = literal_sic_block(block, u, f)
         if index + 1 < len(blocks):
             a, coarse_a = block[0].a, blocks[index + 1][0].a
-            u, f = transfer(net.transfers[index], u, f, a, coarse_a, config.resolution_transfer == "dense")
+            u, f = transfer(net.transfers[index], u, f, a, coarse_a, config)
     return head(net.head, u)
 
 
@@ -160,7 +182,7 @@ def literal_mgic_block(block, config, x):
 
 def literal_mgic(net, config, images):
     parts = iter(net)
-    x = stem(next(parts), images)
+    x = stem(next(parts), images, config)
     for stage in range(len(config.channels)):
         if stage > 0:
             depthwise, bn, _ = next(parts)
@@ -172,7 +194,7 @@ def literal_mgic(net, config, images):
 
 def literal_resnet(net, config, images):
     parts = iter(net)
-    x = stem(next(parts), images)
+    x = stem(next(parts), images, config)
     for stage in range(len(config.channels)):
         for index in range(config.stage_blocks[stage]):
             block, begins = next(parts), stage > 0 and index == 0
@@ -191,7 +213,8 @@ LITERAL = {"mgnet": literal_mgnet, "mgiad": literal_mgiad, "mgic": literal_mgic,
 def assert_literal(net, config, training):
     net.train(training)
     generator = torch.Generator().manual_seed(3)
-    images = torch.randn(3, config.in_channels, 11, 11, dtype=torch.float64, generator=generator)
+    size = 11 * config.stem_stride  # Batch norms over a few equal pixels would magnify rounding errors.
+    images = torch.randn(3, config.in_channels, size, size, dtype=torch.float64, generator=generator)
     with torch.no_grad():
         expected, actual = LITERAL[config.family](net, config, images), net(images)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
@@ -225,6 +248,38 @@ CASES = [
         for coarsest in [2, 8, 16]
         for resolution in ["depthwise", "dense"]
         for channel in ["fixed", "learned"]
+    ),
+    *(
+        pytest.param(
+            three_levels(
+                family,
+                smoothing_steps=(2, 1, 1),
+                fully_coupled_channels=4,
+                smoother="polynomial",
+                polynomial_degree=degree,
+                residual_activation=activation,
+                resolution_transfer=transfer,
+            ),
+            id=f"{family}-degree-{degree}-{transfer}-{activation}",
+        )
+        for family in ["mgnet", "mgiad"]
+        for degree in [0, 1, 2, 3]
+        for transfer, activation in [("depthwise", False), ("depthwise", True), ("dense", True)]
+    ),
+    *(
+        pytest.param(
+            replace(three_levels("mgiad", kernel_size=size, smoother=smoother), group_size=groups),
+            id=f"mgiad-{size}x{size}-g{groups}-{smoother}",
+        )
+        for size in [5, 7]
+        for groups in [1, 4]
+        for smoother in ["learned", "polynomial"]
+    ),
+    pytest.param(three_levels("mgnet", sharing="none", residual_activation=True), id="mgnet-none-residual-activation"),
+    *(
+        pytest.param(three_levels(family, stem_stride=stride, fully_coupled_channels=4), id=f"{family}-stem-{stride}")
+        for family in ["resnet", "mgnet", "mgic", "mgiad"]
+        for stride in [2, 4]
     ),
     pytest.param(three_levels("mgic", fully_coupled_channels=4), id="mgic-down-to-2"),
     pytest.param(three_levels("mgic", fully_coupled_channels=16), id="mgic-down-to-8"),

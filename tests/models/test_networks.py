@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mgnas.models import ArchitectureConfig, build_model
-from mgnas.models.layers import SmoothingStep
+from mgnas.models.layers import ResidualOperator, Stem
 from mgnas.models.mgiad import FixedChannelTransfer, LearnedChannelTransfer
+from mgnas.models.smoothers import SmoothingStep
 
 
 def assert_all_weights_learn(net, config):
@@ -43,7 +44,13 @@ FAMILIES = [
     pytest.param({"family": "resnet"}, id="resnet"),
     pytest.param({"family": "mgnet", "sharing": "none"}, id="mgnet-none"),
     pytest.param({"family": "mgnet", "sharing": "AB", "resolution_transfer": "dense"}, id="mgnet-AB-dense"),
+    pytest.param({"family": "mgnet", "smoother": "polynomial", "polynomial_degree": 2}, id="mgnet-polynomial"),
+    pytest.param(
+        {"family": "mgiad", "group_size": 1, "kernel_size": 7, "fully_coupled_channels": 4}, id="mgiad-depthwise-7x7"
+    ),
     pytest.param({"family": "mgic", "group_size": 4}, id="mgic"),
+    pytest.param({"family": "mgic", "group_size": 4, "stem_stride": 4}, id="mgic-stem-4"),
+    pytest.param({"family": "mgnet", "stem_stride": 2}, id="mgnet-stem-2"),
     pytest.param({"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2}, id="mgiad-fixed"),
     pytest.param(
         {"family": "mgiad", "group_size": 4, "fully_coupled_channels": 2, "channel_transfer": "learned"},
@@ -92,6 +99,14 @@ def test_fixed_channel_transfer_averages_pairs_and_repeats_them(training):
     assert FixedChannelTransfer(8).train(training).prolong(fine).flatten().tolist() == twice
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_a_strided_stem_skips_no_row_or_column(stride):
+    stem = Stem(ArchitectureConfig(family="resnet", base_channels=(4,), in_channels=1, stem_stride=stride))
+    images = torch.rand(1, 1, 33, 33, requires_grad=True)
+    stem[0](images).square().sum().backward()
+    assert (images.grad != 0).all()
+
+
 @settings(max_examples=40)
 @given(config=st.from_type(ArchitectureConfig))
 def test_only_the_linear_layer_has_a_bias(config):
@@ -109,6 +124,32 @@ def test_equal_seeds_give_equal_networks(config):
     second = build_model(config.canonical())
     assert list(first.state_dict()) == list(second.state_dict())
     assert all(map(torch.equal, first.parameters(), second.parameters()))
+
+
+@pytest.mark.parametrize("family", ["mgnet", "mgiad"])
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+@pytest.mark.parametrize("steps", [(1,), (2,), (1, 1)])
+def test_every_weight_of_a_polynomial_smoother_learns(network, family, degree, steps):
+    config = ArchitectureConfig(
+        family=family,
+        base_channels=(8, 8)[: len(steps)],
+        smoothing_steps=steps,
+        smoother="polynomial",
+        polynomial_degree=degree,
+        group_size=2,
+        fully_coupled_channels=4,
+    )
+    assert_all_weights_learn(network(config), config)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_a_polynomial_computes_the_same_in_training_and_evaluation(degree):
+    """Training scales the weights of A by the last coefficient, evaluation scales the output."""
+    step = SmoothingStep(4, degree)
+    step.coefficients.data.normal_(generator=torch.Generator().manual_seed(0))
+    a, features = ResidualOperator(4), torch.rand(2, 4, 5, 5)
+    trained, evaluated = (step._polynomial(features, a.train(mode)) for mode in (True, False))
+    torch.testing.assert_close(trained, evaluated, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

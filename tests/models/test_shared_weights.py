@@ -24,6 +24,23 @@ NETWORKS = {
         "fully_coupled_channels": 4,
         "channel_transfer": "learned",
     },
+    "mgiad, depthwise 7x7": {
+        "family": "mgiad",
+        "base_channels": (8, 16),
+        "group_size": 1,
+        "kernel_size": 7,
+        "fully_coupled_channels": 4,
+    },
+    "mgnet, degree 0": {"family": "mgnet", "base_channels": (4, 8), "smoother": "polynomial", "polynomial_degree": 0},
+    "mgnet, degree 3": {"family": "mgnet", "base_channels": (4, 8), "smoother": "polynomial", "polynomial_degree": 3},
+    "mgiad, degree 1": {
+        "family": "mgiad",
+        "base_channels": (8, 16),
+        "group_size": 4,
+        "fully_coupled_channels": 4,
+        "smoother": "polynomial",
+        "residual_activation": True,
+    },
 }
 
 

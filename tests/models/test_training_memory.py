@@ -1,5 +1,7 @@
 """The memory of a training in closed form, against networks worked out by hand and against traces of real ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from mgnas.models import ArchitectureConfig, build_model
-from mgnas.models.training_memory import kept_values, largest_activation, parameter_bytes, training_bytes
+from mgnas.models.training_memory import (
+    kept_values,
+    largest_activation,
+    parameter_bytes,
+    scaled_weights,
+    training_bytes,
+)
 
 IMAGES = 10_007
 """A prime number that is no number of channels, so that activations can be told from weights."""
@@ -65,6 +73,36 @@ BY_HAND = [
         64 * (3 + 4 + 2 * 16 + 2 * 8 + 4 + 2 * 4 + 1),
         id="mgiad-single-channel",
     ),
+    # The image is kept at its size, and the stem's output at a quarter of it.
+    pytest.param(
+        {"family": "mgnet", "base_channels": [4], "smoothing_steps": 1, "stem_stride": 4},
+        64 * 3 + 4 * (4 + 4 * 4),
+        id="stem-stride-4",
+    ),
+    # Degree 0 keeps the residual, the first ReLU's output and the increment; degree 3 two values of Horner's rule more
+    # than the four tensors of a learned B.
+    pytest.param(
+        {
+            "family": "mgnet",
+            "base_channels": [4],
+            "smoothing_steps": 2,
+            "smoother": "polynomial",
+            "polynomial_degree": 0,
+        },
+        64 * (3 + 4 + 2 * 3 * 4),
+        id="degree-0",
+    ),
+    pytest.param(
+        {
+            "family": "mgnet",
+            "base_channels": [4],
+            "smoothing_steps": 2,
+            "smoother": "polynomial",
+            "polynomial_degree": 3,
+        },
+        64 * (3 + 4 + 2 * 6 * 4),
+        id="degree-3",
+    ),
     # A smoother on each of the channel levels 4 -> 2. Between them: restricted features, their difference, the input
     # of the batch norm, and the corrected features.
     pytest.param(
@@ -80,8 +118,8 @@ def test_kept_values_worked_out_by_hand(values, kept):
     assert kept_values(ArchitectureConfig.from_dict(values), 8) == kept
 
 
-@settings(max_examples=40)
-@given(config=st.from_type(ArchitectureConfig), image_size=st.sampled_from((8, 9, 16)))
+@settings(max_examples=60)
+@given(config=st.from_type(ArchitectureConfig), image_size=st.sampled_from((8, 9, 16, 23)))
 def test_kept_values_equal_those_of_a_trace(config, image_size):
     assert 2 * IMAGES * kept_values(config, image_size) == traced_bytes(config, image_size)
 
@@ -100,6 +138,20 @@ def test_the_parameters_and_their_optimizer_take_what_is_counted(config):
     copies = 4 * weights  # the cast weights and the negated ones, two bytes each
     assert parameter_bytes(config) == sum(tensor.nbytes for tensor in tensors) + copies
     assert parameter_bytes(config, average=True) == parameter_bytes(config) + 4 * weights
+
+
+def test_every_step_with_a_polynomial_keeps_a_scaled_copy_of_its_operator():
+    polynomial = {"smoother": "polynomial", "polynomial_degree": 2, "smoothing_steps": 3}
+    mgnet = ArchitectureConfig(family="mgnet", base_channels=(4, 8), **polynomial)
+    assert scaled_weights(mgnet) == 3 * 9 * (16 + 64)
+    # Six steps on each of the channel levels 8 -> 4, the first in groups of 2.
+    mgiad = ArchitectureConfig(family="mgiad", base_channels=(8,), group_size=2, fully_coupled_channels=4, **polynomial)
+    assert scaled_weights(mgiad) == 6 * 9 * (8 * 2 + 4 * 4)
+    wide = replace(mgiad, kernel_size=5)
+    assert scaled_weights(wide) == 6 * (25 * 8 * 2 + 9 * 4 * 4)
+    none = {**polynomial, "polynomial_degree": 0}
+    assert scaled_weights(ArchitectureConfig(family="mgnet", base_channels=(4, 8), **none)) == 0
+    assert scaled_weights(ArchitectureConfig(family="mgnet", base_channels=(4, 8))) == 0
 
 
 def test_the_largest_activation_need_not_be_on_the_finest_level():

@@ -35,6 +35,10 @@ def mgiad(base_channels, num_classes, group_size, fully_coupled_channels, channe
     }
 
 
+def polynomial(settings, degree):
+    return settings | {"smoother": "polynomial", "polynomial_degree": degree}
+
+
 def mgic(base_channels, blocks, group_size, threshold):
     return {
         "family": "mgic",
@@ -60,6 +64,15 @@ ROWS = [
     pytest.param(mgiad(NARROW, 10, 4, 8), 139_338, id="MGiaD-lambda1-g4-10"),
     # What the published row says (g_s=8) does not give its 139k.
     pytest.param(mgiad(NARROW, 10, 8, 8), 236_106, id="MGiaD-lambda1-g8-10"),
+    pytest.param(polynomial(mgnet(NARROW, 10), 0), 1_385_546, id="MgNet-degree0-10"),
+    pytest.param(polynomial(mgnet(NARROW, 10), 1), 1_385_554, id="MgNet-degree1-10"),
+    pytest.param(polynomial(mgnet(NARROW, 10), 2), 1_385_562, id="MgNet-degree2-10"),
+    pytest.param(polynomial(mgnet(WIDE, 200), 1), 3_261_712, id="MgNet-degree1-200"),
+    pytest.param(polynomial(mgiad(WIDE, 200, 64, 64), 1), 1_105_712, id="MGiaD-g64-degree1-200"),
+    pytest.param(polynomial(mgiad(NARROW, 10, 4, 8), 1), 88_734, id="MGiaD-lambda1-g4-degree1-10"),
+    pytest.param(
+        polynomial(mgiad(NARROW, 10, 8, 96, channel_scaling=3.0), 1), 689_918, id="MGiaD-lambda3-g8-degree1-10"
+    ),
     pytest.param(mgic(WIDE, 2, 32, 32), 2_254_794, id="MGIC-ResNet18-g32"),
     pytest.param(mgic(WIDE, 2, 16, 16), 1_177_034, id="MGIC-ResNet18-g16"),
     pytest.param(mgic(WIDE, 2, 8, 16), 612_810, id="MGIC-ResNet18-g8"),

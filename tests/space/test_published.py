@@ -7,7 +7,7 @@ import pytest
 from mgnas.errors import UserError
 from mgnas.models import count_weights
 from mgnas.space import PUBLISHED, preset
-from mgnas.space.published import UNUSED_TRANSFERS
+from mgnas.space.published import PRESETS, UNUSED_TRANSFERS, published_model
 
 ROWS = {
     # name: (our weights, published weights, published test accuracy)
@@ -25,6 +25,14 @@ ROWS = {
 WITH_UNUSED_TRANSFERS = ("mgnet-cifar10", "mgnet-tinyimagenet", "mgiad-g8-tinyimagenet", "mgiad-g64-tinyimagenet")
 
 
+POLYNOMIAL = {
+    "poly-mgnet-d0-cifar10": 1_385_546,
+    "poly-mgnet-d1-cifar10": 1_385_554,
+    "poly-mgnet-d2-cifar10": 1_385_562,
+    "poly-mgnet-d1-tinyimagenet": 3_261_712,
+}
+
+
 def printed(text: str) -> tuple[float, float]:
     """The figure and one unit of its last digit."""
     digits, unit = re.fullmatch(r"([\d.,]+)([kM])", text).groups()
@@ -35,6 +43,19 @@ def printed(text: str) -> tuple[float, float]:
 
 def test_names_are_unique_and_complete():
     assert sorted(model.name for model in PUBLISHED) == sorted(ROWS)
+    assert sorted(row.name for row in PRESETS) == sorted([*ROWS, *POLYNOMIAL])
+
+
+@pytest.mark.parametrize("name", POLYNOMIAL)
+def test_polynomial_presets_have_weights_and_no_figures(name):
+    assert count_weights(preset(name).config) == POLYNOMIAL[name]
+    with pytest.raises(UserError, match=f"{name} has no published accuracy"):
+        published_model(name)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_published_rows_are_presets(name):
+    assert published_model(name) is preset(name)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -75,4 +96,4 @@ def test_an_unknown_preset_is_answered_with_all_names():
     with pytest.raises(UserError) as caught:
         preset("resnet50")
     assert len(str(caught.value).splitlines()) == 1
-    assert all(name in str(caught.value) for name in ROWS)
+    assert all(row.name in str(caught.value) for row in PRESETS)

@@ -231,6 +231,75 @@ def test_settings_without_an_effect_are_not_enumerated():
     assert (summary.points, summary.examined, summary.enumerated) == (24, 5, True)
 
 
+def test_polynomial_smoothers_are_enumerated_once_for_each_degree():
+    """Learned ones for each sharing: 3 + 2 networks of 2 steps on two levels; and 2 once more without learned B."""
+    parameters = {
+        "smoother": ["learned", "polynomial"],
+        "polynomial_degree": [1, 0],
+        "sharing": ["none", "A", "AB"],
+    }
+    mapping = {"fixed": {"family": "mgnet", "base_channels": [4, 8]}, "parameters": parameters}
+    networks = space(mapping)
+    assert (networks.points(), networks.effective_points()) == (12, 5)
+    assert len(list(networks.enumerate())) == 5
+    fixed = space(
+        {"fixed": {"family": "mgnet", "base_channels": [4], "smoother": "polynomial"}}
+        | {"parameters": {name: parameters[name] for name in ("polynomial_degree", "sharing")}}
+    )
+    assert fixed.effective_points() == 2
+    resnets = space(
+        {"fixed": {"family": "resnet", "base_channels": [4]}, "parameters": {"blocks": [1, 2]} | parameters}
+    )
+    assert resnets.effective_points() == 2
+
+
+def test_wide_kernels_count_only_where_levels_are_grouped():
+    """By hand: 8 -> 4 with three kernels; without a coarser channel level the MgNet, once."""
+    mapping = {
+        "fixed": {"family": "mgiad", "base_channels": [8], "fully_coupled_channels": 4, "group_size": 1},
+        "parameters": {"channel_levels": [1, 2], "kernel_size": {"low": 3, "high": 7, "step": 2}},
+    }
+    sizes = [candidate.architecture.canonical().kernel_size for candidate in space(mapping).enumerate()]
+    assert sizes == [3, 3, 5, 7]
+
+
+def test_levels_that_would_halve_single_pixels_are_no_candidates():
+    mapping = {
+        "fixed": {"family": "mgnet"},
+        "parameters": {"base_channels": [[4], [4, 4], [4, 4, 4]], "stem_stride": [1, 2, 4]},
+    }
+    networks = [candidate.architecture for candidate in space(mapping, image_size=8).enumerate()]
+    # 8, 4, 2 pixels with stride 4: 2 and 1 pixels have no third level.
+    assert sorted((len(network.channels), network.stem_stride) for network in networks) == [
+        (levels, stride) for levels in (1, 2, 3) for stride in (1, 2, 4) if (levels, stride) != (3, 4)
+    ]
+    with pytest.raises(ConfigError) as caught:
+        space({"fixed": {"family": "mgnet", "base_channels": [4] * 5}, "parameters": {"smoothing_steps": [1, 2]}})
+    assert str(caught.value) == (
+        "space.parameters: none of the combinations is valid; most often: "
+        "base_channels: 5 levels need images of at least 9 x 9 pixels, these have 8 x 8; use fewer levels"
+    )
+
+
+def test_a_trial_of_an_earlier_version_may_have_too_many_levels():
+    """So that its run can still be opened."""
+    mapping = {"fixed": {"family": "mgnet"}, "parameters": {"base_channels": [[4], [4] * 6]}}
+    networks = space(mapping, image_size=8)
+    deep = {"base_channels": "4-4-4-4-4-4"}
+    assert len(networks.build(deep).architecture.channels) == 6
+    with pytest.raises(ConfigError, match="6 levels need images of at least 17 x 17 pixels"):
+        networks.candidate(deep)
+    assert networks.summary().rejections == {"base_channels": 1}
+
+
+def test_a_degree_that_fits_no_smoother_of_the_space_is_harmless():
+    mapping = {
+        "fixed": {"family": "mgnet", "base_channels": [4], "smoother": "learned"},
+        "parameters": {"polynomial_degree": {"low": 0, "high": 3}},
+    }
+    assert len(list(space(mapping).enumerate())) == 1
+
+
 def test_summary_names_the_limits_that_reject():
     # Of the 30 valid points 5 have more than 2,400 weights (4-8: `none` and `A` with either transfer, 4-6: `none`, all
     # with two steps), and 2 more run more than 70,000 MACs (4-8 with two steps and `AB`).

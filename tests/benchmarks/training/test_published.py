@@ -177,7 +177,7 @@ def test_different_settings_never_mix_in_a_mean(published, tmp_path, change):
     ],
 )
 def test_changed_settings_are_refused_in_one_line(run, published, tmp_path, capsys, change, message):
-    architecture = published.preset(ROW).config.to_dict()
+    architecture = published.published_model(ROW).config.to_dict()
     folder = tmp_path / "work" / f"{ROW}-seed0"
     store(tmp_path / "work", 0, name="progress.json", seconds=1.0, settings=SETTINGS | {"architecture": architecture})
     (tmp_path / "work" / f"{ROW}-seed0-other").rename(folder)

@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -144,6 +144,13 @@ def test_network_that_does_not_fit_the_data(tmp_path):
     wrong = FinalTraining(ArchitectureConfig(family="mgnet", base_channels=(8,)), TASK.training, TASK.data)
     with pytest.raises(UserError, match="num_classes: 10, in_channels: 1"):
         train_fully(wrong, tmp_path, "cpu")
+
+
+def test_images_that_are_too_small_for_the_levels_are_refused(tmp_path):
+    deep = replace(TASK, architecture=replace(TASK.architecture, base_channels=(8,) * 5))
+    with pytest.raises(UserError, match=r"architecture\.base_channels: 5 levels need images of at least 9 x 9 pixels"):
+        train_fully(deep, tmp_path / "deep", "cpu")
+    assert not (tmp_path / "deep").exists()
 
 
 def test_without_test_images_the_validation_images_stay_unseen(tmp_path):

@@ -51,6 +51,44 @@ def test_mgnet_steps_name_what_they_share(sharing, steps):
     assert operators == [operator for level in steps for operator in level]
 
 
+def texts(drawing):
+    return " ".join(shape.text for shape in drawing.shapes if hasattr(shape, "text"))
+
+
+@pytest.mark.parametrize(
+    ("degree", "operators", "law"),
+    [
+        (0, "A, no B", "u ← u + ReLU(bn2(ReLU(bn1(f - A u))))"),
+        (1, "p1(A)", "p(A) = 1 + c1 A;"),
+        (3, "p1(A)", "p(A) = 1 + c1 A + c2 A² + c3 A³;"),
+    ],
+)
+def test_polynomial_steps_name_their_polynomial(degree, operators, law):
+    settings = {"smoother": "polynomial", "polynomial_degree": degree}
+    drawing = draw_architecture(ArchitectureConfig(family="mgnet", base_channels=(8, 16), **settings), 32)
+    assert next(box.lines[1] for box in boxes(drawing) if box.lines[0] == "step 1") == operators
+    assert law in texts(drawing)
+    assert "A and B" not in texts(drawing)
+
+
+def test_a_mgiad_with_polynomials_has_no_b():
+    config = ArchitectureConfig(family="mgiad", base_channels=(16,), smoother="polynomial", polynomial_degree=2)
+    drawing = draw_architecture(config, 32)
+    assert [box.lines[0] for box in boxes(drawing)[1:-1]] == ["2 x (p(A))", "4 x (p(A))", "2 x (p(A))"]
+    assert "p(A) = 1 + c1 A + c2 A²;" in texts(drawing)
+
+
+def test_wide_kernels_of_grouped_levels_are_named():
+    config = ArchitectureConfig(family="mgiad", base_channels=(32,), kernel_size=7)
+    assert "blue: grouped 7x7 convolutions, red: fully coupled 3x3 ones." in texts(draw_architecture(config, 32))
+
+
+@pytest.mark.parametrize(("activation", "shown"), [(True, "r' = R ReLU(r)"), (False, "r' = R r")])
+def test_the_transfer_says_whether_the_residual_is_activated(activation, shown):
+    config = ArchitectureConfig(family="mgnet", base_channels=(8, 16), residual_activation=activation)
+    assert shown in texts(draw_architecture(config, 32))
+
+
 def test_every_stage_shows_its_own_blocks():
     resnet = ArchitectureConfig(family="resnet", base_channels=(8, 16, 32), blocks=(1, 2, 1))
     names = [box.lines[0] for box in boxes(draw_architecture(resnet, 32)) if box.lines[0].startswith("block")]
@@ -67,6 +105,12 @@ def test_resolution_levels_halve_the_image():
     config = ArchitectureConfig(family="resnet", base_channels=(8, 16, 32))
     texts = " ".join(shape.text for shape in draw_architecture(config, 28).shapes if hasattr(shape, "text"))
     assert all(f"{size} x {size} pixels" in texts for size in (28, 14, 7))
+
+
+def test_a_strided_stem_divides_the_image():
+    drawing = draw_architecture(ArchitectureConfig(family="resnet", base_channels=(8, 16), stem_stride=4), 97)
+    assert boxes(drawing)[0].lines[0] == "stem: 5x5, stride 4, bn, ReLU"
+    assert all(f"{size} x {size} pixels" in texts(drawing) for size in (25, 13))
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.name)

@@ -31,6 +31,7 @@ def test_the_features_of_an_mgiad():
         channel_scaling=2,
         smoothing_steps=2,
         group_size=8,
+        kernel_size=5,
         fully_coupled_channels=16,
         resolution_transfer="dense",
         channel_transfer="learned",
@@ -47,6 +48,7 @@ def test_the_features_of_an_mgiad():
             "resolution_transfer": 1,
             "channel_transfer": 1,
             "group_size": 4 / 8,
+            "kernel_size": 2 / 4,
             "channel_levels": 3 / 6,
             "coarsest_channels": 4 / 8,
         }
@@ -69,6 +71,23 @@ def test_the_features_of_an_mgnet_with_more_steps_on_the_last_level():
     )
 
 
+def test_the_features_of_polynomial_smoothers():
+    """Sharing of A and B has no meaning there, and is that of a canonical form."""
+    settings = {"family": "mgnet", "base_channels": [4, 4], "smoothing_steps": 1, "sharing": "none"}
+    found = named(**settings, smoother="polynomial", polynomial_degree=2, residual_activation=True)
+    assert found == pytest.approx(
+        {
+            "mgnet": 1,
+            "resolution_levels": 1 / 5,
+            "sharing": 1,
+            "polynomial": 1,
+            "polynomial_degree": 2 / 3,
+            "residual_activation": 1,
+        }
+    )
+    assert "polynomial_degree" not in named(**settings, smoother="learned", polynomial_degree=2)
+
+
 def test_the_features_of_an_mgic():
     """16 channels are not below 16, 8 are."""
     found = named(family="mgic", base_channels=[16], blocks=4, group_size=4, fully_coupled_channels=16)
@@ -85,6 +104,14 @@ def test_the_features_of_an_mgic():
             "coarsest_channels": 3 / 8,
         }
     )
+
+
+def test_the_stride_of_the_stem():
+    assert [named(family="resnet", base_channels=[8], stem_stride=s).get("stem_stride") for s in (1, 2, 4)] == [
+        None,
+        1 / 2,
+        1,
+    ]
 
 
 def test_blocks_per_stage_are_steps_per_level():
@@ -126,7 +153,12 @@ ARCHITECTURES = st.fixed_dictionaries(
         "channel_scaling": st.sampled_from([1, 2]),
         "smoothing_steps": st.integers(1, 2),
         "sharing": st.sampled_from(["none", "A", "AB"]),
+        "stem_stride": st.sampled_from([1, 2, 4]),
+        "smoother": st.sampled_from(["learned", "polynomial"]),
+        "polynomial_degree": st.integers(0, 3),
+        "residual_activation": st.booleans(),
         "group_size": st.sampled_from([1, 4, 8]),
+        "kernel_size": st.sampled_from([3, 5, 7]),
         "channel_levels": st.sampled_from([None, 1, 2]),
         "fully_coupled_channels": st.sampled_from([4, 8, 64]),
         "resolution_transfer": st.sampled_from(["depthwise", "dense"]),

@@ -34,6 +34,9 @@ NETWORKS = {
     "mgic": {"family": "mgic", "blocks": 2, **GROUPED},
     "mgiad": {"family": "mgiad", **GROUPED},
     "mgiad learned": {"family": "mgiad", "channel_transfer": "learned", **GROUPED},
+    "mgiad wide": {"family": "mgiad", **GROUPED, "group_size": 1, "kernel_size": 7, "stem_stride": 2},
+    "mgnet polynomial": {"family": "mgnet", "base_channels": (8, 16), "smoother": "polynomial", "polynomial_degree": 3},
+    "mgiad polynomial": {"family": "mgiad", "smoother": "polynomial", "residual_activation": True, **GROUPED},
 }
 RECIPE = TrainingSettings(
     epochs=2, batch_size=16, crop_padding=2, flip=True, cutout=3, ema_decay=0.9, label_smoothing=0.1

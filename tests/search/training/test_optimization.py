@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mgnas.models import ArchitectureConfig, build_model
 from mgnas.search.training.memory import host_copy
 from mgnas.search.training.optimization import Optimization
 from mgnas.space import TrainingSettings
@@ -34,6 +35,17 @@ def step(made: Optimization, factor: float = 1.0) -> None:
 
 def momentum(made: Optimization) -> list[torch.Tensor]:
     return [made.optimizer.state[parameter]["momentum_buffer"] for parameter in made.model.parameters()]
+
+
+def test_weight_decay_spares_the_coefficients_of_polynomials():
+    """They are vectors, as the weights of batch norms are."""
+    model = build_model(ArchitectureConfig(family="mgnet", base_channels=(4, 8), smoother="polynomial"))
+    groups = Optimization(model, settings(weight_decay=0.1), CPU, scales_loss=False).optimizer.param_groups
+    decayed = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    coefficients = [parameter for name, parameter in model.named_parameters() if name.endswith("coefficients")]
+    assert [parameter.shape for parameter in coefficients] == [(1,)] * 4
+    assert not decayed & set(map(id, coefficients))
+    assert id(model.head.linear.weight) in decayed
 
 
 def test_the_rate_is_read_from_the_device_in_every_step():

@@ -20,7 +20,7 @@ def runs() -> list[dict]:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_every_network_trains_in_every_precision(runs):
-    assert len(runs) == 8 * 3
+    assert len(runs) == 11 * 3
     for run in runs:
         # 3 steps, and the one whose operations were noted.
         assert run["losses"] == [["cuda", "torch.float32"]] * 4
