@@ -332,9 +332,19 @@ def deterministic():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        ADAMW | {"crop_padding": 0, "random_resized_crop": 0.3, "mixup": 0.2, "cutmix": 1.0},
+        ADAMW | {"augmentation": "trivial"},
+        {"augmentation": "autoaugment"},
+    ],
+    ids=["plain", "modern", "trivial", "autoaugment"],
+)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_recorded_steps_on_a_gpu_train_as_eager_ones_do(start, deterministic, precision):
-    eager, recorded = (trained(start(how, "cuda", precision), 4) for how in ("eager", "cuda-graphs"))
+def test_recorded_steps_on_a_gpu_train_as_eager_ones_do(start, deterministic, precision, changes):
+    eager, recorded = (trained(start(how, "cuda", precision, **changes), 4) for how in ("eager", "cuda-graphs"))
     # Sums of half-precision gradients may be rounded otherwise; weights are about 1.
     tolerance = 1e-4 if precision == "float32" else 2e-2
     for name, value in eager.model.state_dict().items():
