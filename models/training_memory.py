@@ -37,6 +37,7 @@ def training_bytes(
     evaluation_batch: int,
     average: bool = False,
     value_bytes: int = _HALF,
+    second_moments: bool = False,
 ) -> int:
     """Bytes that PyTorch's allocator takes on a GPU to train a network, without the data set.
 
@@ -49,18 +50,19 @@ def training_bytes(
         evaluation_batch: images that are evaluated at the same time.
         average: an average of the weights is kept, too.
         value_bytes: bytes of a value of an activation.
+        second_moments: the optimizer keeps means of the squared gradients, too, as AdamW does.
     """
     image = config.in_channels * image_size**2 * (1 + _SINGLE)  # as it is stored, and normalised
     temporary = image + value_bytes * _TEMPORARY_ACTIVATIONS * largest_activation(config, image_size)
     training = batch_size * (value_bytes * kept_values(config, image_size) + temporary)
-    weights = parameter_bytes(config, average) + value_bytes * scaled_weights(config)
+    weights = parameter_bytes(config, average, second_moments) + value_bytes * scaled_weights(config)
     tensors = training + evaluation_batch * temporary + weights
     return round(_RESERVE * tensors) + _WORKSPACES
 
 
-def parameter_bytes(config: ArchitectureConfig, average: bool = False) -> int:
-    """Bytes that grow with the weights: weights, gradients, momentum, average, and copies in half precision."""
-    return count_weights(config) * (_SINGLE * (3 + average) + 2 * _HALF)
+def parameter_bytes(config: ArchitectureConfig, average: bool = False, second_moments: bool = False) -> int:
+    """Bytes that grow with the weights: weights, gradients, the optimizer's, average, and copies in half precision."""
+    return count_weights(config) * (_SINGLE * (3 + average + second_moments) + 2 * _HALF)
 
 
 def scaled_weights(config: ArchitectureConfig) -> int:

@@ -3,7 +3,7 @@
 Each training uses all training images. It is measured on the test images once, at its end. --work contains one folder
 for each row and seed, with a checkpoint and later the result. The table is made from all results in --work.
 
-    python benchmarks/training/published.py --epochs 200 --seeds 1 --minutes 25 [--rows resnet18-cifar10 ...]
+    python benchmarks/training/published.py --recipe published --seeds 1 --minutes 25 [--rows resnet18-cifar10 ...]
 """
 
 from __future__ import annotations
@@ -46,21 +46,40 @@ DEFAULT_ROWS = (
     "mgnet-tinyimagenet",
 )
 """The rows to train by default, the most valuable first."""
-_RECIPE = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "warmup_epochs")
+_PLAIN = {"epochs": 400, "batch_size": 128, "learning_rate": 0.1, "weight_decay": 1e-4, "warmup_epochs": 0.0}
+RECIPES: dict[str, dict[str, Any]] = {
+    "mgnas": {
+        "epochs": 200,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+        "warmup_epochs": 1.0,
+    },
+    "published": _PLAIN | {"label_smoothing": 0.0, "gradient_clip": 0.0},
+    "published-autoaugment": _PLAIN | {"label_smoothing": 0.0, "gradient_clip": 0.0, "augmentation": "autoaugment"},
+}
+"""Name -> settings, besides crops and flips, which all of them have.
+
+`published` is the recipe of the published rows: SGD, cosine decay, crops and flips. The authors' later code adds
+AutoAugment's policy for CIFAR-10, so it may stand behind the rows, too.
+"""
+_OPTIONS = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "warmup_epochs")
 _CHECKPOINT, _PROGRESS, _RESULT = "checkpoint.pt", "progress.json", "result.json"
 
 _HOW = """\
-SGD with Nesterov momentum, linear warm-up (in epochs), cosine decay to zero, random crops and flips. Test images are
-seen once, at the end; Tiny ImageNet's are its published validation images, as its test labels are not public.
-Seconds: of all epochs of a training, mean over trainings."""
+SGD with Nesterov momentum, linear warm-up (in epochs), cosine decay to zero, random crops and flips, and AutoAugment if
+it is named. Test images are seen once, at the end; Tiny ImageNet's are its published validation images, as its test
+labels are not public. Seconds: of all epochs of a training, mean over trainings."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training: a row of the table with its recipe, data and seed."""
+    """One training: a row of the table with its recipe, the name of the recipe, data and seed."""
 
     row: PublishedModel
     training: TrainingSettings
+    recipe: str
     data: DataSettings
     seed: int
 
@@ -69,17 +88,21 @@ class Task:
         path = getattr(options, f"data_{row.dataset}")
         mapping = {"name": row.dataset, "path": path, "train_images": options.train_images}
         data = build(DataSettings, mapping | {"image_size": options.image_size}, "data")
-        recipe = {name: getattr(options, name) for name in _RECIPE}
+        given = {name: getattr(options, name) for name in _OPTIONS}
+        recipe = RECIPES[options.recipe] | {name: value for name, value in given.items() if value is not None}
         # 4 of CIFAR-10's 32 pixels, 8 of Tiny ImageNet's 64, and the same share of reduced images.
         recipe |= {"crop_padding": data_shape(data)[2] // 8, "flip": True}
-        return cls(row, build(TrainingSettings, recipe, "training"), data, seed)
+        return cls(row, build(TrainingSettings, recipe, "training"), options.recipe, data, seed)
 
     @property
     def name(self) -> str:
-        return f"{self.row.name} seed {self.seed}"
+        return f"{self.row.name}{self._recipe(' ')} seed {self.seed}"
 
     def folder(self, work: Path) -> Path:
-        return work / f"{self.row.name}-seed{self.seed}"
+        return work / f"{self.row.name}{self._recipe('-')}-seed{self.seed}"
+
+    def _recipe(self, mark: str) -> str:
+        return "" if self.recipe == "mgnas" else f"{mark}{self.recipe}"
 
     def settings(self) -> dict[str, Any]:
         """Everything but the seed that determines the accuracy, as plain values, without the path of the images."""
@@ -285,6 +308,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             f"momentum {used['momentum']:g}, weight decay {used['weight_decay']:g}, "
             f"label smoothing {used['label_smoothing']:g}, gradient clip {used['gradient_clip']:g}, "
             f"crop padding {used['crop_padding']}"
+            f"{'' if used['augmentation'] == 'none' else ', ' + used['augmentation']}"
         )
         seconds = "-" if row["seconds_per_training"] is None else f"{row['seconds_per_training']:,.1f}"
         images = f"{used['training_images']:,} | {used['test_images']:,} | {used['image_size']}"
@@ -317,13 +341,14 @@ def _grid(heads: str, rows: list[list[Any]]) -> list[str]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
     parser.add_argument("--rows", nargs="+", metavar="NAME", default=DEFAULT_ROWS, help="presets, in this order")
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--recipe", choices=RECIPES, default="mgnas", help="the options below change it")
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=_at_least(int, 1), default=1, metavar="N", help="train from seeds 0 to N - 1")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=0.1)
-    parser.add_argument("--weight-decay", type=float, default=5e-4)
-    parser.add_argument("--label-smoothing", type=float, default=0.1)
-    parser.add_argument("--warmup-epochs", type=float, default=1.0)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--label-smoothing", type=float)
+    parser.add_argument("--warmup-epochs", type=float)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--precision", choices=get_args(Precision), default="auto", help="in which convolutions compute"

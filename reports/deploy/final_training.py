@@ -39,6 +39,7 @@ from .model_card import DIGEST, RESULT_FILE, write_card
 from .portable_paths import portable_path
 
 _CHECKPOINT, _TASK, _LOCK = "checkpoint.pt", "task.yaml", "train.lock"
+_OF_THE_OPTIMIZER = ("learning_rate", "momentum", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -268,13 +269,16 @@ def _claim(folder: Path, task: FinalTraining, dataset: Dataset) -> dict[str, Any
 def without_path(task: dict[str, Any]) -> dict[str, Any]:
     """What a training is, wherever its images are: a task as plain values, without their path and digest.
 
-    Data settings that are null are left out, because earlier versions do not have all of them.
+    Earlier versions do not have all settings. So data settings that are null are left out, and training settings that
+    are missing are added with their defaults.
     """
-    data = task.get("data")
+    data, training = task.get("data"), task.get("training")
     kept = {key: value for key, value in task.items() if key != DIGEST}
-    if not isinstance(data, dict):
-        return kept
-    return kept | {"data": {key: value for key, value in data.items() if key != "path" and value is not None}}
+    if isinstance(training, dict):
+        kept["training"] = asdict(TrainingSettings()) | training
+    if isinstance(data, dict):
+        kept["data"] = {key: value for key, value in data.items() if key != "path" and value is not None}
+    return kept
 
 
 def selection(trial: CompletedTrial, run: str, data: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
@@ -284,10 +288,14 @@ def selection(trial: CompletedTrial, run: str, data: dict[str, Any], training: d
         trial: the chosen one.
         run: path of the run that it comes from.
         data: the data settings.
-        training: the recipe of the full training; the trial's own values replace those of searched settings.
+        training: the recipe of the full training. The trial's own values replace those of searched settings, but not
+            those of another optimizer.
     """
     candidate = trial.candidate
     searched = {name: getattr(candidate.training, name) for name in candidate.searched_training_settings}
+    if "optimizer" not in searched and training["optimizer"] != candidate.training.optimizer:
+        # What was found for one optimizer says nothing of another: their rates differ by a factor of 30.
+        searched = {name: value for name, value in searched.items() if name not in _OF_THE_OPTIMIZER}
     return {
         "architecture": candidate.architecture.to_dict(),
         "training": training | searched,

@@ -19,6 +19,7 @@ from typing import Any
 from mgnas.errors import ConfigError, UserError
 from mgnas.files import read_json, write_bytes
 
+from ...space.candidate import TrainingSettings
 from ..config import SearchConfig
 from .server_address import has_password
 
@@ -102,6 +103,8 @@ class RunMetadata:
         """
         now = training_fingerprint(config)
         before = now if self.trained_with is None else _as_json(self.trained_with)
+        # Earlier versions have fewer training settings. Those that are missing were what they are by default.
+        before["training"] = asdict(TrainingSettings()) | before.get("training", {})
         for one, other in ((before, now), (now, before)):
             if one["resources"]["gpu"] is None:  # `auto` contradicts neither
                 one["resources"]["gpu"] = other["resources"]["gpu"]

@@ -1,4 +1,4 @@
-"""All that a training step changes: weights, momentum, loss scale and the average of the weights.
+"""All that a training step changes: weights, the optimizer's state, loss scale and the average of the weights.
 
 Everything has its place in memory before the first step, and keeps it, because recorded steps work on the same memory.
 """
@@ -15,9 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ...models.foreach import copy_all
 from ...space.candidate import TrainingSettings
 
+_SECOND_MOMENT_DECAY = 0.999
+"""Decay of AdamW's mean of the squared gradients."""
+
 
 class Optimization:
-    """SGD with Nesterov momentum, gradient clipping and an average of the weights.
+    """SGD with Nesterov momentum or AdamW, gradient clipping and an average of the weights.
 
     Args:
         model: the network, on its device.
@@ -32,19 +35,17 @@ class Optimization:
         vectors = [p for p in model.parameters() if p.ndim <= 1]
         # PyTorch's kernels read the rate as float32 on a GPU and as float64 on a CPU.
         self.rate = torch.zeros(1, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
-        self.optimizer = torch.optim.SGD(
-            [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            momentum=settings.momentum,
-            nesterov=settings.momentum > 0,
-            fused=True,
-        )
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        self._parameters = matrices + vectors
+        self.optimizer = _make_optimizer(groups, settings, device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        self._parameters = matrices + vectors
-        if settings.momentum:
-            # NOTE: PyTorch would make it in the first step, and leave it undefined if float16 overflows in that step.
-            for parameter in self._parameters:
-                self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        # NOTE: PyTorch would make it in the first step, and leave momentum undefined if float16 overflows in that step.
+        for parameter in self._parameters:
+            self.optimizer.state[parameter].update(_first_state(parameter, settings))
         self._scaler = self._new_scaler()
         self._average = AveragedModel(model) if settings.ema_decay else None
         self._average_has_begun = False
@@ -93,11 +94,10 @@ class Optimization:
             KeyError, RuntimeError, TypeError or AttributeError: the state is that of another network or recipe.
         """
         self.model.load_state_dict(state["model"])
-        if self._settings.momentum:
-            # In place, because PyTorch's kernels need the momentum in the weights' memory layout.
-            for index, parameter in enumerate(self._parameters):
-                saved = state["optimizer"]["state"][index]["momentum_buffer"]
-                self.optimizer.state[parameter]["momentum_buffer"].copy_(saved)
+        # In place, because PyTorch's kernels need momentum in the weights' memory layout.
+        for index, parameter in enumerate(self._parameters):
+            for name, tensor in self.optimizer.state[parameter].items():
+                tensor.copy_(state["optimizer"]["state"][index][name])
         # A new scaler, because the old one may be in the middle of a step.
         self._scaler = self._new_scaler()
         if self._scales_loss and state["scaler"]:
@@ -109,3 +109,20 @@ class Optimization:
 
     def _new_scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self._device.type, enabled=self._scales_loss)
+
+
+def _make_optimizer(
+    groups: list[dict[str, Any]], settings: TrainingSettings, device: torch.device
+) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True)
+    betas = (settings.momentum, _SECOND_MOMENT_DECAY)
+    return torch.optim.AdamW(groups, betas=betas, fused=True, capturable=device.type == "cuda")
+
+
+def _first_state(parameter: nn.Parameter, settings: TrainingSettings) -> dict[str, Tensor]:
+    """The optimizer's state of a parameter before the first step, by PyTorch's names."""
+    if settings.optimizer == "adamw":
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        return {"step": torch.zeros((), device=parameter.device), **moments}
+    return {"momentum_buffer": torch.zeros_like(parameter)} if settings.momentum else {}

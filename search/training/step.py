@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...space.candidate import TrainingSettings
-from .augmentation import Augmentation
+from .augmentation import Augmentation, before
 from .device_images import DeviceImages, Normalisation
 from .epoch_plan import EpochPlan
 from .memory import activations
@@ -49,7 +49,7 @@ class TrainingStep:
         self._normalisation, self._label_smoothing = normalisation, settings.label_smoothing
         self._augmentation = Augmentation(settings, size, device)
         self._device, self._precision = device, precision
-        self._choices = self._rates = self._batch = torch.empty(0)
+        self._choices = self._rates = self._shares = self._batch = torch.empty(0)
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._total_loss = torch.zeros((), device=device)
         self.offloads = False
@@ -59,19 +59,34 @@ class TrainingStep:
 
     def begin(self, plan: EpochPlan) -> None:
         """Start an epoch."""
+        self._plan, self._fetched = plan, 0
         if self._choices.shape != plan.choices.shape:
             self._choices = torch.empty_like(plan.choices, device=self._device)
             self._rates = torch.empty_like(plan.rates, dtype=self._optimization.rate.dtype, device=self._device)
         self._choices.copy_(plan.choices)
         self._rates.copy_(plan.rates)
+        if plan.shares is not None:
+            if self._shares.shape != plan.shares.shape:
+                self._shares = torch.empty_like(plan.shares, device=self._device)
+            self._shares.copy_(plan.shares)
         self._number.zero_()
         self._total_loss.zero_()
 
-    def fetch(self, indices: Tensor) -> None:
-        """Read the images of the next step, unless all images are on the device. `indices`: int64 on the CPU."""
-        if self._images.resident is not None:
+    def fetch(self) -> None:
+        """Prepare the images of the next step, as far as a recorded step cannot.
+
+        Images that are not on the device are read, and a policy's operations are applied. Otherwise nothing is done.
+        """
+        number, resident = self._fetched, self._images.resident
+        self._fetched += 1
+        if resident is not None and not self._augmentation.has_policy:
             return
-        batch = self._images.gather(indices)
+        host_choices = self._plan.choices[number]
+        batch = self._images.gather(host_choices[0]) if resident is None else resident
+        if self._augmentation.has_policy:
+            choices = self._choices[number]
+            batch = self._augmentation.moved(batch, None if resident is None else choices[0], choices)
+            batch = self._augmentation.operated(batch, choices, host_choices)
         if self.keeps_batch and self._batch.shape == batch.shape:
             self._batch.copy_(batch)
         else:
@@ -82,12 +97,13 @@ class TrainingStep:
         optimization = self._optimization
         choices = self._choices.index_select(0, self._number)[0]
         torch.index_select(self._rates, 0, self._number, out=optimization.rate)
+        shares = self._shares.index_select(0, self._number)[0] if self._augmentation.mixes else self._shares
         self._number.add_(1)
         labels = self._images.labels[choices[0]]
-        images = self._augmented(choices)
+        images = self._augmentation.mixed(self._augmented(choices), choices, shares)
         forward = optimization.model if self.offloads else self._forward
         with autocast(self._device, self._precision), activations(self.offloads, self._device):
-            loss = F.cross_entropy(forward(images), labels, label_smoothing=self._label_smoothing)
+            loss = self._loss(forward(images), labels, shares)
         optimization.step(loss)
         self._total_loss += loss.detach()
 
@@ -96,11 +112,22 @@ class TrainingStep:
         return float(self._total_loss)
 
     def _augmented(self, choices: Tensor) -> Tensor:
-        """The batch, augmented and normalised: float n x c x h x w, channels_last."""
-        resident = self._images.resident
-        batch, indices = (self._batch, None) if resident is None else (resident, choices[0])
-        moved = self._augmentation.moved(batch, indices, choices)
+        """The batch, augmented and normalised, but not mixed: float n x c x h x w, channels_last."""
+        moved, resident = self._batch, self._images.resident
+        if not self._augmentation.has_policy:
+            batch, indices = (self._batch, None) if resident is None else (resident, choices[0])
+            moved = self._augmentation.moved(batch, indices, choices)
         return self._augmentation.cut(self._normalisation(moved), choices)
+
+    def _loss(self, logits: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
+        """The mean cross-entropy. If images are mixed, labels are, too: the loss is linear in them."""
+        if not self._augmentation.mixes:
+            return F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
+        own, other = (
+            F.cross_entropy(logits, each, label_smoothing=self._label_smoothing, reduction="none")
+            for each in (labels, before(labels))
+        )
+        return other.lerp(own, shares[1]).mean()
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:

@@ -1,6 +1,6 @@
 """Training one network: the whole recipe.
 
-The recipe is SGD with Nesterov momentum, linear warm-up and cosine decay to zero, label smoothing and gradient
+The recipe is SGD with Nesterov momentum or AdamW, linear warm-up and cosine decay to zero, label smoothing and gradient
 clipping, optionally with an exponential moving average of the weights. Images are uint8 and are augmented on the
 device. Networks use the channels_last layout, and half precision if it is faster.
 
@@ -177,8 +177,8 @@ class Trainer:
         self.model.train()
         self._step.begin(plan)
         self._search_algorithms(True)
-        for choices in plan.choices:
-            self._step.fetch(choices[0])
+        for _ in plan.choices:
+            self._step.fetch()
             run(self._step)
         return self._step.total_loss() / len(plan.choices)
 

@@ -92,6 +92,7 @@ def training_need(
         min(EVALUATION_BATCH, max(map(len, parts[1:]))),
         average=training.ema_decay > 0,
         value_bytes=4 if resources.precision == "float32" else 2,
+        second_moments=training.optimizer == "adamw",
     )
     images = sum(math.prod(part.shape) for part in parts)
     return MemoryNeed(architecture.describe(), training.batch_size, allocated + images)

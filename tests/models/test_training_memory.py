@@ -138,6 +138,7 @@ def test_the_parameters_and_their_optimizer_take_what_is_counted(config):
     copies = 4 * weights  # the cast weights and the negated ones, two bytes each
     assert parameter_bytes(config) == sum(tensor.nbytes for tensor in tensors) + copies
     assert parameter_bytes(config, average=True) == parameter_bytes(config) + 4 * weights
+    assert parameter_bytes(config, second_moments=True) == parameter_bytes(config) + 4 * weights
 
 
 def test_every_step_with_a_polynomial_keeps_a_scaled_copy_of_its_operator():

@@ -110,6 +110,31 @@ def test_slices_of_no_minutes_continue_one_another_and_equal_one_run(run, tmp_pa
     assert (tmp_path / "work-results" / "published.md").read_bytes() == before
 
 
+@pytest.mark.parametrize(("recipe", "augmentation"), [("published", "none"), ("published-autoaugment", "autoaugment")])
+def test_the_recipe_of_the_published_rows(published, images, recipe, augmentation):
+    given = published.parse(["--recipe", recipe, "--data-cifar10", str(images)])
+    training = published.Task.of(published.preset(ROW), given, 0).training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (400, 128, 0.1)
+    assert (training.optimizer, training.momentum, training.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert (training.crop_padding, training.flip, training.augmentation) == (4, True, augmentation)
+    assert (training.label_smoothing, training.warmup_epochs, training.gradient_clip) == (0, 0, 0)
+
+
+def test_recipes_stand_in_folders_and_rows_of_their_own(run, published, tmp_path, capsys):
+    for recipe in published.RECIPES:
+        assert run("--recipe", recipe, "--epochs", "1") == 0
+    assert f"{ROW} published-autoaugment seed 0: epoch 1 of 1, loss" in capsys.readouterr().out
+    folders = {path.name for path in (tmp_path / "work").iterdir()}
+    assert folders == {f"{ROW}-seed0", f"{ROW}-published-seed0", f"{ROW}-published-autoaugment-seed0"}
+    rows = [row for row in published.table(tmp_path / "work") if row["n"]]
+    assert [row["row"] for row in rows] == [ROW] * 3
+    page = (tmp_path / "work-results" / "published.md").read_text()
+    # Options change a recipe: these have one epoch, and batches of 16.
+    plain = "batch 16, learning rate 0.1, warm-up 0, momentum 0.9, weight decay 0.0001, label smoothing 0, "
+    assert f"| {plain}gradient clip 0, crop padding 1 |" in page
+    assert f"| {plain}gradient clip 0, crop padding 1, autoaugment |" in page
+
+
 def test_a_precision_that_was_asked_for_stands_with_the_hardware(run, published, tmp_path):
     assert run("--epochs", "1", "--precision", "bfloat16", "--execution", "eager") == 0
     (row,) = [row for row in published.table(tmp_path / "work") if row["n"]]

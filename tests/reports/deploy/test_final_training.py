@@ -117,6 +117,23 @@ def test_selection_is_what_training_takes(run, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("searched", "final", "expected"),
+    [
+        (("learning_rate", "label_smoothing"), {"learning_rate": 0.05}, ("sgd", 0.2, 0.1)),
+        (("learning_rate", "label_smoothing"), {"optimizer": "adamw", "learning_rate": 0.004}, ("adamw", 0.004, 0.1)),
+        (("optimizer", "label_smoothing"), {"optimizer": "adamw", "learning_rate": 0.004}, ("sgd", 0.004, 0.1)),
+    ],
+)
+def test_a_trials_own_rate_is_not_for_another_optimizer(run, searched, final, expected):
+    trial = pareto_front(run.load())[0]
+    own = TrainingSettings(learning_rate=0.2, label_smoothing=0.1)
+    candidate = replace(trial.candidate, training=own, searched_training_settings=searched)
+    training = asdict(TrainingSettings(**final))
+    recipe = selection(replace(trial, candidate=candidate), "a run", {}, training)["training"]
+    assert (recipe["optimizer"], recipe["learning_rate"], recipe["label_smoothing"]) == expected
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"data": {"name": "digits"}}, "architecture: is required and missing"),
@@ -243,11 +260,13 @@ def test_an_interrupted_training_goes_on_after_its_images_have_moved(photos, tmp
 
 
 def test_a_training_of_version_0_1_0_goes_on(photos, tmp_path):
-    """Its task.yaml has an absolute path, no digest, and none of the data settings that came later."""
+    """Its task.yaml has an absolute path, no digest, and none of the settings that came later."""
     task, folder = of_photos(photos), tmp_path / "out"
     interrupted(task, folder)
     before = task.to_dict()
     assert before["data"].pop("background", "missing") is None
+    for name in ("optimizer", "augmentation", "random_resized_crop", "mixup", "cutmix"):
+        del before["training"][name]
     write_yaml(folder / "task.yaml", before)
     epochs = []
     train_fully(task, folder, "cpu", lambda result: epochs.append(result.epoch))

@@ -95,6 +95,27 @@ def test_what_trials_depend_on_is_refused_by_its_key(config, small_search, refus
     assert f"{key} was {before!r} for this run's trials and is {after!r} now" in message.replace(": was", " was")
 
 
+LATER_SETTINGS = ("optimizer", "augmentation", "random_resized_crop", "mixup", "cutmix")
+
+
+def test_a_run_of_a_version_with_fewer_training_settings_goes_on(config):
+    earlier = training_fingerprint(config)
+    for name in LATER_SETTINGS:
+        del earlier["training"][name]
+    metadata = RunMetadata(trained_with=earlier)
+    metadata.check_fingerprint(config)
+    assert metadata.trained_with == training_fingerprint(config)
+
+
+def test_a_training_setting_that_came_later_may_not_be_switched_on(config, small_search, refusal):
+    earlier = training_fingerprint(config)
+    for name in LATER_SETTINGS:
+        del earlier["training"][name]
+    changed = small_search(training={"epochs": 2, "batch_size": 256, "mixup": 0.2})
+    message = refusal(lambda: RunMetadata(trained_with=earlier).check_fingerprint(changed))
+    assert "training.mixup: was 0.0 for this run's trials and is 0.2 now" in message
+
+
 def with_gpus(small_search, gpus) -> SearchConfig:
     return small_search(resources={} if gpus is None else {"gpus_per_trial": gpus})
 

@@ -1,12 +1,13 @@
-"""Crops, mirror images and cutout, compared with what they are defined to be."""
+"""Crops, mirror images, cutout, mixup and CutMix, compared with what they are defined to be."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as F
 
-from mgnas.search.training.augmentation import Augmentation, crop_table, cutout_table
+from mgnas.search.training.augmentation import Augmentation, before, crop_table, cutout_table
 from mgnas.space import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -94,3 +95,86 @@ def test_cutout_blanks_the_square_around_its_centre(size, row, column):
 def test_without_cutout_images_stay():
     images = torch.ones(2, 1, 8, 8)
     assert augmentation(8).cut(images, torch.zeros((5, 2), dtype=torch.int64)) is images
+
+
+# ------------------------------------------------------------------------------------------------------- resized crops
+
+
+def resized(images: torch.Tensor, boxes: list[tuple[int, ...]], mirrored: bool = False, indices=None) -> torch.Tensor:
+    choices = torch.zeros((9, len(boxes)), dtype=torch.int64)
+    choices[2], choices[5:] = int(mirrored), torch.tensor(boxes).T
+    return augmentation(images.shape[-1], random_resized_crop=0.1, flip=True).moved(images, indices, choices)
+
+
+BOXES = [(0, 0, 8, 8), (1, 2, 6, 4), (3, 0, 5, 8), (7, 7, 1, 1), (2, 3, 3, 5)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resized_crops_are_torchvisions(channels):
+    images = pixels(5, channels, 8, 8)
+    for image, box, result in zip(images, BOXES, resized(images, BOXES), strict=True):
+        # Of float images, because torchvision's function for bytes rounds its weights.
+        expected = F.resized_crop(image.float(), *box, size=[8, 8], antialias=True)
+        assert (result.float() - expected).abs().max() <= 0.501, box
+        assert result.dtype == torch.uint8
+
+
+def test_a_resized_crop_may_be_mirrored():
+    images = pixels(5, 3, 8, 8)
+    assert torch.equal(resized(images, BOXES, mirrored=True), resized(images, BOXES).flip(3))
+
+
+def test_a_resized_crop_of_the_whole_image_is_the_image():
+    images = pixels(4, 3, 9, 9)
+    assert torch.equal(resized(images, [(0, 0, 9, 9)] * 4), images)
+
+
+def test_images_to_resize_are_taken_by_their_indices():
+    images, indices = pixels(4, 1, 8, 8), torch.tensor([3, 0])
+    assert torch.equal(resized(images, BOXES[1:3], indices=indices), resized(images[indices], BOXES[1:3]))
+
+
+# -------------------------------------------------------------------------------------------------------------- mixing
+
+
+def mixed(images: torch.Tensor, patch: tuple[int, ...], kept: float) -> torch.Tensor:
+    choices = torch.zeros((9, len(images)), dtype=torch.int64)
+    choices[5:] = torch.tensor(patch)[:, None]
+    shares = torch.tensor([kept, 0.123])[:, None].expand(2, len(images))
+    return augmentation(images.shape[-1], mixup=0.2).mixed(images, choices, shares)
+
+
+def test_mixup_is_a_weighted_mean_with_the_image_before():
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 8, 8)
+    results = mixed(images, (0, 8, 0, 8), kept=0.75)
+    # 0.75 of 0, 1, 2, 3 and 0.25 of 3, 0, 1, 2.
+    assert torch.equal(results[:, 0, 0, 0], torch.tensor([0.75, 0.75, 1.75, 2.75]))
+    assert torch.equal(results, results[:, :1, :1, :1].expand_as(results))
+
+
+def test_cutmix_takes_a_rectangle_of_the_image_before():
+    images = torch.randn(3, 2, 8, 8)
+    results = mixed(images, (1, 4, 2, 8), kept=0.0)
+    expected = images.clone()
+    expected[:, :, 1:4, 2:8] = images[[2, 0, 1]][:, :, 1:4, 2:8]
+    assert torch.equal(results, expected)
+
+
+@pytest.mark.parametrize(("patch", "kept"), [((0, 8, 0, 8), 1.0), ((3, 3, 2, 7), 0.0)])
+def test_an_image_that_keeps_everything_is_not_changed(patch, kept):
+    images = torch.randn(3, 2, 8, 8)
+    assert torch.equal(mixed(images, patch, kept), images)
+
+
+def test_without_mixing_images_stay():
+    images = torch.ones(2, 1, 8, 8)
+    assert augmentation(8).mixed(images, torch.zeros((5, 2), dtype=torch.int64), torch.empty(0)) is images
+
+
+def test_mixed_images_keep_their_memory_layout():
+    images = torch.randn(4, 3, 8, 8).to(memory_format=torch.channels_last)
+    assert mixed(images, (0, 8, 0, 8), 0.5).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_partner_of_the_first_is_the_last():
+    assert before(torch.arange(4)).tolist() == [3, 0, 1, 2]

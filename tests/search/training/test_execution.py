@@ -25,6 +25,7 @@ from mgnas.space import TrainingSettings
 MGIAD = ArchitectureConfig(
     family="mgiad", base_channels=(8, 16), in_channels=1, group_size=4, fully_coupled_channels=4, smoothing_steps=1
 )
+ADAMW = {"optimizer": "adamw", "learning_rate": 0.003}
 CPU = torch.device("cpu")
 PRECISIONS = ["float32", "bfloat16", "float16"]
 
@@ -142,7 +143,20 @@ def test_a_replayed_step_does_what_an_executed_one_does_bit_for_bit(start, recor
     assert_same_state(trainer, trained(start(precision=precision)))
 
 
-@pytest.mark.parametrize("changes", [{"momentum": 0.0}, {"gradient_clip": 0.0}, {"ema_decay": 0.0}, {"cutout": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"momentum": 0.0},
+        {"gradient_clip": 0.0},
+        {"ema_decay": 0.0},
+        {"cutout": 0},
+        {"mixup": 0.3, "cutmix": 1.0},
+        {"crop_padding": 0, "random_resized_crop": 0.3, "augmentation": "standard"},
+        ADAMW,
+        ADAMW | {"precision": "float16"},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
 def test_every_recipe_can_be_recorded(start, recorded, changes):
     assert_same_state(trained(recorded(**changes)), trained(start(**changes)))
 
@@ -153,13 +167,24 @@ def test_images_that_do_not_fit_on_the_device_are_fetched_before_each_step(start
     trainer._step.keeps_batch = True
     fetch = trainer._step.fetch
 
-    def noted(indices):
-        fetch(indices)
+    def noted():
+        fetch()
         batches.add(trainer._step._batch.data_ptr())
 
     trainer._step.fetch = noted
     assert_same_state(trained(trainer), trained(start()))
     assert len(batches) == 1
+
+
+@pytest.mark.parametrize("augmentation", ["trivial", "autoaugment"])
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_policy_comes_before_the_recorded_step(start, recorded, augmentation, resident):
+    trainer = recorded(augmentation=augmentation, mixup=0.2)
+    trainer._step.keeps_batch = True
+    if not resident:
+        trainer._train.resident = None
+    assert_same_state(trained(trainer), trained(start(augmentation=augmentation, mixup=0.2)))
+    assert trainer._runner.recorder.recordings == 1
 
 
 def test_a_restored_training_records_anew(start, recorded, tmp_path):
@@ -307,9 +332,19 @@ def deterministic():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        ADAMW | {"crop_padding": 0, "random_resized_crop": 0.3, "mixup": 0.2, "cutmix": 1.0},
+        ADAMW | {"augmentation": "trivial"},
+        {"augmentation": "autoaugment"},
+    ],
+    ids=["plain", "modern", "trivial", "autoaugment"],
+)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_recorded_steps_on_a_gpu_train_as_eager_ones_do(start, deterministic, precision):
-    eager, recorded = (trained(start(how, "cuda", precision), 4) for how in ("eager", "cuda-graphs"))
+def test_recorded_steps_on_a_gpu_train_as_eager_ones_do(start, deterministic, precision, changes):
+    eager, recorded = (trained(start(how, "cuda", precision, **changes), 4) for how in ("eager", "cuda-graphs"))
     # Sums of half-precision gradients may be rounded otherwise; weights are about 1.
     tolerance = 1e-4 if precision == "float32" else 2e-2
     for name, value in eager.model.state_dict().items():

@@ -1,4 +1,4 @@
-"""Steps of SGD: momentum, overflow in float16, the average of the weights, states of other machines and versions."""
+"""Steps of SGD and AdamW: state, overflow in float16, average of the weights, states of other machines and versions."""
 
 from pathlib import Path
 
@@ -80,6 +80,57 @@ def test_a_first_step_that_overflows_changes_nothing():
     assert made.state()["scaler"]["scale"] == 2.0**15, "half of its first value"
     step(made)
     assert all(buffer.isfinite().all() and buffer.any() for buffer in momentum(made))
+
+
+ADAMW = {"optimizer": "adamw", "learning_rate": 0.01}
+
+
+def moments(made: Optimization) -> list[torch.Tensor]:
+    return [tensor for parameter in made.model.parameters() for tensor in made.optimizer.state[parameter].values()]
+
+
+def test_everything_of_adamw_keeps_its_place_in_memory():
+    made, other = optimization(**ADAMW), optimization(**ADAMW)
+    places = [tensor.data_ptr() for tensor in [*made.model.parameters(), *moments(made)]]
+    assert len(places) == 2 + 2 * 3
+    step(made)
+    step(other)
+    step(other)
+    made.restore(host_copy(other.state()))
+    assert all(torch.equal(*pair) for pair in zip(moments(made), moments(other), strict=True))
+    step(made)
+    step(other)
+    assert [tensor.data_ptr() for tensor in [*made.model.parameters(), *moments(made)]] == places
+    assert torch.equal(made.model.weight, other.model.weight)
+
+
+def test_steps_of_adamw_follow_its_formula():
+    made = optimization(**ADAMW, weight_decay=0.2)
+    weight, bias = (parameter.detach().clone().double() for parameter in made.model.parameters())
+    means = {"weight": [0.0, 0.0], "bias": [0.0, 0.0]}
+    values, decay = {"weight": weight, "bias": bias}, {"weight": 0.2, "bias": 0.0}
+    for number in range(1, 4):
+        leaves = {name: value.clone().requires_grad_() for name, value in values.items()}
+        loss = F.linear(INPUTS.double(), leaves["weight"], leaves["bias"]).square().mean()
+        for name, gradient in zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True):
+            first, second = means[name]
+            first, second = 0.5 * first + 0.5 * gradient, 0.999 * second + 0.001 * gradient**2
+            means[name] = [first, second]
+            direction = first / (1 - 0.5**number) / ((second / (1 - 0.999**number)).sqrt() + 1e-8)
+            values[name] = values[name] * (1 - 0.1 * decay[name]) - 0.1 * direction
+        step(made)
+    for name, parameter in made.model.named_parameters():
+        torch.testing.assert_close(parameter.detach().double(), values[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_of_adamw_that_overflows_changes_nothing():
+    made = optimization(scales_loss=True, **ADAMW)
+    before = [tensor.detach().clone() for tensor in [*made.model.parameters(), *moments(made)]]
+    step(made, factor=1e38)
+    after = [*made.model.parameters(), *moments(made)]
+    assert all(torch.equal(*pair) for pair in zip(after, before, strict=True))
+    step(made)
+    assert all(tensor.isfinite().all() and tensor.any() for tensor in moments(made))
 
 
 def test_a_state_without_a_scale_continues_in_float16():

@@ -48,10 +48,11 @@ def train_to_the_end(trainer: Trainer) -> Trainer:
 
 
 def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Weights, running statistics, momentum, the average, and the history but for its seconds."""
+    """Weights, running statistics, the optimizer's state, the average, and the history but for its seconds."""
     found = {f"model {name}": tensor for name, tensor in trainer.model.state_dict().items()}
     found |= {f"kept {name}": tensor for name, tensor in trainer.trained_model.state_dict().items()}
-    found |= {f"momentum {i}": s["momentum_buffer"] for i, s in trainer.optimizer.state_dict()["state"].items()}
+    for i, tensors in trainer.optimizer.state_dict()["state"].items():
+        found |= {f"{name} {i}": tensor for name, tensor in tensors.items()}
     history = [(result.epoch, result.loss, result.accuracy) for result in trainer.history]
     return found | {"history": torch.tensor(history, dtype=torch.float64)}
 
@@ -118,6 +119,15 @@ def test_an_epoch_that_runs_out_of_memory_ends_as_if_it_had_not(start, place, st
     # The steps of the epoch up to the shortage were done twice.
     assert shortage.count == 9 + (step - 1) % 3 + 1
     assert_same(trainer, undisturbed)
+
+
+@pytest.mark.parametrize("place", [_amid_forward, _amid_backward, _optimizer_step, _behind_the_step])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_an_epoch_of_adamw_and_a_policy_that_runs_out_of_memory_ends_as_if_it_had_not(start, place, precision):
+    recipe = {"optimizer": "adamw", "learning_rate": 0.003, "augmentation": "trivial", "mixup": 0.2, "ema_decay": 0.9}
+    undisturbed, trainer = (start(precision=precision, **recipe) for _ in range(2))
+    place(trainer, Shortage(5))
+    assert_same(train_to_the_end(trainer), train_to_the_end(undisturbed))
 
 
 def test_every_family_survives_a_shortage_without_an_average(start, architecture):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mgnas.models import build_model
 from mgnas.search.data.dataset import DataSettings, ImageDataset, load_dataset
+from mgnas.search.training.epoch_plan import draw_epoch
 from mgnas.search.training.trainer import (
     DamagedCheckpointError,
     EpochResult,
@@ -22,6 +23,18 @@ from mgnas.space import TrainingSettings
 
 def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**({"epochs": 4, "batch_size": 16, "crop_padding": 1, "flip": True} | changes))
+
+
+ADAMW = {"optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.05}
+MODERN = ADAMW | {
+    "crop_padding": 0,
+    "random_resized_crop": 0.3,
+    "augmentation": "trivial",
+    "cutout": 2,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "ema_decay": 0.9,
+}
 
 
 @pytest.fixture
@@ -38,9 +51,13 @@ def start(numbered, tiny):
 
 
 def state(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Everything that the next epoch depends on: weights, batch norm statistics, momentum."""
-    momentum = {f"momentum {i}": s["momentum_buffer"] for i, s in trainer.optimizer.state_dict()["state"].items()}
-    return {name: tensor.clone() for name, tensor in (trainer.model.state_dict() | momentum).items()}
+    """Everything that the next epoch depends on: weights, batch norm statistics, the optimizer's state."""
+    moments = {
+        f"{name} {i}": tensor
+        for i, tensors in trainer.optimizer.state_dict()["state"].items()
+        for name, tensor in tensors.items()
+    }
+    return {name: tensor.clone() for name, tensor in (trainer.model.state_dict() | moments).items()}
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -125,6 +142,48 @@ def test_flips_take_turns_from_epoch_to_epoch(start, numbered):
     assert views[2] == views[0]
 
 
+def test_evaluation_images_are_not_augmented(start, numbered):
+    trainer, part, seen = start(settings(**MODERN)), numbered([20, 20]), []
+    trainer.run_epoch()
+    trainer.trained_model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]))
+    trainer.evaluate(part)
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in trainer.normalisation().values())
+    assert np.array_equal(((torch.cat(seen) * std + mean) * 255).round().numpy(), part.images)
+
+
+# -------------------------------------------------------------------------------------------------------------- mixing
+
+
+def test_the_loss_of_mixed_images_is_that_of_their_mixed_labels(start, numbered, tiny):
+    """Against the cross-entropy with the labels written out as probabilities."""
+    train, architecture = numbered([20, 20]), tiny(num_classes=2)
+    recipe = settings(batch_size=40, crop_padding=0, flip=False, mixup=0.8, cutmix=1.0, label_smoothing=0.1)
+    trainer, outputs = start(recipe, architecture, seed=7, train=train), []
+    trainer.model.register_forward_hook(
+        lambda model, inputs, logits: outputs.append((inputs[0].clone(), logits.detach())) if model.training else None
+    )
+    loss = trainer.run_epoch().loss
+    ((images, logits),) = outputs
+
+    plan = draw_epoch(recipe, trainer._coins, 8, seed=7, epoch=0)
+    (choices,), (shares,) = plan.choices, plan.shares
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in trainer.normalisation().values())
+    plain = (torch.from_numpy(train.images).float() / 255 - mean)[choices[0]] / std
+    one_hot = F.one_hot(torch.from_numpy(train.labels)[choices[0]], 2).double()
+    losses = []
+    for number in range(40):
+        top, bottom, left, right = choices[5:9, number].tolist()
+        (kept, share), partner = shares[:, number].double(), (number - 1) % 40
+        expected = plain[number].clone()
+        mixed = kept * expected[:, top:bottom, left:right] + (1 - kept) * plain[partner, :, top:bottom, left:right]
+        expected[:, top:bottom, left:right] = mixed.float()
+        torch.testing.assert_close(images[number], expected, rtol=1e-4, atol=1e-4)
+        label = 0.9 * (share * one_hot[number] + (1 - share) * one_hot[partner]) + 0.1 / 2
+        losses.append(-(label * logits[number].double().log_softmax(0)).sum())
+    assert loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-5)
+    assert len(set(shares[0].tolist())) > 5
+
+
 # ----------------------------------------------------------------------------------------------- average of the weights
 
 
@@ -198,6 +257,34 @@ def test_one_step_is_nesterovs_with_decay_of_the_matrices_only(start, numbered, 
         torch.testing.assert_close(after.detach(), before[name] - step, rtol=1e-4, atol=1e-6)
     assert result.loss == pytest.approx(loss, rel=1e-5)
     assert result.epoch == 1
+
+
+def test_one_step_of_adamw_is_its_formula_with_decay_of_the_matrices_only(start, numbered, tiny):
+    train, architecture = numbered([20, 20]), tiny(num_classes=2)
+    recipe = settings(
+        epochs=2,
+        batch_size=64,
+        optimizer="adamw",
+        learning_rate=0.02,
+        warmup_epochs=0.0,
+        weight_decay=0.5,
+        gradient_clip=0.0,
+        crop_padding=0,
+        flip=False,
+    )
+    with torch.random.fork_rng():
+        before, gradients, _ = gradient_by_hand(recipe, train, architecture, seed=7)
+    trainer = start(recipe, architecture, seed=7, train=train)
+    trainer.run_epoch()
+    rate = 0.01  # half a cosine from 0.02, half-way
+    for name, after in trainer.model.named_parameters():
+        # After one step both means, divided by 1 minus their decays, are the gradient and its square.
+        gradient, decay = gradients[name], 0.5 if before[name].ndim > 1 else 0.0
+        expected = before[name] * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
+        # The sign of a gradient that is nearly 0 is rounding.
+        clear = gradient.abs() > 1e-5
+        torch.testing.assert_close(after.detach()[clear], expected[clear], rtol=1e-4, atol=1e-5)
+    assert {float(tensors["step"]) for tensors in trainer.optimizer.state.values()} == {1.0}
 
 
 def test_clipping_limits_the_length_of_a_step(start):
@@ -343,6 +430,39 @@ def test_a_continued_training_equals_the_uninterrupted_one(start, architecture, 
     train_to_the_end(trainer)
     assert same(state(trainer), state(whole))
     assert curve(trainer) == curve(whole)
+
+
+@pytest.mark.parametrize(
+    "changes", [ADAMW, MODERN, MODERN | {"augmentation": "autoaugment"}], ids=["adamw", "trivial", "autoaugment"]
+)
+def test_every_recipe_continues_bit_for_bit(start, tmp_path, changes):
+    whole, first, path = train_to_the_end(start(settings(**changes))), start(settings(**changes)), tmp_path / "run.pt"
+    for _ in range(2):
+        first.run_epoch()
+    first.save(path)
+    stored = torch.load(path, weights_only=True)["optimizer"]["state"]
+    assert all(set(tensors) == {"step", "exp_avg", "exp_avg_sq"} for tensors in stored.values())
+    assert {float(tensors["step"]) for tensors in stored.values()} == {4.0}
+    continued = start(settings(**changes))
+    continued.load(path)
+    assert same(state(train_to_the_end(continued)), state(whole))
+    assert same(dict(continued.trained_model.state_dict()), dict(whole.trained_model.state_dict()))
+    assert curve(continued) == curve(whole)
+
+
+def test_every_recipe_gives_the_same_network_with_the_same_seed_and_leaves_generators_alone(start):
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    first, again, other = (train_to_the_end(start(settings(**MODERN), seed=seed)) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
+    assert same(state(first), state(again))
+    assert not same(state(first), state(other))
+
+
+def test_a_checkpoint_of_another_optimizer_is_damaged(start, tmp_path):
+    start(settings()).save(tmp_path / "run.pt")
+    with pytest.raises(DamagedCheckpointError):
+        start(settings(**ADAMW)).load(tmp_path / "run.pt")
 
 
 def test_a_trainer_can_go_back_to_its_checkpoint(start, tmp_path):

@@ -91,6 +91,9 @@ def test_a_training_needs_the_networks_memory_and_its_images():
     averaging = TrainingSettings(batch_size=4096, ema_decay=0.9)
     expected = training_bytes(tiny, 8, 1150, 360, average=True, value_bytes=4)
     assert training_need(tiny, averaging, digits, Resources(precision="float32")).allocated == images + expected
+    adamw = TrainingSettings(batch_size=64, optimizer="adamw", learning_rate=0.003)
+    expected = training_bytes(tiny, 8, 64, 360, second_moments=True)
+    assert training_need(tiny, adamw, digits, Resources()).allocated == images + expected
 
 
 def memory(candidate) -> int:
