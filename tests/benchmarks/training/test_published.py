@@ -113,7 +113,7 @@ def test_slices_of_no_minutes_continue_one_another_and_equal_one_run(run, tmp_pa
 @pytest.mark.parametrize(("recipe", "augmentation"), [("published", "none"), ("published-autoaugment", "autoaugment")])
 def test_the_recipe_of_the_published_rows(published, images, recipe, augmentation):
     given = published.parse(["--recipe", recipe, "--data-cifar10", str(images)])
-    training = published.Task.of(published.preset(ROW), given, 0).training
+    training = published.Task.of(published.published_model(ROW), given, 0).training
     assert (training.epochs, training.batch_size, training.learning_rate) == (400, 128, 0.1)
     assert (training.optimizer, training.momentum, training.weight_decay) == ("sgd", 0.9, 1e-4)
     assert (training.crop_padding, training.flip, training.augmentation) == (4, True, augmentation)
