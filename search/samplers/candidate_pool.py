@@ -20,7 +20,7 @@ from mgnas.errors import ConfigError
 from ...space.candidate import Candidate
 from ...space.parameter import Distribution, Parameter
 from ...space.search_space import SearchSpace
-from .features import architecture_features
+from .features import ADDED_FEATURES, added_features, architecture_features
 
 _SIZE = 2_000
 """Candidates kept of a large space; drawing them takes about a second."""
@@ -196,6 +196,7 @@ class CandidatePool(Pool):
         if space.limits.max_weights is not None:
             self.largest_cost = math.log10(space.limits.max_weights)
         self._searched_settings = {name: self.distributions[name] for name in space.searched_training_settings}
+        self._added = [index for index, name in enumerate(ADDED_FEATURES.values()) if name in self.distributions]
 
     def locate(self, params: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
         if not self.distributions.keys() <= params.keys():
@@ -208,6 +209,8 @@ class CandidatePool(Pool):
 
     def _point(self, candidate: Candidate) -> Point:
         features = architecture_features(candidate.architecture)
+        if self._added:
+            features = np.concatenate([features, added_features(candidate.architecture)[self._added]])
         if self._searched_settings:
             features = np.concatenate([features, scaled(candidate.params, self._searched_settings)])
         return Point(candidate.id, candidate.params, features, math.log10(candidate.weights))

@@ -28,21 +28,29 @@ FEATURES: tuple[str, ...] = (
     "first_channels",
     "mean_channels",
     "last_channels",
-    "stem_stride",
     "steps",
     "steps_slope",
     "sharing",
-    "polynomial",
-    "polynomial_degree",
     "resolution_transfer",
-    "residual_activation",
     "channel_transfer",
     "group_size",
-    "kernel_size",
     "channel_levels",
     "coarsest_channels",
 )
 """Names of the features, in order. Channels, group sizes and steps are logarithms; see `architecture_features`."""
+
+ADDED_FEATURES: dict[str, str] = {
+    "stem_stride": "stem_stride",
+    "polynomial": "smoother",
+    "polynomial_degree": "polynomial_degree",
+    "residual_activation": "residual_activation",
+    "kernel_size": "kernel_size",
+}
+"""Features of settings that the tables of trained networks do not vary -> the setting.
+
+A model has them only in a space that varies the setting. In others they would be constant, and still change the model,
+because lengthscales are expected to grow with the number of features.
+"""
 
 LEAST_TRAININGS = 8
 """Fewer finished trainings say too little about the features."""
@@ -56,17 +64,12 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
     | one per family | another family | this family |
     | resolution levels | 1 | 6 |
     | channels of the first and last resolution level, geometric mean of all | 4 | 1,024 |
-    | stride of the stem | 1 | 4 |
     | steps of an average level | 1 | 16 |
     | slope of the steps | equal steps; positive: the last levels have more | |
     | sharing | none (A: 1/2) | AB |
-    | polynomial | B learned | B a polynomial in A |
-    | degree of the polynomial | 0 | 3 |
     | resolution transfer | depthwise | dense |
-    | residual activation | no | yes |
     | channel transfer | fixed | learned |
     | group size | none (1: 1/8) | 128 |
-    | kernel size of grouped levels | 3 | 7 |
     | channel levels | 1 | 7 |
     | fully coupled channels | 1 | 256 |
 
@@ -81,16 +84,36 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
             *(float(config.family == family) for family in _FAMILIES),
             (len(channels) - 1) / 5,
             *((value - 2) / 8 for value in (channels[0], channels.mean(), channels[-1])),
-            math.log2(config.stem_stride) / 2,
             depths.mean() / 4,
             (positions * (depths - depths[0])).mean() / 2,
             _sharing(config),
-            float(config.smoother == "polynomial"),
-            (config.degree or 0) / 3,
             float(config.resolution_transfer == "dense"),
-            float(config.residual_activation),
             float(config.family == "mgic" or config.channel_transfer == "learned"),
             *_channel_hierarchy(config),
+        ]
+    )
+
+
+def added_features(config: ArchitectureConfig) -> np.ndarray:
+    """The features of the added settings: len(ADDED_FEATURES) floats of 0 to 1, equal for equal networks.
+
+    | feature | 0 stands for | 1 stands for |
+    |---|---|---|
+    | stride of the stem | 1 | 4 |
+    | polynomial | B learned | B a polynomial in A |
+    | degree of the polynomial | 0 | 3 |
+    | residual activation | no | yes |
+    | kernel size of grouped levels | 3 | 7 |
+    """
+    config = config.canonical()
+    grouped = any(len(hierarchy) > 1 for hierarchy in config.channel_hierarchies)
+    return np.array(
+        [
+            math.log2(config.stem_stride) / 2,
+            float(config.smoother == "polynomial"),
+            (config.degree or 0) / 3,
+            float(config.residual_activation),
+            (config.kernel_size - 3) / 4 if grouped else 0.0,
         ]
     )
 
@@ -108,12 +131,11 @@ def _sharing(config: ArchitectureConfig) -> float:
     return _SHARING[config.sharing] if config.family == "mgnet" else _SHARING["none"]
 
 
-def _channel_hierarchy(config: ArchitectureConfig) -> tuple[float, float, float, float]:
-    """Group size, kernel size, channel levels and fully coupled channels; zeros if nothing is grouped."""
+def _channel_hierarchy(config: ArchitectureConfig) -> tuple[float, float, float]:
+    """Group size, channel levels and fully coupled channels; zeros if nothing is grouped."""
     deepest = max(map(len, config.channel_hierarchies))
     if deepest == 1:
-        return 0.0, 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0
     # NOTE: The canonical threshold of an MGIC is the number of fully coupled channels plus 1.
     coarsest = config.fully_coupled_channels - (config.family == "mgic")
-    group_size = (1 + math.log2(config.group_size)) / 8
-    return group_size, (config.kernel_size - 3) / 4, (deepest - 1) / 6, math.log2(coarsest) / 8
+    return (1 + math.log2(config.group_size)) / 8, (deepest - 1) / 6, math.log2(coarsest) / 8

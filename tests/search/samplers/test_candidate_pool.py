@@ -91,6 +91,20 @@ def test_searched_training_settings_are_features(large_pool):
     assert one_hot.sum() == 2000
 
 
+def test_added_settings_are_features_of_spaces_that_vary_them_alone():
+    parameters = {"base_channels": [[16], [16, 32]], "kernel_size": [3, 5, 7], "smoother": ["learned", "polynomial"]}
+    mapping = {"fixed": {"family": "mgiad", "group_size": 4, "fully_coupled_channels": 8}, "parameters": parameters}
+    pool = CandidatePool(
+        SearchSpace(mapping, TrainingSettings(epochs=2), num_classes=10, in_channels=1, image_size=8), seed=0
+    )
+    pool.refresh()
+    assert pool.features.shape == (12, len(FEATURES) + 2)
+    settings = [
+        (point.params["smoother"] == "polynomial", (point.params["kernel_size"] - 3) / 4) for point in pool.points
+    ]
+    assert [tuple(row) for row in pool.features[:, len(FEATURES) :]] == settings
+
+
 def test_a_refresh_replaces_the_least_promising_and_the_seen(large_pool):
     scores = np.linspace(1, 2, 2000)
     large_pool.rate(np.arange(2000), scores)

@@ -11,16 +11,21 @@ from hypothesis import strategies as st
 from mgnas.errors import ConfigError
 from mgnas.models import ArchitectureConfig
 from mgnas.search.config import SearchConfig
-from mgnas.search.samplers.features import FEATURES, architecture_features
+from mgnas.search.samplers.features import ADDED_FEATURES, FEATURES, added_features, architecture_features
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def named(**settings) -> dict[str, float]:
     """Features that are not 0, by name."""
-    values = architecture_features(ArchitectureConfig(**settings))
-    assert values.shape == (len(FEATURES),)
-    return {name: value for name, value in zip(FEATURES, values, strict=True) if value != 0}
+    config = ArchitectureConfig(**settings)
+    assert architecture_features(config).shape == (len(FEATURES),)
+    names = (*FEATURES, *ADDED_FEATURES)
+    return {name: value for name, value in zip(names, all_features(config), strict=True) if value != 0}
+
+
+def all_features(config: ArchitectureConfig) -> np.ndarray:
+    return np.concatenate([architecture_features(config), added_features(config)])
 
 
 def test_the_features_of_an_mgiad():
@@ -139,7 +144,7 @@ def test_data_sets_share_the_features():
 def test_different_networks_of_the_digits_space_have_different_features():
     space = SearchConfig.load(CONFIGS / "digits.yaml").search_space()
     candidates = list(space.enumerate())
-    x = np.array([architecture_features(candidate.architecture) for candidate in candidates])
+    x = np.array([all_features(candidate.architecture) for candidate in candidates])
     assert len(candidates) > 300
     assert len(np.unique(x.round(9), axis=0)) == len(candidates)
     assert x.min() >= 0
@@ -177,7 +182,7 @@ def test_features_are_equal_exactly_if_the_networks_are(settings, data):
         one, other = ArchitectureConfig(**settings), ArchitectureConfig(**{**settings, name: changed})
     except (ConfigError, ValueError):
         assume(False)
-    same = np.array_equal(architecture_features(one), architecture_features(other))
+    same = np.array_equal(all_features(one), all_features(other))
     assert same == (one.id == other.id), [
         (field.name, getattr(one.canonical(), field.name), getattr(other.canonical(), field.name))
         for field in fields(one)
