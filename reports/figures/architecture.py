@@ -54,8 +54,13 @@ def draw_architecture(config: ArchitectureConfig, image_size: int) -> Drawing:
     for line in _LEGENDS[config.family](config):
         y += 17
         shapes.append(Label(8, y, line, 11.5, role="soft"))
-    widest = max(len(shape.text) * shape.size * 0.56 + shape.x for shape in shapes if isinstance(shape, Label))
+    widest = max(_right_end(shape) for shape in shapes if isinstance(shape, Label))
     return Drawing(shapes, max(right, 436, widest), y + 12, title)
+
+
+def _right_end(label: Label) -> float:
+    """Where a label ends at the latest, in the widest of the fonts that pages are shown in (DejaVu Sans)."""
+    return label.x + len(label.text) * label.size * (0.7 if label.bold else 0.6)
 
 
 def _connection(config: ArchitectureConfig, level: int, y: float) -> Iterator[Shape]:

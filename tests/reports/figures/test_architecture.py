@@ -1,10 +1,12 @@
 import re
 
 import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from mgnas.models.config import ArchitectureConfig
 from mgnas.reports.figures.architecture import draw_architecture
-from mgnas.reports.figures.svg import Box, Line
+from mgnas.reports.figures.svg import Box, Label, Line
 from mgnas.space.published import PUBLISHED
 
 
@@ -131,3 +133,14 @@ def test_boxes_of_a_level_do_not_overlap():
             apart_x = one.x + one.width <= other.x or other.x + other.width <= one.x
             apart_y = one.y + one.height <= other.y or other.y + other.height <= one.y
             assert apart_x or apart_y
+
+
+@pytest.mark.parametrize("channels", [(8,), (8, 16)])
+def test_the_title_and_the_legend_end_within_the_picture(channels):
+    """In the font that browsers show on Linux, which is wider than those of other systems."""
+    drawing = draw_architecture(ArchitectureConfig(family="mgiad", base_channels=channels, group_size=2), 8)
+    for label in drawing.shapes:
+        if isinstance(label, Label):
+            font = FontProperties(family="DejaVu Sans", weight="bold" if label.bold else "normal")
+            width = TextPath((0, 0), label.text, size=label.size, prop=font).get_extents().x1
+            assert label.x + width <= drawing.width
