@@ -22,7 +22,7 @@ from mgnas.search.trial_record import TrialState
 from .errors import ConfigError, SearchStoppedError, UserError
 from .files import short
 from .machine import check_cores
-from .signals import held_interrupts, termination_as_interrupt
+from .signals import held_interrupts, restore_handlers, termination_as_interrupt
 
 if TYPE_CHECKING:
     from mgnas.search.tuner.controller import SearchProgress
@@ -259,9 +259,7 @@ def undisturbed() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in actions.items():
-            if handler is not None:  # None: it was not installed from Python, and cannot be put back from here.
-                signal.signal(number, handler)
+        restore_handlers(actions)
         ray_logger.setLevel(ray_level)
         optuna_logger.handlers, optuna_logger.propagate = handlers, propagate
         optuna.logging.set_verbosity(verbosity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,9 +61,14 @@ def termination_as_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            if handler is not None:  # None: it was not installed from Python, and cannot be put back from here.
-                signal.signal(number, handler)
+        restore_handlers(before)
+
+
+def restore_handlers(before: Mapping[signal.Signals, Any]) -> None:
+    """Put signal handlers back, as `signal.getsignal` gave them."""
+    for number, handler in before.items():
+        if handler is not None:  # None: it was not installed from Python, and cannot be put back from here.
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shlex
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -22,18 +21,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from published_table import markdown, table_rows
 
 from mgnas import __version__
 from mgnas.errors import UserError, first_line
 from mgnas.files import write_text
-from mgnas.models.cost import count_weights
 from mgnas.search.data.dataset import DataSettings, data_shape, load_dataset
 from mgnas.search.training.execution import Execution
 from mgnas.search.training.precision import Precision
 from mgnas.search.training.trainer import DamagedCheckpointError, Trainer, TrainingDivergedError
 from mgnas.settings import build
 from mgnas.space.candidate import TrainingSettings
-from mgnas.space.published import PUBLISHED, PublishedModel, published_model
+from mgnas.space.published import PublishedModel, published_model
 
 DEFAULT_ROWS = (
     "mgiad-lambda3-cifar10",
@@ -66,11 +65,6 @@ AutoAugment's policy for CIFAR-10, so it may stand behind the rows, too.
 """
 _OPTIONS = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "warmup_epochs")
 _CHECKPOINT, _PROGRESS, _RESULT = "checkpoint.pt", "progress.json", "result.json"
-
-_HOW = """\
-SGD with Nesterov momentum, linear warm-up (in epochs), cosine decay to zero, random crops and flips, and AutoAugment if
-it is named. Test images are seen once, at the end; Tiny ImageNet's are its published validation images, as its test
-labels are not public. Seconds: of all epochs of a training, mean over trainings."""
 
 
 @dataclass(frozen=True)
@@ -242,100 +236,9 @@ def _cpu_model() -> str:
 
 
 def table(work: Path) -> list[dict[str, Any]]:
-    """The rows of the table, from all results in the work folder.
-
-    A row appears once for each set of settings that it was trained with. Default rows appear even if they are
-    untrained. Accuracies are fractions. `std` is the standard deviation of a sample, None for a single training.
-    """
-    states = [state for folder in sorted(work.glob("*-seed*")) if (state := read_state(folder)) is not None]
-    order = [*DEFAULT_ROWS, *(row.name for row in PUBLISHED if row.name not in DEFAULT_ROWS)]
-    rows = []
-    for name in order:
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for state in states:
-            if state["row"] == name:
-                groups.setdefault(json.dumps(state["settings"], sort_keys=True), []).append(state)
-        if not groups and name in DEFAULT_ROWS:
-            groups[""] = []
-        rows += [_table_row(published_model(name), groups[key]) for key in sorted(groups)]
-    return rows
-
-
-def _table_row(row: PublishedModel, states: list[dict[str, Any]]) -> dict[str, Any]:
-    states = sorted(states, key=lambda state: state["seed"])
-    finished = [state for state in states if state.get("test_accuracy") is not None]
-    accuracies = [state["test_accuracy"] for state in finished]
-    environments = [environment for state in states for environment in state["environments"]]
-    return {
-        "row": row.name,
-        "label": row.label,
-        "dataset": row.dataset,
-        "weights_published": row.weights,
-        "weights_counted": count_weights(row.config),
-        "note": row.note,
-        "accuracy_published": row.accuracy,
-        "accuracy": round(statistics.fmean(accuracies), 6) if accuracies else None,
-        "std": round(statistics.stdev(accuracies), 6) if len(accuracies) > 1 else None,
-        "n": len(accuracies),
-        "seeds": [state["seed"] for state in finished],
-        "progress": [_progress(state) for state in states if state not in finished],
-        "settings": states[0]["settings"] if states else None,
-        "hardware": sorted({environment["hardware"] for environment in environments}),
-        "versions": sorted({environment["versions"] for environment in environments}),
-        "seconds_per_training": round(statistics.fmean(state["seconds"] for state in finished), 1)
-        if finished
-        else None,
-    }
-
-
-def _progress(state: dict[str, Any]) -> str:
-    if "failure" in state:
-        return f"seed {state['seed']}: {state['failure']}"
-    return f"seed {state['seed']}: epoch {state['epoch']} of {state['settings']['epochs']}"
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table as a Markdown page: both accuracies side by side, how ours were trained, and notes."""
-    results, trainings = [], []
-    for number, row in enumerate(rows, 1):
-        weights = f"{row['weights_published']} | {row['weights_counted']:,}"
-        cells = [number, row["label"], row["dataset"], weights, f"{100 * row['accuracy_published']:.2f}", _ours(row)]
-        results.append(cells)
-        if (used := row["settings"]) is None:
-            continue
-        recipe = (
-            f"batch {used['batch_size']}, learning rate {used['learning_rate']:g}, warm-up {used['warmup_epochs']:g}, "
-            f"momentum {used['momentum']:g}, weight decay {used['weight_decay']:g}, "
-            f"label smoothing {used['label_smoothing']:g}, gradient clip {used['gradient_clip']:g}, "
-            f"crop padding {used['crop_padding']}"
-            f"{'' if used['augmentation'] == 'none' else ', ' + used['augmentation']}"
-        )
-        seconds = "-" if row["seconds_per_training"] is None else f"{row['seconds_per_training']:,.1f}"
-        images = f"{used['training_images']:,} | {used['test_images']:,} | {used['image_size']}"
-        where = f"{'; '.join(row['hardware'])} | {'; '.join(row['versions'])}"
-        trainings.append([number, row["row"], used["epochs"], images, recipe, where, seconds])
-    lines = ["# Published accuracies, and ours", ""]
-    lines += ["Test accuracy in %: mean, standard deviation (of a sample) and number of trainings over seeds.", ""]
-    lines += _grid("# | Network | Data set | Weights published | counted | Accuracy published | ours", results)
-    if trainings:
-        heads = "# | Row | Epochs | Training images | Test images | Image size | Recipe | Hardware | Versions"
-        lines += ["", "## How ours were trained", "", _HOW, ""]
-        lines += _grid(f"{heads} | Seconds", trainings)
-    notes = dict.fromkeys(f"- {row['row']}: {row['note']}" for row in rows if row["note"])
-    return "\n".join([*lines, "", "## Notes on the weights", "", *notes]) + "\n"
-
-
-def _ours(row: dict[str, Any]) -> str:
-    parts = list(row["progress"])
-    if row["n"]:
-        spread = "" if row["std"] is None else f"std {100 * row['std']:.2f}, "
-        parts.insert(0, f"{100 * row['accuracy']:.2f} ({spread}n = {row['n']})")
-    return "; ".join(parts) or "not trained"
-
-
-def _grid(heads: str, rows: list[list[Any]]) -> list[str]:
-    rule = "|".join("---" for _ in heads.split("|"))
-    return [f"| {heads} |", f"|{rule}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+    """The rows of the table, from all results in the work folder (see `table_rows`)."""
+    states = (read_state(folder) for folder in sorted(work.glob("*-seed*")))
+    return table_rows([state for state in states if state is not None], DEFAULT_ROWS)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

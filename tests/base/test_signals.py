@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -60,24 +60,19 @@ def test_an_ignored_ctrl_c_stays_ignored():
     try:
         with held_interrupts():
             signal.raise_signal(SIGINT)
+            assert signal.getsignal(SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(SIGINT, before)
 
 
 def test_a_thread_leaves_signals_alone():
-    errors = []
-
     def enter():
-        try:
-            with held_interrupts(), termination_as_interrupt():
-                pass
-        except ValueError as error:
-            errors.append(error)
+        with held_interrupts(), termination_as_interrupt():
+            return "no error"
 
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(enter).result() == "no error"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -97,6 +92,8 @@ def test_after_nohup_a_closed_terminal_means_nothing():
     try:
         with termination_as_interrupt():
             os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
 
