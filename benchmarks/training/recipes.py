@@ -40,6 +40,7 @@ STANDARD = "standard"
 
 PARTS: dict[str, dict[str, Any]] = {
     "plain": {"crop_padding": 0, "flip": False},
+    "decay": {"weight_decay": 1e-4},
     "smoothing": {"label_smoothing": 0.1},
     "cutout": {},  # of a quarter of the image's side
     "trivial": {"augmentation": "trivial"},
@@ -100,8 +101,8 @@ TASKS = {
     ),
     "cifar10": Task(
         {
-            "small": {"family": "mgnet", "base_channels": [16, 32, 64], "sharing": "A"},
-            "large": {"family": "mgnet", "base_channels": [48, 48, 48], "smoothing_steps": 2},
+            "small": {"family": "mgnet", "base_channels": [16, 32, 64], "smoothing_steps": 1, "sharing": "A"},
+            "large": {"family": "mgnet", "base_channels": [48, 48, 48], "smoothing_steps": 1, "sharing": "A"},
         },
         _SGD | {"batch_size": 128, "warmup_epochs": 2.0, "crop_padding": 2, "flip": True},
         30,
