@@ -11,14 +11,15 @@ from mgnas.errors import ConfigError
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option("--data", "path", help="The images: an .npz file, a folder, or an archive.  [default: the config's]")
 @click.option("--bins", type=click.IntRange(1, 100), default=12, show_default=True, help="Bars of the histogram.")
-def space(config: Path, bins: int) -> None:
+def space(config: Path, path: str | None, bins: int) -> None:
     """Show what the search space in CONFIG holds: points, distinct valid networks, and what they weigh."""
     import numpy as np
 
     from mgnas.search.config import SearchConfig
 
-    loaded = SearchConfig.load(config)
+    loaded = SearchConfig.load(config).override(path=path)
     searched = loaded.search_space()
     summary = searched.summary()
     points = "continuous" if summary.points is None else f"{summary.points:,}"
