@@ -2,6 +2,11 @@
 
 import re
 
+import numpy as np
+from PIL import Image
+
+from .conftest import CONFIGS
+
 
 def test_space_counts_points_and_networks(command, edited):
     fixed = {"family": "mgnet", "sharing": "AB"}
@@ -19,3 +24,19 @@ def test_continuous_space_is_described_from_a_sample(command, edited):
     code, out, _ = command("space", edited(space={"fixed": {"family": "mgnet"}, "parameters": parameters}))
     assert code == 0
     assert "found in a sample of 20,000 points" in out
+
+
+def test_the_images_of_a_ready_config_can_be_named(command, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, mode in (("cat", "RGB"), ("dog", "L")):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            image = Image.fromarray(rng.integers(0, 256, (97 + index, 130, 3), dtype=np.uint8))
+            image.convert(mode).save(tmp_path / name / f"{index}.png")
+    code, out, _ = command("space", CONFIGS / "photos.yaml", "--data", tmp_path)
+    assert code == 0
+    assert re.search(r"distinct and valid [\d,]{5,}\n", out)
+
+
+def test_missing_images_are_named_in_one_line(command, refused):
+    refused(command("space", CONFIGS / "photos.yaml", "--data", "none"), "none: no such file or folder (data.path)")

@@ -1,8 +1,5 @@
 """The YAML file of a search: what it may say, what it means, and how mistakes are named."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from mgnas.errors import ConfigError, UserError
@@ -10,8 +7,6 @@ from mgnas.files import write_yaml
 from mgnas.search.config import Resources, SearchConfig, SearchSettings
 from mgnas.search.data.dataset import DataSettings
 from mgnas.space import TrainingSettings
-
-READY = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -82,18 +77,6 @@ def test_plain_values_are_read_back_equal(small_search, tmp_path):
     config = small_search(final_training={"epochs": 9, "weight_decay": 1e-7})
     write_yaml(tmp_path / "small.yaml", config.to_dict())
     assert SearchConfig.load(tmp_path / "small.yaml") == config
-
-
-@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
-def test_every_ready_config_has_a_space_that_can_be_searched(path):
-    config = SearchConfig.load(path)
-    assert config.name == path.stem
-    space, rng = config.search_space(), np.random.default_rng(0)
-    assert len({space.sample(rng).id for _ in range(50)}) > 40
-
-
-def test_there_are_ready_configs():
-    assert "digits" in [path.stem for path in READY]
 
 
 # ------------------------------------------------------------------------------------------------------------ override
