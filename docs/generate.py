@@ -63,7 +63,8 @@ resources: {workers: 2}     # what to run on
 final_training: {epochs: 60} # of what was selected; what it does not name is taken from training
 ```
 
-`mgnas init DATA` writes such a file for images found on disk, `mgnas space FILE` shows what its space holds.
+`mgnas init DATA` writes such a file for images found on disk ([how it chooses](data.md#folder-image-files)).
+`mgnas space FILE` shows what its space holds.
 YAML reads `5e-4` as text: write `5.0e-4`.
 
 """

@@ -1,8 +1,8 @@
 """How long an ask of the sampler `ehvi` takes, on one core.
 
-    python benchmarks/search/ask_time.py [--observations 300 3000]
+    python benchmarks/search/ask_time.py [--config configs/cifar10.yaml] [--observations 300 3000]
 
-A strategy over the space of configs/cifar10.yaml takes over a number of finished trials, as a resumed search does.
+A strategy over the space of the config takes over a number of finished trials, as a resumed search does.
 After each ask its trial ends. The processor time of one thread is measured for three kinds of asks:
 
 - the first one, which draws the candidates and learns the hyperparameters from nothing;
@@ -15,13 +15,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import optuna
 import torch
 from optuna.trial import FrozenTrial
-from scale import SimulatedTrainings, cifar10_space
+from scale import CONFIG, SimulatedTrainings
 
+from mgnas.search.config import SearchConfig
 from mgnas.search.samplers.candidate_pool import CandidatePool
 from mgnas.search.samplers.ehvi import EHVISampler
 from mgnas.search.samplers.outcome_transforms import LogErrorTransform
@@ -88,13 +90,17 @@ def measure(space: SearchSpace, count: int, asks: int) -> tuple[float, list[floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, help="a search's YAML file; default: spaces/cifar10.yaml"
+    )
     parser.add_argument("--observations", type=int, nargs="+", default=[300, 3000])
     parser.add_argument("--asks", type=int, default=10)
     options = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = SearchConfig.load(options.config).search_space()
     for count in options.observations:
-        first, plain, learning = measure(cifar10_space(), count, options.asks)
+        first, plain, learning = measure(space, count, options.asks)
         text = "; ".join(
             f"{name} {np.median(s):.3f} s, at most {max(s):.3f} s"
             for name, s in (("plain", plain), ("learning", learning))

@@ -3,7 +3,7 @@
     python benchmarks/search/ask_time_botorch.py [--observations 30 300] [--repetitions 9]
 
 Both learn from the same trainings of the table of CIFAR-10 (beyond its 398, from the table's surrogate) and predict all
-candidates of the space of configs/cifar10.yaml, in float64 on one thread, in turns. Both have a Matern-5/2 kernel with
+candidates of the space of spaces/cifar10.yaml, in float64 on one thread, in turns. Both have a Matern-5/2 kernel with
 one lengthscale per feature, an output scale, a constant mean and the same priors of the hyperparameters. "Learning"
 fits the hyperparameters from nothing and predicts; "kept" takes them from the last fit, as between two asks that learn.
 Ours learns from at most 350 of the observations. Prints Markdown tables of processor times; a ratio is BoTorch's time

@@ -2,7 +2,7 @@
 
     python benchmarks/search/scale.py [--sampler ehvi] [--workers 1000] [--trials 20000]
 
-The space is that of configs/cifar10.yaml, which has 7,918 different networks. The learning rate and the weight decay
+The space is that of spaces/cifar10.yaml, which has 7,918 different networks. The learning rate and the weight decay
 are searched as well, so that something new is left after thousands of trials. Accuracies come from a formula of the
 architecture's features plus noise. The duration of a training comes from its MACs, so that workers ask one by one in no
 particular order. The processor time of one thread inside ask, report and complete is counted. `--sampler` takes several
@@ -28,7 +28,7 @@ from mgnas.search.strategy.strategy import Strategy
 from mgnas.search.trial_record import TrialRecord
 from mgnas.space.search_space import SearchSpace
 
-_CONFIG = Path(__file__).parents[2] / "configs" / "cifar10.yaml"
+CONFIG = Path(__file__).parent / "spaces" / "cifar10.yaml"
 _NOISE = 0.005
 """Standard deviation of the accuracy between trainings."""
 _RECIPE = {
@@ -38,8 +38,8 @@ _RECIPE = {
 
 
 def cifar10_space(**parameters: Any) -> SearchSpace:
-    """The space of configs/cifar10.yaml, with further parameters."""
-    config = SearchConfig.load(_CONFIG)
+    """The space of spaces/cifar10.yaml, with further parameters."""
+    config = SearchConfig.load(CONFIG)
     space = {**config.space, "parameters": {**config.space["parameters"], **parameters}}
     return SearchSpace(space, config.training, num_classes=10, in_channels=3, image_size=32)
 

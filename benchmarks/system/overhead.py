@@ -35,7 +35,7 @@ from mgnas.search.trial_record import TrialRecord
 from mgnas.search.tuner.ray_tune import run_search
 from mgnas.search.tuner.worker import TrialTask
 
-CONFIG = Path(__file__).parents[2] / "configs" / "cifar10.yaml"
+CONFIG = Path(__file__).parents[1] / "search" / "spaces" / "cifar10.yaml"
 _PART = 200
 
 

@@ -33,7 +33,7 @@ from mgnas.search.strategy.strategy import OPTUNA_STATE
 from mgnas.search.trial_record import TrialRecord, TrialState
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "cifar10.yaml"
+CONFIG = ROOT / "benchmarks" / "search" / "spaces" / "cifar10.yaml"
 _OPENINGS = 3
 
 
