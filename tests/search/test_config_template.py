@@ -221,3 +221,13 @@ def test_other_paths_are_refused_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no images in it; expected a folder for each class"):
         detect_dataset(str(tmp_path / "empty"))
+
+
+def test_photographs_of_several_sizes_can_be_searched(tmp_path):
+    data = detect_dataset(str(folder_of(tmp_path, [(131, 101), (97, 160), (96, 99)])))
+    assert data.image_size == 96
+    config = proposed(tmp_path, data)
+    assert config.training.random_resized_crop > 0
+    space = config.search_space()
+    assert (space.image_size, space.fixed["in_channels"]) == (96, 3)
+    assert len(space.summary().weights) > 500
