@@ -2,7 +2,8 @@
 
 A candidate diverges if a loss is not finite, or if the mean loss of its last epoch is above log(classes) + 0.5.
 Guessing has a loss of log(classes). The recipe is that of the search, with the same learning rate, fewer epochs, and a
-warm-up that is shorter in proportion. The space is that of the config; --image-size and --images do not change it.
+warm-up that is shorter in proportion. The space is that of the config; --image-size and --images do not change it. Only
+networks with too many levels for the smaller images are passed over.
 
     python benchmarks/training/stability.py configs/cifar10.yaml --candidates 200 [--data cifar10.npz] [--images 512]
         [--image-size 16] [--epochs 2] [--seed 0]
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mgnas.errors import UserError, first_line
+from mgnas.errors import ConfigError, UserError, first_line
 from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import Dataset, load_dataset
 from mgnas.search.training.trainer import Trainer, TrainingDivergedError
@@ -44,8 +45,8 @@ class Outcome:
         return f"{verdict}, loss {self.loss:.3f}, {network}"
 
 
-def distinct_candidates(space: SearchSpace, count: int, seed: int) -> list[Candidate]:
-    """Random valid candidates with different ids.
+def distinct_candidates(space: SearchSpace, count: int, seed: int, image_size: int) -> list[Candidate]:
+    """Random valid candidates with different ids, which images of this size can train.
 
     Raises:
         UserError: 100 * `count` random candidates contain fewer than `count` different ones.
@@ -54,6 +55,11 @@ def distinct_candidates(space: SearchSpace, count: int, seed: int) -> list[Candi
     candidates: dict[str, Candidate] = {}
     for _ in range(100 * count):
         candidate = space.sample(rng)
+        try:
+            candidate.architecture.check_image_size(image_size)
+        except ConfigError:
+            # NOTE: In bfloat16 on CPUs, torch's gradient of a kernel that halves a single pixel is not a number.
+            continue
         candidates[candidate.id] = candidate
         if len(candidates) == count:
             return list(candidates.values())
@@ -85,9 +91,9 @@ def measure(options: argparse.Namespace) -> list[Outcome]:
         UserError: the config or the data cannot be used.
     """
     config = SearchConfig.load(options.config).override(path=options.data)
-    candidates = distinct_candidates(config.search_space(), options.candidates, options.seed)
     reduced = config.override(train_images=options.images, image_size=options.image_size)
     data = load_dataset(reduced.data)
+    candidates = distinct_candidates(config.search_space(), options.candidates, options.seed, data.image_size)
     print(f"{len(data.train):,} images of {data.image_size} x {data.image_size} pixels, {options.epochs} epochs")
     outcomes = []
     for number, candidate in enumerate(candidates):
