@@ -62,7 +62,7 @@ def check_extremes(candidates):
 
 
 def test_there_is_a_config_for_each_kind_of_images():
-    assert {"digits", "cifar10", "cifar10-small", "photos", "tinyimagenet"} <= set(names())
+    assert {"digits", "cifar10", "cifar10-small", "mlperf-tiny", "photos", "tinyimagenet"} <= set(names())
 
 
 @pytest.mark.parametrize("name", names())
