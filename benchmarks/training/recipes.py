@@ -18,21 +18,17 @@ import json
 import math
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from published import environment
+from resumable import Job, add_options, run_script, train, train_missing
 from tables import table
 
 from mgnas.errors import UserError, first_line
 from mgnas.models import ArchitectureConfig
-from mgnas.models.cost import count_weights
-from mgnas.search.data.dataset import Dataset, DataSettings, load_dataset
-from mgnas.search.training.trainer import Trainer, TrainingDivergedError
+from mgnas.search.data.dataset import Dataset, DataSettings
+from mgnas.search.training.trainer import Trainer
 from mgnas.settings import build
 from mgnas.space.candidate import TrainingSettings
 
@@ -112,104 +108,31 @@ TASKS = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training, by the names of its parts."""
-
-    data: str
-    network: str
-    recipe: str
-    seed: int
-    architecture: ArchitectureConfig
-    training: TrainingSettings
-    images: DataSettings
-
-    @classmethod
-    def of(cls, data: str, network: str, recipe: str, seed: int, options: argparse.Namespace) -> Job:
-        """The training that the options mean.
-
-        Raises:
-            UserError: an unknown part of the recipe, or settings that contradict each other.
-        """
-        task = TASKS[data]
-        settings = task.recipe | {"epochs": options.epochs or task.epochs}
-        for part in [] if recipe == STANDARD else recipe.split("+"):
-            if part not in PARTS:
-                raise UserError(f"--recipes: unknown part {part!r} of {recipe!r}; there are {', '.join(PARTS)}")
-            settings |= {"cutout": task.size // 4} if part == "cutout" else PARTS[part]
-        counts = task.images if options.images is None else tuple(options.images)
-        images: dict[str, Any] = {"name": data, "validation_fraction": 0.5}
-        if counts is not None:
-            images |= {"train_images": sum(counts), "validation_fraction": counts[1] / sum(counts)}
-        if data == "cifar10":
-            images |= {"path": options.data_cifar10, "image_size": task.size}
-        return cls(
-            data,
-            network,
-            recipe,
-            seed,
-            ArchitectureConfig.from_dict(task.networks[network]),
-            build(TrainingSettings, settings, recipe),
-            build(DataSettings, images, "data"),
-        )
-
-    @property
-    def name(self) -> str:
-        return f"{self.data} {self.network} {self.recipe} seed {self.seed}"
-
-    def identity(self) -> dict[str, Any]:
-        """All that decides the accuracy, as JSON holds it."""
-        identity = {
-            "data": self.data,
-            "network": self.network,
-            "recipe": self.recipe,
-            "seed": self.seed,
-            "architecture": self.architecture.to_dict(),
-            "training": asdict(self.training),
-            "images": {key: value for key, value in asdict(self.images).items() if key != "path"},
-        }
-        return json.loads(json.dumps(identity))
-
-
-class Results:
-    """The finished trainings, one JSON line each. A line that a killed process has left unfinished does not count.
+def make_job(data: str, network: str, recipe: str, seed: int, options: argparse.Namespace) -> Job:
+    """The training that the options mean.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: an unknown part of the recipe, or settings that contradict each other.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, []
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({first_line(error)}); choose another --out") from None
-        self._is_torn = lines[-1] != ""
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and {"job", "accuracy", "seconds", "weights"} <= row.keys():
-                self.rows.append(row)
-
-    def __contains__(self, job: Job) -> bool:
-        identity = job.identity()
-        return any(row["job"] == identity for row in self.rows)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Append a finished training.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n" * self._is_torn + json.dumps(row) + "\n")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
-        self._is_torn = False
-        self.rows.append(row)
+    task = TASKS[data]
+    settings = task.recipe | {"epochs": options.epochs or task.epochs}
+    for part in [] if recipe == STANDARD else recipe.split("+"):
+        if part not in PARTS:
+            raise UserError(f"--recipes: unknown part {part!r} of {recipe!r}; there are {', '.join(PARTS)}")
+        settings |= {"cutout": task.size // 4} if part == "cutout" else PARTS[part]
+    counts = task.images if options.images is None else tuple(options.images)
+    images: dict[str, Any] = {"name": data, "validation_fraction": 0.5}
+    if counts is not None:
+        images |= {"train_images": sum(counts), "validation_fraction": counts[1] / sum(counts)}
+    if data == "cifar10":
+        images |= {"path": options.data_cifar10, "image_size": task.size}
+    return Job(
+        {"data": data, "network": network, "recipe": recipe},
+        seed,
+        ArchitectureConfig.from_dict(task.networks[network]),
+        build(TrainingSettings, settings, recipe),
+        build(DataSettings, images, "data"),
+    )
 
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
@@ -218,31 +141,7 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
         for data in options.data:
             for network in options.networks:
                 for recipe in dict.fromkeys([STANDARD, *options.recipes]):
-                    yield Job.of(data, network, recipe, seed, options)
-
-
-def train(job: Job, dataset: Dataset, threads: int) -> dict[str, Any]:
-    """A whole training, as a line of the results. `accuracy` is None if it diverged."""
-    trainer = Trainer(job.architecture, job.training, dataset.train, None, job.seed)
-    accuracy, failure = None, None
-    try:
-        while not trainer.finished:
-            trainer.run_epoch()
-        accuracy = trainer.evaluate(dataset.validation)
-    except TrainingDivergedError as error:
-        failure = str(error)
-    return {
-        "job": job.identity(),
-        "accuracy": accuracy,
-        "failure": failure,
-        "loss": trainer.history[-1].loss if trainer.history else None,
-        "weights": count_weights(job.architecture),
-        "seconds": round(sum(epoch.seconds for epoch in trainer.history), 2),
-        "training_images": len(dataset.train),
-        "measured_images": len(dataset.validation),
-        "threads": threads,
-        **environment("cpu"),
-    }
+                    yield make_job(data, network, recipe, seed, options)
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -312,57 +211,32 @@ def _with_error(pairs: list[float]) -> str:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines, outside the checkout")
+    add_options(parser)
     parser.add_argument("--recipes", nargs="+", default=DEFAULT_RECIPES, metavar="A+B", help=", ".join(PARTS))
     parser.add_argument("--data", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--data-cifar10", metavar="PATH", help="an npz file or folder; default: downloaded")
     parser.add_argument("--networks", nargs="+", choices=("small", "large"), default=("small", "large"))
     parser.add_argument("--seeds", type=int, default=10, metavar="N", help="train from seeds 0 to N - 1")
     parser.add_argument("--epochs", type=int, metavar="N")
-    parser.add_argument("--images", type=int, nargs=2, metavar="N", help="images to train on, and to measure on")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.add_argument(
-        "--minutes", type=float, default=math.inf, metavar="N", help="stop after the training they end in"
-    )
-    parser.add_argument("--show", action="store_true", help="print the table and train nothing")
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace) -> Results:
-    """Train what is missing, until the minutes end.
+def run(options: argparse.Namespace) -> list[str]:
+    """Train what is missing, until the minutes end. Returns the lines of the table.
 
     Raises:
         UserError: options are wrong, images cannot be read, or the file cannot be used.
     """
-    results = Results(options.out)
-    if options.show:
-        return results
-    deadline = time.monotonic() + 60 * options.minutes
-    torch.set_num_threads(options.threads)
-    missing = [job for job in jobs(options) if job not in results]
-    datasets: dict[str, Dataset] = {}
-    for number, job in enumerate(missing, start=1):
-        if job.data not in datasets:
-            datasets[job.data] = load_dataset(job.images)
-        row = train(job, datasets[job.data], options.threads)
-        results.add(row)
-        outcome = row["failure"] or f"{100 * row['accuracy']:.2f} %"
-        print(f"{number} of {len(missing)}: {job.name}: {outcome}, {row['seconds']:.1f} s", flush=True)
-        if time.monotonic() >= deadline:
-            print(f"{len(missing) - number} trainings are left; the same call goes on with them")
-            break
-    return results
+
+    def row_of(job: Job, dataset: Dataset) -> dict[str, Any]:
+        trainer = Trainer(job.architecture, job.training, dataset.train, None, job.seed)
+        return train(job, trainer, dataset, options.threads)
+
+    return table(summary(train_missing(jobs(options), row_of, options).rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    try:
-        results = run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print("\n".join(table(summary(results.rows))))
-    return 0
+    return run_script(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -35,16 +35,16 @@ def options(*more):
 @pytest.mark.parametrize("data", recipes.TASKS)
 @pytest.mark.parametrize("network", ["small", "large"])
 def test_every_default_recipe_differs_from_all_others(data, network):
-    made = [recipes.Job.of(data, network, name, 0, options()).training for name in recipes.DEFAULT_RECIPES]
+    made = [recipes.make_job(data, network, name, 0, options()).training for name in recipes.DEFAULT_RECIPES]
     # Digits are not mirrored, and nothing else makes two recipes equal.
     assert len(set(map(str, made))) == len(recipes.DEFAULT_RECIPES)
 
 
 def test_a_recipe_is_the_sum_of_its_parts():
-    training = recipes.Job.of("cifar10", "large", "adamw+trivial+ema", 3, options("--epochs", "7")).training
+    training = recipes.make_job("cifar10", "large", "adamw+trivial+ema", 3, options("--epochs", "7")).training
     assert (training.optimizer, training.augmentation, training.ema_decay) == ("adamw", "trivial", 0.99)
     assert (training.epochs, training.crop_padding, training.flip) == (7, 2, True)
-    sizes = [recipes.Job.of(data, "small", "cutout", 3, options()).training.cutout for data in ("digits", "cifar10")]
+    sizes = [recipes.make_job(data, "small", "cutout", 3, options()).training.cutout for data in ("digits", "cifar10")]
     assert sizes == [2, 4]
 
 
