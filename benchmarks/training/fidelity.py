@@ -171,7 +171,7 @@ def rank_correlation(first: Mapping[str, float], second: Mapping[str, float]) ->
     pairs = np.array([[first[name], second[name]] for name in networks]).reshape(-1, 2)
     if len(pairs) < 3 or not np.ptp(pairs, axis=0).all():
         return math.nan
-    return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+    return float(spearmanr(pairs[:, 0], pairs[:, 1])[0])
 
 
 def regret(short: Mapping[str, float], final: Mapping[str, float]) -> tuple[float, float]:
