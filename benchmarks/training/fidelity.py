@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from resumable import Job, add_options, run_script, train, train_missing
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from stability import shortened
 from tables import table
 from torch import nn
@@ -171,7 +171,7 @@ def rank_correlation(first: Mapping[str, float], second: Mapping[str, float]) ->
     pairs = np.array([[first[name], second[name]] for name in networks]).reshape(-1, 2)
     if len(pairs) < 3 or not np.ptp(pairs, axis=0).all():
         return math.nan
-    return float(spearmanr(pairs[:, 0], pairs[:, 1])[0])
+    return float(np.corrcoef(rankdata(pairs, axis=0), rowvar=False)[0, 1])
 
 
 def regret(short: Mapping[str, float], final: Mapping[str, float]) -> tuple[float, float]:

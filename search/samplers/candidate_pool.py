@@ -72,9 +72,12 @@ class Pool(abc.ABC):
     Attributes:
         points: n points with distinct ids; `features` (n x d) and `log_cost` (n) are theirs.
         scores: the last score that `rate` was given for each point, n; inf for a point without one.
+        added: names of the features of `ADDED_FEATURES` that the points have, after those of `FEATURES`.
         whole: whether the pool holds every point of the space.
         largest_cost: log10 of the largest cost so far, or of the space's limit.
     """
+
+    added: tuple[str, ...] = ()
 
     def __init__(self, distributions: Mapping[str, Distribution], seed: int | None) -> None:
         self.distributions = dict(distributions)
@@ -197,6 +200,7 @@ class CandidatePool(Pool):
             self.largest_cost = math.log10(space.limits.max_weights)
         self._searched_settings = {name: self.distributions[name] for name in space.searched_training_settings}
         self._added = [index for index, name in enumerate(ADDED_FEATURES.values()) if name in self.distributions]
+        self.added = tuple(list(ADDED_FEATURES)[index] for index in self._added)
 
     def locate(self, params: Mapping[str, Any], skip: Collection[str] = ()) -> Point | None:
         if not self.distributions.keys() <= params.keys():

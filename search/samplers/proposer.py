@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial
 from ..trial_record import GaussianPrediction
 from .acquisition import Front, gaps
 from .candidate_pool import Point, Pool, costs, stacked
-from .features import FEATURES
 from .gaussian_process import AccuracyModel, AccuracyPosterior
 from .gp_hyperparameters import ModelFitError
 from .greedy_batch import greedy_batch
@@ -92,7 +91,7 @@ class Proposer:
         self._prior, self._startup, self._transform, self._reference = prior, startup, outcome_transform, reference
         pool.refresh()
         self.reader = StudyReader(pool)
-        self.model = AccuracyModel() if prior is None else AccuracyModel(prior.trust, prior.hyperparameters)
+        self.model = AccuracyModel() if prior is None else AccuracyModel(prior.trust, prior.hyperparameters(pool.added))
         self.waiting: list[Proposal] = []
         self._prior_accuracy: dict[str, float] = {}
         self._warned = False
@@ -260,7 +259,7 @@ class Proposer:
         """What the prior predicts, n, on the model's scale; it is asked once for each point."""
         new = [point for point in points if point.id not in self._prior_accuracy]
         if new:
-            means = prior.mean_of_features(stacked(new)[:, : len(FEATURES)])
+            means = prior.mean_of_features(stacked(new), self.pool.added)
             self._prior_accuracy.update(zip((point.id for point in new), means.tolist(), strict=True))
         return self._transform.transform([self._prior_accuracy[point.id] for point in points])
 

@@ -103,6 +103,7 @@ def test_added_settings_are_features_of_spaces_that_vary_them_alone():
         (point.params["smoother"] == "polynomial", (point.params["kernel_size"] - 3) / 4) for point in pool.points
     ]
     assert [tuple(row) for row in pool.features[:, len(FEATURES) :]] == settings
+    assert pool.added == ("polynomial", "kernel_size")
 
 
 def test_a_refresh_replaces_the_least_promising_and_the_seen(large_pool):
