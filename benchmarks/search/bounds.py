@@ -31,7 +31,7 @@ from mgnas.reports.simulation.scoring import HypervolumeScorer, until_share
 from mgnas.search.history.past_trainings import TaskEvaluations, shipped_tables
 from mgnas.search.history.table import TabularBenchmark
 from mgnas.search.samplers.acquisition import Front
-from mgnas.search.samplers.features import architecture_features
+from mgnas.search.samplers.features import FEATURES, added_features, architecture_features
 from mgnas.search.samplers.gaussian_process import AccuracyModel
 from mgnas.search.samplers.outcome_transforms import LogErrorTransform
 
@@ -58,7 +58,8 @@ class LeaveOneOut:
 
 def leave_one_out(table: TabularBenchmark) -> LeaveOneOut:
     """Fit a model to the whole table and take each network's own trainings out again."""
-    x = np.array([architecture_features(row.config) for row in table.rows])
+    x = np.array([_features(row.config) for row in table.rows])
+    x = x[:, (np.arange(x.shape[1]) < len(FEATURES)) | (np.ptp(x, axis=0) > 0)]
     z = _LOG_ERROR.transform([row.curve[-1] for row in table.rows])
     posterior = AccuracyModel().fit(x, z, np.zeros(len(x)))
     ids = list(table.by_id)
@@ -136,7 +137,11 @@ def _accuracy_by_key(table: TabularBenchmark) -> dict[tuple, float]:
 
 def _key(config: ArchitectureConfig) -> tuple[float, ...]:
     """Equal for networks that differ in nothing but classes and input channels."""
-    return tuple(architecture_features(config).round(6))
+    return tuple(_features(config).round(6))
+
+
+def _features(config: ArchitectureConfig) -> np.ndarray:
+    return np.concatenate([architecture_features(config), added_features(config)])
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, log_weights: np.ndarray | None = None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -30,6 +30,8 @@ from mgnas.space.search_space import SearchSpace
 
 BASE = "ehvi, other prior"
 """What mgnas does if a prior is named; all others are compared with it."""
+WITHOUT_ADDED = "ehvi, other prior without what was added"
+"""The prior of the networks that the other table had at first."""
 _NODES = 7
 _REPEATING = ("nsga2 as it is", "random as it is", "syne tune evolution as it is")
 _SLOW = ("gp as it is", "syne tune mo-asha as it is")
@@ -53,9 +55,14 @@ class Compared:
 
 
 @lru_cache
-def _other(name: str) -> tuple[TaskEvaluations, TransferPrior]:
-    """The trainings of another shipped table than the one of this name, and their model; once in a process."""
-    past = TaskEvaluations.load(next(other for other in shipped_tables() if other != name))
+def _other(name: str, added: bool) -> tuple[TaskEvaluations, TransferPrior]:
+    """The trainings of another shipped table than the one of this name, and their model; once in a process.
+
+    `added`: whether what was added to the other table counts as well.
+    """
+    other, path = next(item for item in shipped_tables().items() if item[0] != name.removesuffix("+added"))
+    table = TabularBenchmark.load(path)
+    past = TaskEvaluations.from_table(table if added else replace(table, added=None), other)
     return past, past.prior()
 
 
@@ -66,6 +73,7 @@ def ehvi(
     *,
     sampler: Callable[..., EHVISampler] = EHVISampler,
     prior: bool = True,
+    added: bool = True,
     shuffled: bool = False,
     stopping: str = "none",
     silent_curves: bool = False,
@@ -76,11 +84,12 @@ def ehvi(
         table, space, seed: as for every StrategyFactory.
         sampler: in place of mgnas's.
         prior: whether there is one.
+        added: whether it knows what was added to the other table.
         shuffled: whether the prior's accuracies are permuted among its architectures.
         stopping: as in a config, or "mo-asha".
         silent_curves: whether the sampler is not told what unfinished curves predict.
     """
-    past, model = _other(table.name)
+    past, model = _other(table.name, added)
     model = model.shuffled(seed) if shuffled else model
     epochs = space.training.epochs
     if stopping == "mo-asha":
@@ -138,6 +147,7 @@ def noisy_ehvi(table: TabularBenchmark, space: SearchSpace, seed: int) -> Search
 
 COMPARED: dict[str, Compared] = {
     BASE: Compared(ehvi),
+    WITHOUT_ADDED: Compared(partial(ehvi, added=False)),
     "ehvi": Compared(partial(ehvi, prior=False)),
     "ehvi, shuffled prior": Compared(partial(ehvi, shuffled=True)),
     "ehvi, other prior, 8 workers": Compared(ehvi, workers=8),

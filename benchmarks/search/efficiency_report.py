@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from bounds import informed_oracle
-from compared import BASE, COMPARED
+from compared import BASE, COMPARED, WITHOUT_ADDED
 
 from mgnas.reports.simulation.efficiency import SHARES
 from mgnas.reports.simulation.scoring import HypervolumeScorer, quartiles
@@ -147,6 +147,8 @@ def _targets(by_search: dict[str, Entries]) -> list[str]:
     line("with the other table as prior against none", BASE, "ehvi", 0.9, 1 / 2)
     for share in SHARES:
         line("with a shuffled prior against none", "ehvi, shuffled prior", "ehvi", share, 1.2)
+    for share in SHARES:
+        line("with what was added to the prior against without", BASE, WITHOUT_ADDED, share, 1.05)
     for share in SHARES:
         line("8 workers against 1", "ehvi, other prior, 8 workers", BASE, share, 1.5)
     for name in (BASE, "ehvi", "ehvi, other prior, pausing", "ehvi, pausing"):

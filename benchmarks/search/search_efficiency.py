@@ -5,6 +5,9 @@ one thread each, judged by the mean accuracy over seeds:
 
     python benchmarks/search/search_efficiency.py [--searches ehvi tpe ...] [--seeds 40] [--minutes 8]
 
+NAME+added is a table with the trainings that were added to it, in their wider space. Results on NAME and on NAME+added
+cannot be compared: the second has another front, and more networks to find it among.
+
 A search ends when it has 99 % of the table's hypervolume, or has trained all of it. Every finished replay is kept as a
 line of results/search_efficiency.jsonl, so that a call with --minutes can be repeated until none is missing.
 results/search_efficiency.md is written from these lines. `--fresh` drops the lines of the named searches first.
@@ -96,6 +99,12 @@ def keep(table: str, name: str, seed: int, entry: dict[str, Any]) -> None:
         file.write(json.dumps([table, name, seed, entry]) + "\n")
 
 
+def load_table(name: str) -> TabularBenchmark:
+    """The shipped table of that name, with what was added to it if the name ends in `+added`."""
+    table = TabularBenchmark.load(shipped_tables()[name.removesuffix("+added")])
+    return table.extended() if name.endswith("+added") else table
+
+
 def load(tables: list[TabularBenchmark]) -> Results:
     results: Results = {table.name: {name: {} for name in COMPARED} for table in tables}
     for line in STORED.read_text().splitlines() if STORED.exists() else []:
@@ -118,14 +127,15 @@ def _is_of(line: list, tables: list[str], names: list[str]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--searches", nargs="+", choices=COMPARED, default=list(COMPARED), metavar="SEARCH")
-    parser.add_argument("--tables", nargs="+", choices=shipped_tables(), default=list(shipped_tables()))
+    names = [*shipped_tables(), *(f"{name}+added" for name in shipped_tables())]
+    parser.add_argument("--tables", nargs="+", choices=names, default=list(shipped_tables()))
     parser.add_argument("--seeds", type=int, default=40, help="slow peers have fewer, see compared.py")
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--fresh", action="store_true", help="forget the results of these searches and tables first")
     options = parser.parse_args()
     RESULTS.parent.mkdir(exist_ok=True)
-    tables = [TabularBenchmark.load(shipped_tables()[name]) for name in options.tables]
+    tables = [load_table(name) for name in options.tables]
     if options.fresh:
         forget(options.tables, options.searches)
     results = load(tables)

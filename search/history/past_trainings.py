@@ -34,7 +34,9 @@ class TaskEvaluations:
 
     @classmethod
     def from_table(cls, table: TabularBenchmark, source: str) -> TaskEvaluations:
-        return cls(source, [row.config for row in table.rows], [row.curve for row in table.rows])
+        """All trainings of a table, with those that were added to it."""
+        rows = table.extended().rows
+        return cls(source, [row.config for row in rows], [row.curve for row in rows])
 
     @classmethod
     def load(cls, source: str) -> TaskEvaluations:

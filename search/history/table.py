@@ -4,7 +4,11 @@ A table is one JSON file, compressed if its name ends in .gz:
 
     {"meta": {"name": .., "space": .., "training": .., "data": .., "shape": [classes, channels, pixels], ...},
      "rows": [{"config": {ArchitectureConfig fields}, "weights": 2450, "seed": 0,
-               "curve": [validation accuracy after each epoch], "seconds": 4.2}]}
+               "curve": [validation accuracy after each epoch], "seconds": 4.2}],
+     "added": {"meta": .., "rows": ..}}
+
+`added`, which may be missing, has further trainings of a wider space, with settings that the table's own does not have.
+Searches are replayed without them, so that their results stay comparable, or with all; priors learn from all.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +29,7 @@ from mgnas.errors import ConfigError, UserError
 from mgnas.files import read_json, write_bytes
 from mgnas.settings import build, settings
 
-from ...models.config import ArchitectureConfig
+from ...models.config import ArchitectureConfig, effective_settings
 from ...models.cost import count_weights
 from ...space.candidate import Candidate, TrainingSettings
 from ...space.search_space import SearchSpace
@@ -77,10 +81,12 @@ class TabularBenchmark:
     Args:
         meta: name, space, training, data and shape as in the file; hardware, versions and command for the reader.
         rows: one for each training; an architecture trained with several seeds has several.
+        added: trainings of further architectures on the same images; its space holds this one's.
     """
 
     meta: Mapping[str, Any]
     rows: tuple[TableRow, ...]
+    added: TabularBenchmark | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TabularBenchmark:
@@ -96,19 +102,19 @@ class TabularBenchmark:
             raise UserError(f"{path}: no such table") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not a readable table ({error}); restore it from a copy") from None
-        if not isinstance(raw, dict) or not isinstance(raw.get("meta"), dict) or not isinstance(raw.get("rows"), list):
-            raise UserError(f"{path}: not a table: expected a mapping with meta and rows")
-        rows = tuple(_read_row(row, number, str(path)) for number, row in enumerate(raw["rows"]))
-        if not rows:
-            raise UserError(f"{path}: rows: is empty; a table needs trained architectures")
-        return cls(raw["meta"], rows)
+        added = raw.get("added") if isinstance(raw, dict) else None
+        return replace(_read_table(raw, path), added=None if added is None else _read_table(added, path, "added."))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the table, atomically; equal tables give equal files."""
         path = Path(path)
-        lines = ",\n".join(json.dumps(row.to_dict()) for row in self.rows)
-        text = f'{{"meta": {json.dumps(dict(self.meta), indent=1)},\n"rows": [\n{lines}\n]}}\n'.encode()
+        text = f"{self._to_json()}\n".encode()
         write_bytes(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+
+    def _to_json(self) -> str:
+        lines = ",\n".join(json.dumps(row.to_dict()) for row in self.rows)
+        added = "" if self.added is None else f',\n"added": {self.added._to_json()}'
+        return f'{{"meta": {json.dumps(dict(self.meta), indent=1)},\n"rows": [\n{lines}\n]{added}}}'
 
     @property
     def name(self) -> str:
@@ -130,6 +136,13 @@ class TabularBenchmark:
     def mean_accuracies(self) -> dict[str, float]:
         """Architecture id -> its final accuracy, the mean over its seeds; the best estimate that the table has."""
         return {key: sum(row.curve[-1] for row in rows) / len(rows) for key, rows in self.by_id.items()}
+
+    def extended(self) -> TabularBenchmark:
+        """The table with the trainings of `added`, in their space; the table itself if there are none."""
+        if self.added is None:
+            return self
+        meta = {**self.meta, "name": f"{self.name}+added", "space": self.added.meta.get("space")}
+        return TabularBenchmark(meta, self.rows + self.added.rows)
 
     def space(self) -> TableSpace:
         """The search space that the table was drawn from, with only the table's architectures as candidates.
@@ -165,7 +178,7 @@ class TableSpace(SearchSpace):
     """A search space in which only a table's architectures are valid; candidates are made once and kept."""
 
     def __init__(self, table: TabularBenchmark) -> None:
-        self._ids = frozenset(table.by_id)
+        self._configs = {key: rows[0].config for key, rows in table.by_id.items()}
         self._made: dict[tuple, Candidate | ConfigError] = {}
         super().__init__(**table.space_arguments())
 
@@ -179,10 +192,25 @@ class TableSpace(SearchSpace):
         return made
 
     def enumerate(self) -> Iterator[Candidate]:
-        """As SearchSpace.enumerate; the result is kept."""
+        """As SearchSpace.enumerate; the result is kept.
+
+        The candidates of a space that is not enumerable are those of the table's configs, in the order of its rows.
+        """
         if self._all is None:
-            self._all = list(super().enumerate())
+            self._all = list(super().enumerate() if self.enumerable else map(self._of, self._configs.values()))
         return iter(self._all)
+
+    def _of(self, config: ArchitectureConfig) -> Candidate:
+        """The candidate with the settings of a config. A setting without effect on it has its first label."""
+        effective = effective_settings(config.family, config.smoother)
+        values = {}
+        for parameter in self.parameters:
+            value = getattr(config, parameter.name)
+            if parameter.name in effective:
+                values[parameter.name] = parameter.label(list(value) if isinstance(value, tuple) else value)
+            else:
+                values[parameter.name] = parameter.extremes()[0]
+        return self.candidate(values)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -195,11 +223,20 @@ class TableSpace(SearchSpace):
             candidate = super().candidate(values)
         except ConfigError as error:
             return error
-        return candidate if candidate.id in self._ids else ConfigError("", "is not in the table")
+        return candidate if candidate.id in self._configs else ConfigError("", "is not in the table")
 
 
-def _read_row(raw: Any, number: int, file: str) -> TableRow:
-    where = f"rows[{number}]"
+def _read_table(raw: Any, path: Path, prefix: str = "") -> TabularBenchmark:
+    """A table without what was added. `prefix`: of its entries in messages."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("meta"), dict) or not isinstance(raw.get("rows"), list):
+        raise UserError(f"{path}: not a table: expected a mapping with {prefix}meta and {prefix}rows")
+    rows = tuple(_read_row(row, f"{prefix}rows[{number}]", str(path)) for number, row in enumerate(raw["rows"]))
+    if not rows:
+        raise UserError(f"{path}: {prefix}rows: is empty; a table needs trained architectures")
+    return TabularBenchmark(raw["meta"], rows)
+
+
+def _read_row(raw: Any, where: str, file: str) -> TableRow:
     row = build(_Row, raw, where, file)
     config = ArchitectureConfig.from_dict(row.config, f"{where}.config", file)
     weights = count_weights(config)

@@ -48,8 +48,8 @@ ADDED_FEATURES: dict[str, str] = {
 }
 """Features of settings that earlier versions do not have -> the setting.
 
-A model has them only in a space that varies the setting, and a prior only if its trainings vary it. Elsewhere they would
-be constant, and still change the model, because lengthscales are expected to grow with the number of features.
+A model has them only in a space that varies the setting, and a prior only if its trainings vary it. Elsewhere they
+would be constant, and still change the model, because lengthscales are expected to grow with the number of features.
 """
 
 LEAST_TRAININGS = 8

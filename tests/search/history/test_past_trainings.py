@@ -1,7 +1,10 @@
 """What a prior can be made of: a shipped table, a table's file, a run directory."""
 
+from dataclasses import replace
+
 import pytest
 
+from mgnas.models import count_weights
 from mgnas.search.history.past_trainings import TaskEvaluations, shipped_tables
 from mgnas.search.history.table import TableRow, TabularBenchmark
 
@@ -24,6 +27,21 @@ def test_a_table_by_its_file(table_file):
     assert len(trainings.configs) == len(trainings.curves) == 10
     means = trainings.prior().mean([trainings.configs[0], trainings.configs[-1]])
     assert means[1] > means[0] + 0.2
+
+
+def test_what_was_added_to_a_table_belongs_to_the_prior(table_file):
+    """A stem of stride 2 costs half of the accuracy in the added trainings."""
+    table = TabularBenchmark.load(table_file)
+    rows = []
+    for row in table.rows:
+        config = replace(row.config, stem_stride=2)
+        rows.append(TableRow(config, count_weights(config), 0, tuple(value / 2 for value in row.curve), 1.0))
+    replace(table, added=TabularBenchmark({"space": {}}, tuple(rows))).save(table_file)
+    trainings = TaskEvaluations.load(str(table_file))
+    assert len(trainings.configs) == len(trainings.curves) == 20
+    large = table.rows[-1].config
+    stride_1, stride_2 = trainings.prior().mean([large, replace(large, stem_stride=2)])
+    assert stride_2 == pytest.approx(stride_1 / 2, abs=0.05)
 
 
 def test_a_run_gives_its_complete_trials(run, refusal, monkeypatch):

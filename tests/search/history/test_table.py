@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,44 @@ def test_a_table_without_a_space_is_a_prior_only(table):
         TabularBenchmark({"name": "toy"}, table.rows).space()
 
 
+WIDE = {"space": {"parameters": META["space"]["parameters"] | {"family": ["mgnet"], "stem_stride": [1, 2]}}}
+
+
+@pytest.fixture
+def extended_table(table) -> TabularBenchmark:
+    """With a network whose stem has stride 2."""
+    config = replace(row(4).config, stem_stride=2)
+    added = TabularBenchmark(META | WIDE, (TableRow(config, count_weights(config), 0, (0.1, 0.2, 0.4), 1.0),))
+    return replace(table, added=added)
+
+
+def test_what_was_added_is_kept_apart_from_the_table(table, extended_table, tmp_path):
+    extended_table.save(tmp_path / "table.json")
+    loaded = TabularBenchmark.load(tmp_path / "table.json")
+    assert loaded == extended_table
+    assert (loaded.by_id, loaded.mean_accuracies()) == (table.by_id, table.mean_accuracies())
+    assert {candidate.id for candidate in loaded.space().enumerate()} == set(table.by_id)
+
+
+def test_a_table_with_what_was_added_is_searched_in_the_wider_space(table, extended_table):
+    whole = extended_table.extended()
+    assert whole.name == "toy+added"
+    assert whole.rows == extended_table.rows + extended_table.added.rows
+    assert {candidate.id for candidate in whole.space().enumerate()} == set(whole.by_id)
+    assert len(whole.by_id) == len(table.by_id) + 1
+    assert whole.extended() is whole
+    assert table.extended() is table
+
+
+def test_a_space_that_is_too_large_to_be_enumerated_gives_the_networks_of_its_table(extended_table, monkeypatch):
+    whole = extended_table.extended()
+    candidates = list(whole.space().enumerate())
+    monkeypatch.setattr("mgnas.space.search_space.ENUMERABLE", 1)
+    space = whole.space()
+    assert not space.enumerable
+    assert {c.id: c.params for c in space.enumerate()} == {c.id: c.params for c in candidates}
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -84,6 +123,10 @@ def test_a_table_without_a_space_is_a_prior_only(table):
         pytest.param(lambda raw: raw["rows"][0].update(weights=5), "says 5, but the config has", id="weights"),
         pytest.param(lambda raw: raw["rows"][0]["config"].update(family="vgg"), "rows[0].config.family", id="family"),
         pytest.param(lambda raw: raw["rows"][0].update(extra=1), "rows[0].extra: unknown key", id="unknown-key"),
+        pytest.param(lambda raw: raw.update(added=[]), "expected a mapping with added.meta and added.rows", id="added"),
+        pytest.param(
+            lambda raw: raw.update(added={"meta": {}, "rows": [{"seed": 0}]}), "added.rows[0].config", id="added-row"
+        ),
     ],
 )
 def test_what_is_wrong_with_a_table_is_named(table, tmp_path, refusal, change, problem):
