@@ -170,3 +170,16 @@ def test_the_shipped_tables_can_be_searched(path):
     assert path.stat().st_size < 1_000_000
     assert {len(one.curve) for one in table.rows} == {table.epochs} == {table.space().training.epochs}
     assert {candidate.id for candidate in table.space().enumerate()} == set(table.by_id)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json.gz")), ids=lambda path: path.name)
+def test_the_shipped_tables_know_the_added_settings(path):
+    added = TabularBenchmark.load(path).added
+    if added is None:
+        pytest.skip("nothing was added yet")
+    wanted = {"smoother": ["polynomial"], "polynomial_degree": [0, 1, 2, 3], "residual_activation": [True]}
+    wanted |= {"kernel_size": [5, 7], "group_size": [1], "stem_stride": [2]}
+    configs = [row.config.canonical() for row in added.rows]
+    for name, values in wanted.items():
+        in_effect = [getattr(config, name) for config in configs if config.has_effect(name)]
+        assert min(map(in_effect.count, values)) >= 60, name
