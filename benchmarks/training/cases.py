@@ -66,7 +66,11 @@ CASES = {
 
 def case_for(name: str, options: argparse.Namespace) -> Case:
     """The case of that name, with the batch size of the options."""
-    case = CASES[name]
+    return with_batch(CASES[name], options)
+
+
+def with_batch(case: Case, options: argparse.Namespace) -> Case:
+    """The case with the batch size of the options, if they have one."""
     return replace(case, settings=replace(case.settings, batch_size=options.batch)) if options.batch else case
 
 
@@ -119,10 +123,15 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     return "\n".join(table(rows)) + "\n\n" + ", ".join(f"{key}: {value}" for key, value in machine.items()) + "\n"
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks of training share. `description`: the script's docstring."""
+def make_parser(description: str | None, cases: Mapping[str, Case] = CASES) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks of training share.
+
+    Args:
+        description: the script's docstring.
+        cases: that can be named; all of them by default.
+    """
     parser = argparse.ArgumentParser(description=first_line(description or ""))
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--cases", nargs="+", choices=cases, default=list(cases), metavar="CASE", help=", ".join(cases))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="type that mgnas computes in")
     parser.add_argument("--execution", choices=get_args(Execution), default="eager", help="how mgnas executes steps")

@@ -269,7 +269,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> list[str]:
-    """Train what is missing, until the minutes end. Returns the lines of the table.
+    """Train what is missing, until the minutes end. Returns the lines to print.
 
     Raises:
         UserError: options are wrong, images cannot be read, or the file cannot be used.
@@ -279,7 +279,8 @@ def run(options: argparse.Namespace) -> list[str]:
         trainer = MeasuredTrainer(job, dataset)
         return train(job, trainer, dataset, options.threads) | trainer.accuracies
 
-    return table(summary(train_missing(jobs(options), row_of, options).rows))
+    lines = summary(train_missing(jobs(options), row_of, options).rows)
+    return table(lines) if lines else ["There is no network yet with both a short and a final training."]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -122,6 +122,7 @@ def test_an_interrupted_comparison_goes_on_with_what_is_missing(run, tmp_path):
     code, output, _ = run("--minutes", "0")
     assert code == 0
     assert "11 trainings are left" in output
+    assert output.endswith("There is no network yet with both a short and a final training.\n")
     _, output, _ = run()
     assert output.count("seed") == 11 + 1  # and the title of a column
     assert [row["job"]["seed"] for row in rows(tmp_path)] == [0] * 6 + [1] * 6
