@@ -64,8 +64,8 @@ def seconds_in_turns(
     return seconds
 
 
-def row(name: str, trainer: Trainer, seconds: list[float], options: argparse.Namespace) -> dict[str, Any]:
-    """A row of the table."""
+def row(name: str, precision: str, seconds: list[float], options: argparse.Namespace) -> dict[str, Any]:
+    """A row of the table. `precision`: the type that it computes in."""
     case = SPEED_CASES[name]
     images = options.steps * (options.batch or case.settings.batch_size)
     cost = total_cost(case.architecture, case.size)
@@ -75,7 +75,7 @@ def row(name: str, trainer: Trainer, seconds: list[float], options: argparse.Nam
         "case": name,
         "weights": f"{cost.weights:,}",
         "MACs": f"{cost.macs / 1e6:.1f}M",
-        "computes in": precision_name(trainer),
+        "computes in": precision,
         "repetitions": len(seconds),
         "images/s (quartiles)": f"{middle:,.0f} ({low:,.0f} to {high:,.0f})",
         "GMACs/s": f"{middle * cost.macs / 1e9:.1f}",
@@ -90,7 +90,13 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     trainers = {name: make_trainer(with_batch(SPEED_CASES[name], options), options) for name in options.cases}
     seconds = seconds_in_turns(trainers, options.repetitions, options.minutes)
-    return measure_all({name: partial(row, name, trainers[name], seconds[name], options) for name in trainers}, options)
+    return measure_all(
+        {
+            name: partial(row, name, precision_name(trainer), seconds[name], options)
+            for name, trainer in trainers.items()
+        },
+        options,
+    )
 
 
 if __name__ == "__main__":

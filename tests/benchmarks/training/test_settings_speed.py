@@ -6,26 +6,33 @@ import pytest
 import settings_speed
 from settings_speed import SPEED_CASES, row, seconds_in_turns
 
+from mgnas.search.training.trainer import EpochResult, Trainer
 
-class Recorder:
-    """Stands in for a trainer: notes when it is called."""
+
+class Recorder(Trainer):
+    """Notes when it is called, and trains nothing."""
 
     def __init__(self, name: str, calls: list[str]) -> None:
         self.name, self.calls = name, calls
 
-    def run_epoch(self) -> None:
+    def run_epoch(self) -> EpochResult:
         self.calls.append(self.name)
+        return EpochResult(1, 0.0, None, 0.0)
+
+
+def recorders(calls: list[str]) -> dict[str, Trainer]:
+    return {name: Recorder(name, calls) for name in "abc"}
 
 
 def test_cases_take_turns_after_one_epoch_that_does_not_count():
     calls: list[str] = []
-    seconds = seconds_in_turns({name: Recorder(name, calls) for name in "abc"}, 3)
+    seconds = seconds_in_turns(recorders(calls), 3)
     assert "".join(calls) == "abc" + "cba" + "abc" + "cba"
     assert [len(own) for own in seconds.values()] == [3, 3, 3]
 
 
 def test_each_case_has_a_repetition_however_short_the_time():
-    seconds = seconds_in_turns({name: Recorder(name, []) for name in "abc"}, 3, minutes=0)
+    seconds = seconds_in_turns(recorders([]), 3, minutes=0)
     assert [len(own) for own in seconds.values()] == [1, 1, 1]
 
 
@@ -49,11 +56,10 @@ def test_kernels_cost_what_they_should(kernel, weights):
     assert costs[kernel] - costs[3] == weights
 
 
-def test_the_row_of_a_case(monkeypatch):
-    monkeypatch.setattr(settings_speed, "precision_name", lambda trainer: "float32")
+def test_the_row_of_a_case():
     options = argparse.Namespace(steps=2, batch=None)
     # 256 images in 0.5, 1 and 2 s; quartiles in the middle between them.
-    made = row("mgnet", None, [1.0, 2.0, 0.5], options)
+    made = row("mgnet", "float32", [1.0, 2.0, 0.5], options)
     assert made["images/s (quartiles)"] == "256 (192 to 384)"
     macs = settings_speed.total_cost(SPEED_CASES["mgnet"].architecture, 32).macs
     assert float(made["GMACs/s"]) == pytest.approx(256 * macs / 1e9, abs=0.05)
