@@ -166,7 +166,7 @@ def _example(images: np.ndarray) -> torch.Tensor:
     return torch.zeros(2, *images.shape[1:], dtype=torch.uint8)
 
 
-def _write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
+def write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it; its own message would be less clear
@@ -254,7 +254,7 @@ def _on_arrays(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-_WRITERS = {"onnx": _write_onnx, "torch-export": _write_torch_export, "safetensors": _write_safetensors}
+_WRITERS = {"onnx": write_onnx, "torch-export": _write_torch_export, "safetensors": _write_safetensors}
 _RUNNERS: dict[Format, Callable[[Path], Callable[[np.ndarray], np.ndarray]]] = {
     "onnx": onnx_runner,
     "torch-export": _run_torch_export,

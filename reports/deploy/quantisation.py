@@ -1,23 +1,43 @@
-"""int8 by onnxruntime's static quantisation. The network is kept only if it loses little accuracy on unseen images."""
+"""int8 by onnxruntime's static quantisation. The network is kept only if it loses little accuracy on unseen images.
+
+Weights are quantised per output channel, activations per tensor by their ranges on training images. A network that
+loses more than half a point is fine-tuned with rounding (fake_quantisation.py) and quantised again.
+
+onnxruntime folds a batch norm into the convolution before it, which gives each use of a shared operator weights of its
+own. Folding only scales output channels, and each channel has a scale of its own anyway, so the integers of all uses
+are the same. They are stored once, and an int8 network shares what the float network shares.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...search.data.images import ImageDataset
+from ...search.training.trainer import TrainingDivergedError
 from ..text import short_count
-from .export import ONNX_IR, accuracy, export_folder, needs, onnx_runner
+from .classifier import Classifier
+from .export import ONNX_IR, accuracy, export_folder, needs, onnx_runner, write_onnx
+from .fake_quantisation import EPOCHS
+
+if TYPE_CHECKING:
+    import onnx
+
+TUNING_LOSS = 0.005
+"""Accuracy that int8 may cost without fine-tuning, as a fraction."""
 
 MAX_LOSS = 0.01
 """Accuracy that int8 may cost, as a fraction."""
 
 _CALIBRATION_IMAGES, _BATCH = 512, 64
+_TIES = 1e-3
+"""Share of the weights of two uses that may differ by one: whose scaled value lies in the middle of two integers."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,7 @@ class Quantised:
         accuracy, float_accuracy: as fractions, on the same images.
         images: how many images that were.
         kept: whether the file was kept.
+        epochs: of the fine-tuning with rounding; 0: the network was quantised as it was trained.
     """
 
     size: int
@@ -37,6 +58,7 @@ class Quantised:
     float_accuracy: float
     images: int
     kept: bool
+    epochs: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,28 +69,60 @@ class Quantised:
         accuracies = (
             f"{100 * self.accuracy:.2f} % instead of {100 * self.float_accuracy:.2f} % on {self.images:,} images"
         )
+        tuned = f", fine-tuned for {self.epochs} epochs" if self.epochs else ""
         if not self.kept:
-            return f"int8 does not hold up and was not kept: {accuracies}, {sizes}"
+            return f"int8 does not hold up and was not kept: {accuracies}, {sizes}{tuned}"
         larger = ": larger, since scales and conversions outweigh the weights" if self.size > self.float_size else ""
-        return f"int8: {accuracies}, {sizes}{larger}"
+        return f"int8: {accuracies}, {sizes}{tuned}{larger}"
 
 
-def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageDataset) -> Quantised:
-    """Quantise an exported ONNX network: weights per channel, activations by their ranges on training images.
+def quantise(
+    file: Path,
+    output: Path,
+    calibration: ImageDataset,
+    unseen: ImageDataset,
+    tuned: Callable[[], Classifier] | None = None,
+) -> Quantised:
+    """Quantise an exported ONNX network.
 
     Args:
         file: the float network.
         output: file for the int8 network.
         calibration: training images, on which the range of each activation is measured.
         unseen: images to measure accuracy on.
+        tuned: gives the fine-tuned network. It is called if more than half a point is lost, and its int8 network is
+            taken if it is better.
 
     Raises:
         UserError: onnx or onnxruntime is not installed.
     """
+    images, labels = unseen.images, unseen.labels
+    with export_folder(output) as scratch:
+        candidate, epochs = scratch / "int8.onnx", 0
+        _write_int8(file, candidate, calibration)
+        int8, exact = (accuracy(onnx_runner(f), images, labels) for f in (candidate, file))
+        if tuned is not None and exact - int8 > TUNING_LOSS:
+            other = scratch / "tuned.int8.onnx"
+            try:
+                write_onnx(tuned(), scratch / "tuned.onnx", images)
+                _write_int8(scratch / "tuned.onnx", other, calibration)
+                better = accuracy(onnx_runner(other), images, labels)
+            except TrainingDivergedError:
+                better = 0.0
+            if better > int8:
+                candidate, int8, epochs = other, better, EPOCHS
+        size, kept = candidate.stat().st_size, exact - int8 <= MAX_LOSS
+        if kept:
+            candidate.replace(output)
+    return Quantised(size, file.stat().st_size, int8, exact, len(unseen), kept, epochs)
+
+
+def _write_int8(file: Path, output: Path, calibration: ImageDataset) -> None:
+    """Quantise a float network with the ranges that these images give."""
     try:
         import onnx
+        import onnxruntime
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise needs(error) from None
 
@@ -81,39 +135,91 @@ def quantise(file: Path, output: Path, calibration: ImageDataset, unseen: ImageD
             images = next(self._batches, None)
             return None if images is None else {"images": images}
 
+    prepared = output.with_name("prepared.onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(prepared)
+    # A coefficient of a polynomial may be negative, and then its operator's integers would have the other sign.
+    onnxruntime.InferenceSession(
+        str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConvMulFusion"]
+    )
+    with _without_advice():
+        quantize_static(
+            prepared,
+            output,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    proto = onnx.load(output)
+    # onnxruntime's tool writes a newer file version, and operator sets that no node needs and that older runtimes
+    # refuse.
+    proto.ir_version = min(proto.ir_version, ONNX_IR)
+    needed = [entry for entry in proto.opset_import if entry.domain in {node.domain for node in proto.graph.node}]
+    del proto.opset_import[:]
+    proto.opset_import.extend(needed)
+    compact(proto)
+    onnx.checker.check_model(proto)
+    onnx.save(proto, output)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Context in which onnxruntime's tool gives no advice on the root logger."""
     before = logging.root.level
-    logging.root.setLevel(logging.ERROR)  # onnxruntime's tool gives advice on the root logger.
+    logging.root.setLevel(logging.ERROR)
     try:
-        with export_folder(output) as scratch:
-            prepared, candidate = scratch / "prepared.onnx", scratch / "int8.onnx"
-            quant_pre_process(file, prepared, skip_symbolic_shape=True)
-            quantize_static(
-                prepared,
-                candidate,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-            # onnxruntime's tool writes a newer file version, and operator sets that no node needs and that older
-            # runtimes refuse.
-            proto = onnx.load(candidate)
-            proto.ir_version = min(proto.ir_version, ONNX_IR)
-            needed = [
-                entry for entry in proto.opset_import if entry.domain in {node.domain for node in proto.graph.node}
-            ]
-            del proto.opset_import[:]
-            proto.opset_import.extend(needed)
-            onnx.save(proto, candidate)
-            images = unseen.images
-            int8, exact = (accuracy(onnx_runner(f), images, unseen.labels) for f in (candidate, file))
-            size, kept = candidate.stat().st_size, exact - int8 <= MAX_LOSS
-            if kept:
-                candidate.replace(output)
+        yield
     finally:
         logging.root.setLevel(before)
-    return Quantised(size, file.stat().st_size, int8, exact, len(unseen), kept)
+
+
+def compact(proto: onnx.ModelProto) -> None:
+    """Store equal tensors once, and replace names inside the network by short ones.
+
+    In a small int8 network, copies of shared weights and long names are most of the file. Inputs and outputs keep their
+    names.
+    """
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    kept: dict[tuple[Any, ...], list[tuple[str, np.ndarray]]] = {}
+    names: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        alike = kept.setdefault((tensor.data_type, values.shape), [])
+        first = next((name for name, other in alike if same_integers(values, other)), None)
+        if first is None:
+            alike.append((tensor.name, values))
+        else:
+            names[tensor.name] = first
+            graph.initializer.remove(tensor)
+    public = {value.name for value in (*graph.input, *graph.output)} | {""}  # "": an optional input that is not given.
+
+    def short(name: str) -> str:
+        name = names.get(name, name)
+        return name if name in public else new.setdefault(name, np.base_repr(len(new), 36))
+
+    new: dict[str, str] = {}
+    for tensor in graph.initializer:
+        tensor.name = short(tensor.name)
+    for node in graph.node:
+        node.name = ""
+        node.input[:], node.output[:] = map(short, node.input), map(short, node.output)
+    del graph.value_info[:]
+
+
+def same_integers(values: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two tensors of one shape are equal; int8 weights may differ by one where rounding was a tie."""
+    if np.array_equal(values, other):
+        return True
+    if values.dtype != np.int8 or values.ndim < 2:
+        return False
+    difference = np.abs(values.astype(int) - other)
+    return bool(difference.max() <= 1 and (difference > 0).mean() <= _TIES)
 
 
 def _batches(images: ImageDataset) -> Iterator[np.ndarray]:

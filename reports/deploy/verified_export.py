@@ -14,8 +14,10 @@ from mgnas.settings import build
 
 from ...search.data.dataset import Dataset, DataSettings, load_dataset
 from ...search.data.digest import dataset_digest
+from ...space.candidate import TrainingSettings
 from .classifier import Classifier, load_model
 from .export import FILES, TOLERANCE, Format, export_model
+from .fake_quantisation import fine_tune
 from .model_card import DIGEST, RESULT_FILE, note_export, read_result, write_card
 from .portable_paths import locate
 from .quantisation import quantise
@@ -72,7 +74,9 @@ def export_and_verify(
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:
         int8_file = file.with_name(f"{file.stem}.int8{file.suffix}")
-        quantised = quantise(file, int8_file, dataset.train, unseen)
+        train = dataset.train if dataset.test is None else dataset.train + dataset.validation  # As in its training.
+        recipe = build(TrainingSettings, result.get("training") or {}, "training", str(folder / RESULT_FILE))
+        quantised = quantise(file, int8_file, train, unseen, lambda: fine_tune(model, recipe, train))
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
         say(quantised.in_words() + (f". Wrote {int8_file}" if quantised.kept else ""))
     return file

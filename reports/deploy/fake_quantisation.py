@@ -1,0 +1,114 @@
+"""Quantisation-aware fine-tuning: a network learns to do with the numbers that int8 has.
+
+Every forward pass rounds weights and activations as onnxruntime's int8 kernels do, and the gradient passes through the
+rounding as if it were not there (Jacob et al. 2018, arXiv 1712.05877). The fine-tuned network is an ordinary one, which
+is then quantised like any other.
+
+The rounding is put around the operations of a pass, not into the modules. So an operator that a level uses several
+times is rounded in each of its uses, and so are the sums of increments, which belong to no module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from ...search.data.images import ImageDataset
+from ...search.training.trainer import Trainer
+from ...space.candidate import TrainingSettings
+from .classifier import Classifier
+
+EPOCHS = 5
+"""Epochs of a fine-tuning."""
+
+_RATE = 0.1
+"""Learning rate of the fine-tuning, as a share of the training's."""
+
+_SUMS = {"add", "add_", "sub", "sub_", "__iadd__", "__isub__"}
+
+
+class FakeQuantisation(TorchFunctionMode):
+    """A context in which convolutions, batch norms, sums of activations, the average pool and the linear layer round.
+
+    Weights get 8 bits per output channel, symmetric to 0. Activations get 8 bits per tensor; their range is that of the
+    batch. A batch norm directly after a convolution is folded into it in the int8 network, so nothing is rounded in
+    between. The scale of a channel does not matter for weights, so they are rounded as if it were folded already.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._convolved: Tensor | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        convolved, self._convolved = self._convolved, None
+        name, inputs = func.__name__, list(args)
+        if func is torch.conv2d or func is F.linear:
+            inputs[:2] = rounded_activations(inputs[0]), rounded_weights(inputs[1])
+        elif func is F.batch_norm and inputs[0] is not convolved:
+            inputs[0] = rounded_activations(inputs[0])
+        elif func is torch.mean or name in _SUMS:
+            inputs = [rounded_activations(v) if isinstance(v, Tensor) and v.ndim == 4 else v for v in inputs]
+        result = func(*inputs, **(kwargs or {}))
+        if func is torch.conv2d:
+            self._convolved = result
+        elif name == "__get__":  # Reading a shape or a type is no operation.
+            self._convolved = convolved
+        return result
+
+
+def rounded_weights(weights: Tensor) -> Tensor:
+    """Weights, out x ..., on the grid of -127 .. 127 times a scale per output channel."""
+    scales = weights.detach().abs().flatten(1).amax(dim=1).clamp_min(_TINY) / 127
+    zeros = torch.zeros_like(scales, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weights, scales, zeros, 0, -127, 127)
+
+
+def rounded_activations(values: Tensor) -> Tensor:
+    """Activations on the grid of 0 .. 255 times a scale, from the smallest to the largest of them; 0 is on the grid."""
+    low, high = values.detach().min().clamp_max(0), values.detach().max().clamp_min(0)
+    scale = ((high - low) / 255).clamp_min(_TINY)
+    zero = (-low / scale).round().to(torch.int32)
+    return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, 255)
+
+
+_TINY = 1e-12
+
+
+def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) -> Classifier:
+    """A copy of the network that was trained on for a few epochs with rounding, at a tenth of its learning rate.
+
+    Args:
+        model: the trained network.
+        recipe: of its training.
+        train: the images of its training.
+
+    Raises:
+        TrainingDivergedError: the loss is not finite.
+    """
+    settings = replace(
+        recipe, epochs=EPOCHS, learning_rate=_RATE * recipe.learning_rate, warmup_epochs=0.0, ema_decay=0.0
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trainer = Trainer(model.config, settings, train, None, 0, device, "float32", "eager")
+    trainer.model.load_state_dict(model.network.state_dict())
+    plain = trainer.model.forward
+
+    def rounding(images: Tensor) -> Tensor:
+        with FakeQuantisation():
+            return plain(images)
+
+    trainer.model.forward = rounding
+    while not trainer.finished:
+        trainer.run_epoch()
+    tuned = Classifier.from_metadata(model.metadata())
+    weights: Mapping[str, Tensor] = trainer.model.state_dict()
+    tuned.network.load_state_dict(weights)
+    return tuned.eval()
