@@ -99,7 +99,8 @@ def export(
 
     Args:
         model: folder that `Run.retrain` or `mgnas train` wrote.
-        to: `onnx` for any runtime, `torch-export` for PyTorch without mgnas, `safetensors` for `load`.
+        to: `onnx` for any runtime, `torch-export` for PyTorch without mgnas, `executorch` and `litert` for phones and
+            small computers (one image at a time), `safetensors` for `load`.
         output: file to write; default: in the folder.
         int8: quantise the ONNX network too, into a file of its own.
         tolerance: largest difference of a logit from the PyTorch network.

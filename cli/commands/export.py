@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "kind",
-    type=click.Choice(["onnx", "torch-export", "safetensors"]),
+    type=click.Choice(["onnx", "torch-export", "executorch", "litert", "safetensors"]),
     default="onnx",
     show_default=True,
-    help="onnx: any runtime. torch-export: PyTorch without mgnas. safetensors: weights for mgnas.load.",
+    help="onnx: any runtime. torch-export: PyTorch without mgnas. executorch, litert: phones and small computers. "
+    "safetensors: weights for mgnas.load.",
 )
 @click.option("--int8", is_flag=True, help="Also quantise the ONNX network, and measure what that costs and saves.")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write.  [default: in MODEL]")
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 def export(model: Path, kind: Format, int8: bool, output: Path | None, tolerance: float, path: str | None) -> None:
     """Export the trained network in the folder MODEL, and verify it on real images.
 
-    The export takes raw uint8 images, any number at a time. Normalisation is part of the network, and its metadata has
-    the class names. It is run and compared with the PyTorch network; if any logit differs by more than the tolerance,
-    nothing is written. The folder's model_card.md tells how to use it.
+    The export takes raw uint8 images, any number at a time (executorch, litert: one). Normalisation is part of the
+    network, and its metadata has the class names (not in litert). It is run and compared with the PyTorch network; if
+    any logit differs by more than the tolerance, nothing is written. The folder's model_card.md tells how to use it.
+
+    --int8 quantises per channel, with ranges measured on training images, and prints accuracy and size of both
+    networks. If more than half a point is lost, the network is fine-tuned with rounding for a few epochs.
     """
     from mgnas.reports.deploy.verified_export import export_and_verify
 

@@ -38,6 +38,8 @@ METADATA = "mgnas"
 _FOREIGN = {
     ".onnx": "onnxruntime.InferenceSession",
     ".pt2": "torch.export.load",
+    ".pte": "executorch.runtime.Runtime",
+    ".tflite": "ai_edge_litert.interpreter.Interpreter",
 }
 """Suffixes of exports without the architecture -> what loads them."""
 

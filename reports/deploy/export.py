@@ -1,9 +1,9 @@
-"""Trained networks for use without mgnas: ONNX, a torch.export program, safetensors.
+"""Trained networks for use without mgnas: ONNX, a torch.export program, ExecuTorch, LiteRT, safetensors.
 
-An export takes raw uint8 images, n x channels x h x w for any n, and gives logits, n x classes. Before it gets its
-name it is run on real images and compared with the PyTorch network. ONNX and torch.export hold the computation, with
-the normalisation in front. torch's ONNX exporter folds a batch norm into the convolution before it where that is exact.
-safetensors holds the unchanged weights, for `mgnas.load`.
+An export takes raw uint8 images, n x channels x h x w, and gives logits, n x classes; n is 1 for ExecuTorch and LiteRT
+(mobile_formats.py). Before it gets its name it is run on real images and compared with the PyTorch network. All but
+safetensors hold the computation, with the normalisation in front. torch's ONNX exporter folds a batch norm into the
+convolution before it where that is exact. safetensors holds the unchanged weights, for `mgnas.load`.
 
 ONNX files have an old operator set and file version, so that onnxruntime runs them from version 1.17 on, float and
 int8. While an export is made its files are in a folder `.new-export-*` beside the target; the next export removes what
@@ -28,13 +28,20 @@ import torch
 from torch import nn
 
 from mgnas import __version__
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 from mgnas.scratch import scratch_folder
 
 from .classifier import METADATA, Classifier, load_model
+from .mobile_formats import executorch_runner, litert_runner, write_executorch, write_litert
 
-Format = Literal["onnx", "torch-export", "safetensors"]
-FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
+Format = Literal["onnx", "torch-export", "executorch", "litert", "safetensors"]
+FILES: dict[Format, str] = {
+    "onnx": "model.onnx",
+    "torch-export": "model.pt2",
+    "executorch": "model.pte",
+    "litert": "model.tflite",
+    "safetensors": "model.safetensors",
+}
 TOLERANCE = 1e-4
 """Largest difference of a logit that counts as rounding; a larger one shows another computation."""
 
@@ -79,13 +86,24 @@ def export_model(
         tolerance: largest difference of a logit.
 
     Raises:
-        UserError: a missing package, a folder that cannot be written, or a larger difference; no file is left then.
+        UserError: a missing package, a network that the format cannot hold, a folder that cannot be written, or a
+            larger difference; no file is left then.
     """
     model = model.eval().cpu()
     with export_folder(file) as scratch:
         temporary = scratch / file.name
-        _WRITERS[kind](model, temporary, images)
-        difference = largest_difference(model, _RUNNERS[kind](temporary), images)
+        try:
+            with quiet_exporter():
+                _WRITERS[kind](model, temporary, images)
+            run = _RUNNERS[kind](temporary)
+        except ImportError as error:
+            raise needs(error, kind if kind in ("executorch", "litert") else "export") from None
+        except (UserError, OSError):
+            raise
+        except Exception as error:  # Exporters and runtimes raise many kinds.
+            problem = f"{type(error).__name__}: {first_line(str(error))}"
+            raise UserError(f"{file}: not written: {kind} cannot hold this network ({problem})") from error
+        difference = largest_difference(model, run, images)
         if not difference <= tolerance:
             measured = f"the exported network's logits differ by up to {difference:.2g} on {len(images)} images"
             raise UserError(f"{file}: not written: {measured}, more than --tolerance {tolerance:g}")
@@ -137,9 +155,10 @@ def _metadata(model: Classifier) -> dict[str, str]:
     }
 
 
-def needs(error: ImportError) -> UserError:
-    """The error for a package of the extra `export` that is not installed."""
-    return UserError(f"export: needs {error.name}; pip install 'mgnas[export]'")
+def needs(error: ImportError, extra: str = "export") -> UserError:
+    """The error for a package of an extra that is not installed."""
+    package = (error.name or str(error)).partition(".")[0]
+    return UserError(f"export: needs {package}; pip install 'mgnas[{extra}]'")
 
 
 @contextmanager
@@ -200,11 +219,10 @@ def write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
 
 
 def _write_torch_export(model: Classifier, file: Path, images: np.ndarray) -> None:
-    with quiet_exporter():
-        program = torch.export.export(model, (_example(images),), dynamic_shapes=({0: torch.export.Dim("batch")},))
-        for node in program.graph.nodes:  # Their source: paths of this machine.
-            node.meta.pop("stack_trace", None)
-        torch.export.save(program, file, extra_files=_metadata(model))
+    program = torch.export.export(model, (_example(images),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for node in program.graph.nodes:  # Their source: paths of this machine.
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, file, extra_files=_metadata(model))
 
 
 def _write_safetensors(model: Classifier, file: Path, images: np.ndarray) -> None:
@@ -254,10 +272,18 @@ def _on_arrays(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-_WRITERS = {"onnx": write_onnx, "torch-export": _write_torch_export, "safetensors": _write_safetensors}
+_WRITERS: dict[Format, Callable[[Classifier, Path, np.ndarray], None]] = {
+    "onnx": write_onnx,
+    "torch-export": _write_torch_export,
+    "executorch": write_executorch,
+    "litert": write_litert,
+    "safetensors": _write_safetensors,
+}
 _RUNNERS: dict[Format, Callable[[Path], Callable[[np.ndarray], np.ndarray]]] = {
     "onnx": onnx_runner,
     "torch-export": _run_torch_export,
+    "executorch": executorch_runner,
+    "litert": litert_runner,
     "safetensors": lambda file: _on_arrays(load_model(file)),
 }
 

@@ -43,24 +43,21 @@ class FakeQuantisation(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._convolved: Tensor | None = None
+        self._convolved: Tensor | None = None  # What the last convolution gave.
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        convolved, self._convolved = self._convolved, None
-        name, inputs = func.__name__, list(args)
+        inputs = list(args)
         if func is torch.conv2d or func is F.linear:
             inputs[:2] = rounded_activations(inputs[0]), rounded_weights(inputs[1])
-        elif func is F.batch_norm and inputs[0] is not convolved:
+        elif func is F.batch_norm and inputs[0] is not self._convolved:
             inputs[0] = rounded_activations(inputs[0])
-        elif func is torch.mean or name in _SUMS:
+        elif func is torch.mean or func.__name__ in _SUMS:
             inputs = [rounded_activations(v) if isinstance(v, Tensor) and v.ndim == 4 else v for v in inputs]
         result = func(*inputs, **(kwargs or {}))
         if func is torch.conv2d:
             self._convolved = result
-        elif name == "__get__":  # Reading a shape or a type is no operation.
-            self._convolved = convolved
         return result
 
 

@@ -175,7 +175,7 @@ def _yaml(mapping: Mapping[str, Any]) -> str:
 def _exports(exports: Mapping[str, Any], channels: int) -> list[str]:
     if not exports:
         return []
-    lines = ["## Exports", "", "Raw uint8 images in, logits out; any number of images at a time.", ""]
+    lines = ["## Exports", "", "Raw uint8 images in, logits out; any number of images at a time, unless noted.", ""]
     lines += ["| file | bytes | against PyTorch |", "|---|---:|---|"]
     for kind, facts in exports.items():
         if kind == "int8":
@@ -191,6 +191,34 @@ def _exports(exports: Mapping[str, Any], channels: int) -> list[str]:
             f'session = onnxruntime.InferenceSession("{exports["onnx"]["file"]}")',
             f'(logits,) = session.run(["logits"], {{"images": images}})  # uint8, n x {channels} x height x width',
             'names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])',
+            "```",
+        ]
+    if "executorch" in exports:
+        lines += [
+            "",
+            "```python",
+            "import json, torch",
+            "from executorch.runtime import Runtime",
+            "",
+            f'program = Runtime.get().load_program("{exports["executorch"]["file"]}")',
+            f"# image: a uint8 tensor, 1 x {channels} x height x width",
+            '(logits,) = program.load_method("forward").execute([image])',
+            'names = json.loads(program.load_method("class_names").execute([])[0])',
+            "```",
+        ]
+    if "litert" in exports:
+        lines += [
+            "",
+            "```python",
+            "from ai_edge_litert.interpreter import Interpreter",
+            "",
+            f'interpreter = Interpreter("{exports["litert"]["file"]}")',
+            "interpreter.allocate_tensors()",
+            f"# image: a uint8 array, 1 x {channels} x height x width",
+            'interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)',
+            "interpreter.invoke()",
+            'logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])',
+            f"names = {exports['litert']['class_names']}",
             "```",
         ]
     if "int8" in exports:

@@ -69,7 +69,8 @@ def export_and_verify(
         kept = "is a folder" if file.is_dir() else f"exists already and is no {Path(FILES[kind]).suffix} file"
         raise UserError(f"{file}: {kept}; choose another file with --output")
     written = export_model(model, kind, file, images, tolerance)
-    note_export(folder, kind, written.to_dict())
+    names = {"class_names": list(model.class_names)} if kind == "litert" else {}  # The format has no place for them.
+    note_export(folder, kind, written.to_dict() | names)
     say(f"Wrote {file}: {written.size:,} bytes")
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:

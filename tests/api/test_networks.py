@@ -31,5 +31,5 @@ def test_bad_networks_are_one_line(refusal):
 def test_bad_exports_and_models_are_one_line(refusal, tmp_path):
     assert refusal(lambda: mgnas.load(tmp_path)) == f"{tmp_path}/model.pt: no such model; `mgnas train` writes one"
     message = refusal(lambda: mgnas.export(tmp_path, to="tflite"))
-    assert message == "to: expected onnx, torch-export, safetensors, got 'tflite'"
+    assert message == "to: expected onnx, torch-export, executorch, litert, safetensors, got 'tflite'"
     assert refusal(lambda: mgnas.export(tmp_path)).endswith("model.pt: no such model; `mgnas train` writes one")

@@ -17,5 +17,5 @@ def test_a_network_is_exported_into_its_folder(command, run, tmp_path):
 
 def test_impossible_exports(command, tmp_path, refused):
     refused(command("export", tmp_path / "none"), "none/model.pt: no such model")
-    refused(command("export", tmp_path, "--to", "tflite"), "'--to'")
+    refused(command("export", tmp_path, "--to", "coreml"), "'--to'")
     refused(command("export", tmp_path, "--to", "safetensors", "--int8"), "--int8: quantises an ONNX network")

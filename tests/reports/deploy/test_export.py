@@ -1,10 +1,14 @@
+import sys
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 import mgnas
 from mgnas.errors import UserError
-from mgnas.reports.deploy.export import FILES, accuracy, export_model, largest_difference, needs
+from mgnas.reports.deploy import export as export_module
+from mgnas.reports.deploy.export import FILES, Format, accuracy, export_model, largest_difference, needs
 
 
 def test_largest_difference_is_that_of_the_worst_logit(folder, images):
@@ -54,9 +58,29 @@ def test_accuracy_is_the_share_of_largest_logits_over_all_batches(images):
     assert accuracy(right_for_even_labels, images, labels) == 0.5
 
 
+@pytest.mark.parametrize(("kind", "module"), [("executorch", "executorch"), ("litert", "litert_torch")])
+def test_an_extra_that_is_not_installed_is_named_with_its_remedy(folder, images, refusal, monkeypatch, kind, module):
+    monkeypatch.setitem(sys.modules, module, None)  # What `import` finds for a package that is not there.
+    before = {file.name for file in folder.iterdir()}
+    message = refusal(lambda: export_model(mgnas.load(folder), kind, folder / FILES[kind], images[:5]))
+    assert message == f"export: needs {module}; pip install 'mgnas[{kind}]'"
+    assert {file.name for file in folder.iterdir()} == before
+
+
+def test_a_network_that_a_format_cannot_hold_is_one_line(folder, images, refusal, monkeypatch):
+    def unable(model, file, images):
+        raise RuntimeError("no kernel\nfor this operator")
+
+    monkeypatch.setitem(export_module._WRITERS, "litert", unable)
+    file = folder / "model.tflite"
+    message = refusal(lambda: export_model(mgnas.load(folder), "litert", file, images[:5]))
+    assert message == f"{file}: not written: litert cannot hold this network (RuntimeError: no kernel)"
+    assert not file.exists()
+
+
 def test_a_missing_package_is_named_with_its_remedy():
     assert str(needs(ImportError(name="onnxscript"))) == "export: needs onnxscript; pip install 'mgnas[export]'"
 
 
 def test_every_format_has_a_file():
-    assert set(FILES) == {"onnx", "torch-export", "safetensors"}
+    assert set(FILES) == {"onnx", "torch-export", "executorch", "litert", "safetensors"} == set(get_args(Format))
