@@ -11,14 +11,17 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mgnas.reports.analysis.int8 import Int8Choice, int8_networks, select_int8
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
+from mgnas.reports.deploy.export import require_onnx
 from mgnas.reports.deploy.latency import LatencyMeter
 from mgnas.reports.deploy.retraining import Outcome, Retrained, load_retrained, retrain
+from mgnas.reports.deploy.verified_export import quantise_retrained
 from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import load_dataset
 from mgnas.search.storage.run_directory import RunDirectory
-from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
+from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
 from mgnas.space.limits import parse_count
 
 from .errors import ConfigError, UserError
@@ -242,6 +245,45 @@ class Run:
         )
         return select(self.trials, constraints, prefer, LatencyMeter(self.path / "latency.json"))
 
+    def select_int8(
+        self,
+        *,
+        max_weights: int | str | None = None,
+        max_macs: int | str | None = None,
+        min_accuracy: float | None = None,
+        max_size: int | str | None = None,
+        prefer: Preference = "knee",
+    ) -> Int8Choice:
+        """Choose one of the retrained networks that were quantised, by int8 accuracy and int8 size.
+
+        Accuracies are on the test images, or on the validation images if there are no test images.
+
+        Args:
+            max_weights: largest number of weights, such as 20000 or "20k".
+            max_macs: largest number of multiply-accumulates per image, such as "5M".
+            min_accuracy: smallest accuracy of the int8 network, as a fraction.
+            max_size: largest number of bytes of the int8 network, such as "100k".
+            prefer: `knee`: where more bytes stop paying. `accuracy`: the most accurate. `weights`: the smallest.
+
+        Returns:
+            the choice: `network` has `trial`, `accuracy`, `size` and the `folder` with the file; `why` the reason.
+
+        Raises:
+            UserError: no network was quantised, or none keeps the limits.
+        """
+        networks = int8_networks(completed_trials(self.trials), {full.trial: full for full in self.retrained})
+        if not networks:
+            remedy = f"`mgnas retrain {self.path} --front --int8` trains and quantises those of the front"
+            raise UserError(f"{self.path}: no int8 network is measured; {remedy}")
+        return select_int8(
+            networks,
+            max_weights=_count("max_weights", max_weights),
+            max_macs=_count("max_macs", max_macs),
+            min_accuracy=min_accuracy,
+            max_size=_count("max_size", max_size),
+            prefer=prefer,
+        )
+
     def retrain(
         self,
         networks: Choice | CompletedTrial | Iterable[Choice | CompletedTrial],
@@ -253,6 +295,7 @@ class Run:
         workers: int | None = None,
         precision: str | None = None,
         execution: str | None = None,
+        int8: bool = False,
         progress: bool | Callable[[Outcome], None] = False,
     ) -> list[Retrained]:
         """Train chosen networks fully, each with several seeds, on all training images.
@@ -270,6 +313,7 @@ class Run:
             workers: trainings at the same time, at most; default: the run's, or as many as the machine has room for.
             precision: the type in which convolutions compute; default: the run's.
             execution: how training steps are executed; default: the run's.
+            int8: export each trained network as ONNX, too, quantise it, and measure it, as `select_int8` needs it.
             progress: print a line for each training that ends; or a function that is called with the outcome of each
                 training, which has `record`, `seed`, `accuracy` and `reason`.
 
@@ -288,6 +332,8 @@ class Run:
         if not isinstance(seeds, int) or seeds < 1:
             raise ConfigError("seeds", f"expected a whole number from 1, got {seeds!r}")
         load_dataset(self.config.data)
+        if int8:
+            require_onnx()
         on_end = progress if callable(progress) else _log_failure
         if progress is True:
             on_end = RetrainingLines(len(trials), seeds).show
@@ -305,7 +351,10 @@ class Run:
                 on_end=on_end,
             )
         numbers = {trial.number for trial in trials}
-        return [retrained for retrained in results if retrained.trial in numbers]
+        finished = [retrained for retrained in results if retrained.trial in numbers]
+        for retrained in finished if int8 else ():
+            quantise_retrained(retrained)
+        return finished
 
 
 def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Trainings at the same time, at most.  [default: all fit]")
 @gpus_option("the run's, or auto if there are not that many")
 @execution_options(None)
+@click.option("--int8", is_flag=True, help="Export each network as ONNX, too, and quantise it, for select --int8.")
 def retrain(
     run: Path,
     front: bool,
@@ -49,6 +50,7 @@ def retrain(
     gpus_per_trial: float | Literal["auto"] | None,
     precision: str | None,
     execution: str | None,
+    int8: bool,
     **limits: Any,
 ) -> int:
     """Train chosen networks of RUN fully, each with several seeds, and put the results into its report.
@@ -92,6 +94,7 @@ def retrain(
             gpus_per_trial=gpus_per_trial,
             precision=precision,
             execution=execution,
+            int8=int8,
             progress=lines.show,
         )
     except KeyboardInterrupt:

@@ -9,13 +9,20 @@ import click
 
 from ..options import selection_options
 
+_INT8_LIMITS = ("max_weights", "max_macs", "min_accuracy", "max_size", "prefer")
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @selection_options
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Choose of the networks that `mgnas retrain --int8` has quantised. Accuracy and size are then the int8 ones.",
+)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("selected.yaml"), show_default=True)
 @click.option("--force", is_flag=True, help="Overwrite the file, if it exists.")
-def select(run: Path, output: Path, force: bool, **constraints: Any) -> None:
+def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any) -> None:
     """Choose a network from the trials of RUN, and write what `mgnas train` takes.
 
     Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, and what the
@@ -31,8 +38,24 @@ def select(run: Path, output: Path, force: bool, **constraints: Any) -> None:
     opened = open_run(run)
     if not force and (output.exists() or output.is_symlink()):
         raise UserError(f"{output}: exists already; --force overwrites it, --output chooses another file")
+    config = opened.config
+    if int8:
+        given = [name for name, value in constraints.items() if value is not None and name not in _INT8_LIMITS]
+        if given:
+            raise UserError(f"--{given[0].replace('_', '-')}: is not known of int8 networks; leave it out with --int8")
+        found = opened.select_int8(**{name: constraints[name] for name in _INT8_LIMITS})
+        chosen = found.network
+        write_yaml(output, selection(chosen.trial, str(run), asdict(config.data), asdict(config.final_training)))
+        position = found.front.index(chosen)
+        for network in found.front[max(position - 1, 0) : position + 2]:
+            click.echo(f"{'->' if network is chosen else '  '} {network.in_words()}")
+        click.echo(f"Chosen for {found.why}.")
+        click.echo(f"The accuracy is that on the {chosen.part} images, over {chosen.seeds} of its trainings.")
+        click.echo(f"Its most accurate one: {chosen.folder}")
+        click.echo(f"Wrote {output}")
+        return
     choice = opened.select(**constraints)
-    config, chosen = opened.config, choice.record
+    chosen = choice.record
     write_yaml(output, selection(chosen, str(run), asdict(config.data), asdict(config.final_training)))
     index = choice.front.index(chosen)
     for trial in choice.front[max(index - 1, 0) : index + 2]:

@@ -161,6 +161,20 @@ def needs(error: ImportError, extra: str = "export") -> UserError:
     return UserError(f"export: needs {package}; pip install 'mgnas[{extra}]'")
 
 
+def require_onnx() -> None:
+    """Raise what an export to ONNX would: before a long training, not after it.
+
+    Raises:
+        UserError: a package is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise needs(error) from None
+
+
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Context in which the exporters neither report progress nor advise their own developers."""

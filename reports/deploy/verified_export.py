@@ -18,9 +18,10 @@ from ...space.candidate import TrainingSettings
 from .classifier import Classifier, load_model
 from .export import FILES, TOLERANCE, Format, export_model
 from .fake_quantisation import fine_tune
-from .model_card import DIGEST, RESULT_FILE, note_export, read_result, write_card
+from .model_card import DIGEST, RESULT_FILE, note_export, read_exports, read_result, write_card
 from .portable_paths import locate
 from .quantisation import quantise
+from .retraining import Retrained
 
 _IMAGES = 256
 
@@ -81,6 +82,17 @@ def export_and_verify(
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
         say(quantised.in_words() + (f". Wrote {int8_file}" if quantised.kept else ""))
     return file
+
+
+def quantise_retrained(retrained: Retrained) -> None:
+    """Export and quantise what was trained with each seed, unless that has been done already.
+
+    Raises:
+        UserError: as for `export_and_verify`.
+    """
+    for file in sorted(retrained.folder.glob(f"seed-*/{RESULT_FILE}")):
+        if "int8" not in read_exports(file.parent):
+            export_and_verify(file.parent, "onnx", int8=True)
 
 
 def _dataset(folder: Path, result: dict[str, Any], data_path: str | None) -> Dataset:

@@ -23,6 +23,7 @@ from ...models.cost import count_weights
 from ...search.trial_record import CompletedTrial
 from ...space.published import PublishedModel
 from ..analysis.importance import MIN_TRIALS, Importance
+from ..analysis.int8 import int8_front, int8_networks
 from ..analysis.run_data import RunData
 from ..analysis.select import select
 from ..analysis.summary import compute_cost, ever_paused, failed, states_in_words
@@ -64,6 +65,7 @@ def render_page(
         rows=[row for run in shown for row in run["rows"]],
         expected=any(run.expected for run in runs),
         retrained=[row for run in runs for row in _retrained(run)],
+        int8=[row for run in runs for row in _int8(run)],
         published=[vars(model) | {"counted": count_weights(model.config)} for model in published],
         figures={name: Markup(inlined(svg, name)) for name, svg in figures.items()},
         machine=runs[0].machine,
@@ -103,6 +105,13 @@ def _run(run: RunData, importance: Importance | None, suffix: str) -> dict[str, 
         "reasons": {record.number: _reason(run, record.reason) for record in run.records},
         "config": yaml.safe_dump(_config(run), sort_keys=False, default_flow_style=None, width=100),
     }
+
+
+def _int8(run: RunData) -> list[dict[str, Any]]:
+    """The int8 networks, by ascending size."""
+    networks = int8_networks(run.finished, run.retrained)
+    front = int8_front(networks)
+    return [vars(network) | {"run": run.name, "on_front": network in front} for network in networks]
 
 
 def _config(run: RunData) -> dict[str, Any]:

@@ -91,3 +91,35 @@ def test_a_link_counts_as_an_existing_file(command, run, tmp_path, refused, targ
 def test_a_folder_is_no_file_to_write(command, run, tmp_path, refused):
     refused(command("select", run.path, "--output", tmp_path), "exists already")
     refused(command("select", run.path, "--output", tmp_path, "--force"), "cannot be written")
+
+
+@pytest.fixture
+def quantised_trial(run):
+    """Trial 2 of the run, retrained and quantised."""
+    folder = run.path / "retrained" / run.load()[2].candidate.id
+    (folder / "seed-0").mkdir(parents=True)
+    (folder / "seed-0" / "result.json").write_text('{"test_accuracy": 0.93}')
+    facts = {"accuracy": 0.925, "float_accuracy": 0.93, "size": 20_000, "float_size": 50_000, "kept": True}
+    (folder / "seed-0" / "exports.json").write_text(json.dumps({"int8": facts}))
+    (folder / "choice.json").write_text(json.dumps({"trial": 2, "validation_accuracy": 0.9}))
+    return folder / "seed-0"
+
+
+def test_int8_networks_are_chosen_by_int8_accuracy_and_size(command, run, quantised_trial, tmp_path):
+    output = tmp_path / "chosen.yaml"
+    code, out, _ = command("select", run.path, "--int8", "--max-size", "20k", "--output", output)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("->    20,000 bytes   92.50 %  (float: 50,000 bytes, 93.00 %)")
+    assert lines[1] == "Chosen for knee: the only one within the limits."
+    assert lines[3] == f"Its most accurate one: {quantised_trial}"
+    assert yaml.safe_load(output.read_text())["origin"]["trial"] == 2
+
+
+def test_impossible_int8_choices(command, run, refused, tmp_path):
+    output = tmp_path / "chosen.yaml"
+    remedy = f"`mgnas retrain {run.path} --front --int8` trains and quantises"
+    refused(command("select", run.path, "--int8", "--output", output), "no int8 network is measured", remedy)
+    part = "--max-latency: is not known of int8 networks; leave it out with --int8"
+    refused(command("select", run.path, "--int8", "--max-latency", "5", "--output", output), part)
+    assert not output.exists()
