@@ -21,7 +21,8 @@ from mgnas.models.config import ArchitectureConfig
 from mgnas.reports.deploy.export import export_folder
 from mgnas.reports.deploy.final_training import FinalTraining, train_fully
 from mgnas.reports.deploy.quantisation import MAX_LOSS
-from mgnas.reports.deploy.verified_export import export_and_verify
+from mgnas.reports.deploy.retraining import Retrained
+from mgnas.reports.deploy.verified_export import export_and_verify, quantise_retrained
 from mgnas.search.data.dataset import DataSettings
 from mgnas.space.candidate import TrainingSettings
 
@@ -214,7 +215,8 @@ def test_what_a_killed_export_has_left_is_removed_by_the_next(folder, tmp_path):
 import os, signal
 from pathlib import Path
 from mgnas.reports.deploy import export
-from mgnas.reports.deploy.verified_export import export_and_verify
+from mgnas.reports.deploy.retraining import Retrained
+from mgnas.reports.deploy.verified_export import export_and_verify, quantise_retrained
 export.largest_difference = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 export_and_verify(Path({str(folder)!r}), "safetensors")
 """
@@ -277,3 +279,22 @@ def test_a_torch_export_file_holds_neither_paths_nor_real_images(folder, images)
     assert images[:2].tobytes() not in content
     assert b"site-packages" not in content
     assert str(Path(mgnas.__file__).parents[1]).encode() not in content
+
+
+# ----------------------------------------------------------------------------------------------------------- retrained
+
+
+def test_each_seed_is_quantised_once(folder, tmp_path):
+    for seed in (0, 1):
+        shutil.copytree(folder, tmp_path / "net" / f"seed-{seed}")
+    (tmp_path / "net" / "seed-2").mkdir()  # Of a training that is not finished.
+    done = {
+        "onnx": {"file": "model.onnx", "size": 1, "difference": 0.0, "images": 1},
+        "int8": {"words": "measured before"},
+    }
+    (tmp_path / "net" / "seed-1" / "exports.json").write_text(json.dumps(done))
+    quantise_retrained(Retrained(0, 0.9, "test", (0.9, 0.9), tmp_path / "net"))
+    facts = json.loads((tmp_path / "net" / "seed-0" / "exports.json").read_text())["int8"]
+    assert {"accuracy", "float_accuracy", "size", "float_size", "kept", "epochs"} <= set(facts)
+    assert json.loads((tmp_path / "net" / "seed-1" / "exports.json").read_text()) == done
+    assert not list((tmp_path / "net" / "seed-2").iterdir())
