@@ -3,6 +3,9 @@
 Their packages are large, so each is an extra of its own: `mgnas[executorch]` and `mgnas[litert]`.
 """
 
+# The packages are installed only where they are wanted.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import io
