@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mgnas.errors import ConfigError
-from mgnas.space.limits import parse_count
+from mgnas.space.limits import parse_bytes, parse_count
 
 
 class Count(click.ParamType):
@@ -19,6 +19,18 @@ class Count(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             return parse_count(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Bytes(click.ParamType):
+    """262144, 256kB or 256KiB."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_bytes(value)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
 
@@ -89,7 +101,9 @@ _OPTIONS = (
     click.option("--max-weights", type=Count(), help="Largest number of weights, such as 20k."),
     click.option("--max-macs", type=Count(), help="Largest number of multiply-accumulates per image, such as 5M."),
     click.option("--min-accuracy", type=Accuracy(), help="Smallest validation accuracy, such as 0.97 or 97%."),
-    click.option("--max-size", type=Count(), help="Largest number of bytes when exported (float32), such as 100k."),
+    click.option("--max-memory", type=Bytes(), help="Peak bytes of one image's activations (float32), such as 256kB."),
+    click.option("--max-memory-int8", type=Bytes(), help="Peak bytes of one image's activations in int8."),
+    click.option("--max-size", type=Bytes(), help="Largest number of bytes when exported (float32), such as 100kB."),
     click.option(
         "--max-latency", type=click.FloatRange(0, min_open=True), help="Milliseconds for 1 image, measured here."
     ),

@@ -159,6 +159,8 @@ def _values(hint: Any, bounds: str = "") -> str:
         ranges = "".join(filter(None, (_bounds(note) for note in notes)))
         if inner == (int | None) and not ranges and any("parse_count" in inspect.getsource(n.func) for n in notes):
             return "a count"
+        if inner == (int | None) and not ranges and any("parse_bytes" in inspect.getsource(n.func) for n in notes):
+            return "bytes"
         return _values(inner, ranges)
     if get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(hint))

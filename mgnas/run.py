@@ -22,7 +22,7 @@ from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import load_dataset
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
-from mgnas.space.limits import parse_count
+from mgnas.space.limits import parse_bytes, parse_count
 
 from .errors import ConfigError, UserError
 from .launch import SearchInterrupt, is_finished, resumed_run, search, undisturbed
@@ -201,6 +201,8 @@ class Run:
         *,
         max_weights: int | str | None = None,
         max_macs: int | str | None = None,
+        max_memory: int | str | None = None,
+        max_memory_int8: int | str | None = None,
         min_accuracy: float | None = None,
         max_size: int | str | None = None,
         max_latency: float | None = None,
@@ -212,8 +214,10 @@ class Run:
         Args:
             max_weights: largest number of weights, such as 20000 or "20k".
             max_macs: largest number of multiply-accumulates per image, such as "5M".
+            max_memory, max_memory_int8: peak bytes of the activations for one image in float32 and int8, such as
+                "256kB".
             min_accuracy: smallest validation accuracy, as a fraction.
-            max_size: largest number of bytes when exported as float32, such as "100k".
+            max_size: largest number of bytes when exported as float32, such as "100kB".
             max_latency: milliseconds for 1 image, measured on one CPU thread of this machine and kept in the run.
             max_latency_32: milliseconds for 32 images.
             prefer: `knee`: where more weights stop paying. `accuracy`: the most accurate. `weights`: the lightest.
@@ -238,8 +242,10 @@ class Run:
         constraints = Constraints(
             max_weights=_count("max_weights", max_weights),
             max_macs=_count("max_macs", max_macs),
+            max_memory=_count("max_memory", max_memory, parse_bytes),
+            max_memory_int8=_count("max_memory_int8", max_memory_int8, parse_bytes),
             min_accuracy=min_accuracy,
-            max_size=_count("max_size", max_size),
+            max_size=_count("max_size", max_size, parse_bytes),
             max_latency=max_latency,
             max_latency_32=max_latency_32,
         )
@@ -373,8 +379,8 @@ def _log_failure(outcome: Outcome) -> None:
         logger.warning("trial %d, seed %d failed: %s", outcome.record.number, outcome.seed, outcome.reason)
 
 
-def _count(name: str, value: int | str | None) -> int | None:
+def _count(name: str, value: int | str | None, parse: Callable[[Any], int] = parse_count) -> int | None:
     try:
-        return None if value is None else parse_count(value)
+        return None if value is None else parse(value)
     except ConfigError as error:
         raise error.inside(name) from None

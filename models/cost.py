@@ -1,13 +1,14 @@
 """Exact weights and multiply-accumulates (MACs) of a config, in closed form: no module is built.
 
-Weights are trainable parameters. MACs are the multiplications that the modules of this package run on one image in
+Weights are trainable parameters. Matrix weights are those of convolutions and of the linear layer's matrix; their rows
+are the output channels. Statistics are the running means and variances of batch norms. MACs are the multiplications that the modules of this package run on one image in
 convolutions and in the linear layer. Batch norm, ReLU, pooling and additions count nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .config import ArchitectureConfig
@@ -15,13 +16,32 @@ from .config import ArchitectureConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """Weights and MACs of a part of a network."""
+    """What a part of a network costs; see above."""
 
     weights: int = 0
     macs: int = 0
+    matrix_weights: int = 0
+    rows: int = 0
+    statistics: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.weights + other.weights, self.macs + other.macs)
+        return Cost(
+            self.weights + other.weights,
+            self.macs + other.macs,
+            self.matrix_weights + other.matrix_weights,
+            self.rows + other.rows,
+            self.statistics + other.statistics,
+        )
+
+    def __mul__(self, count: int) -> Cost:
+        """The cost of as many parts of this kind."""
+        return Cost(
+            self.weights * count,
+            self.macs * count,
+            self.matrix_weights * count,
+            self.rows * count,
+            self.statistics * count,
+        )
 
 
 def count_weights(config: ArchitectureConfig) -> int:
@@ -53,26 +73,23 @@ def _parts(config: ArchitectureConfig, image_size: int) -> Iterable[tuple[str, C
     level_parts = _STAGES.get(config.family, _multigrid_level)
     for level, level_size in enumerate(sizes):
         yield from level_parts(config, level, level_size)
-    yield "head", Cost((channels[-1] + 1) * config.num_classes, channels[-1] * config.num_classes)
+    matrix, bias = channels[-1] * config.num_classes, config.num_classes
+    yield "head", Cost(matrix + bias, matrix, matrix, rows=config.num_classes)
 
 
 def _conv(fan_in: int, fan_out: int, size: int, kernel: int = 3, groups: int = 1, runs: int = 1) -> Cost:
     """A convolution with `size` x `size` outputs whose weights are used `runs` times."""
     weights = kernel * kernel * fan_in * fan_out // groups
-    return Cost(weights, runs * weights * size * size)
+    return Cost(weights, runs * weights * size * size, weights, rows=fan_out)
 
 
 def _batch_norm(channels: int, count: int = 1) -> Cost:
-    return Cost(2 * channels * count)
-
-
-def _repeat(cost: Cost, count: int) -> Cost:
-    return Cost(cost.weights * count, cost.macs * count)
+    return Cost(2 * channels, statistics=2 * channels) * count
 
 
 def _resnet_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
     channels = config.channels[level]
-    block = _repeat(_conv(channels, channels, size) + _batch_norm(channels), 2)
+    block = (_conv(channels, channels, size) + _batch_norm(channels)) * 2
     blocks = config.stage_blocks[level]
     if level > 0:
         before = config.channels[level - 1]
@@ -81,7 +98,7 @@ def _resnet_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable
         yield f"stage {level + 1}, first block", strided + projection
         blocks -= 1
     if blocks:
-        yield f"stage {level + 1}", _repeat(block, blocks)
+        yield f"stage {level + 1}", block * blocks
 
 
 def _mgic_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
@@ -92,10 +109,10 @@ def _mgic_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[t
     hierarchy = config.channel_hierarchies[level]
     for fine, coarse in zip(hierarchy, (*hierarchy[1:], None), strict=True):
         groups = 1 if coarse is None else config.groups(fine)
-        cost = _repeat(_conv(fine, fine, size, groups=groups) + _batch_norm(fine), 2)
+        cost = (_conv(fine, fine, size, groups=groups) + _batch_norm(fine)) * 2
         if coarse is not None:
-            cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2) + _batch_norm(fine)
-        yield f"stage {level + 1}, {fine} channels", _repeat(cost, config.stage_blocks[level])
+            cost += _channel_transfers(fine, coarse, size, groups) + _batch_norm(fine)
+        yield f"stage {level + 1}, {fine} channels", cost * config.stage_blocks[level]
 
 
 def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
@@ -107,7 +124,7 @@ def _multigrid_level(config: ArchitectureConfig, level: int, size: int) -> Itera
         transfer = _conv(before, channels, size, groups=groups)
         if config.resolution_transfer == "dense":
             transfer += _batch_norm(channels)
-        yield f"transfer to level {level + 1}", _repeat(transfer, 2)
+        yield f"transfer to level {level + 1}", transfer * 2
     steps, hierarchy = config.steps[level], config.channel_hierarchies[level]
     if config.family == "mgnet" and config.sharing == "none":
         yield f"level {level + 1}", _unshared_smoother(channels, steps, size, level == 0, last)
@@ -128,9 +145,14 @@ def _shared_smoother(
         runs += degree * steps
         b = _coefficients(degree, steps)
     else:
-        b = _conv(channels, channels, size, runs=steps) if shares_b else _repeat(_conv(channels, channels, size), steps)
+        b = _conv(channels, channels, size, runs=steps) if shares_b else _conv(channels, channels, size) * steps
     a = _conv(channels, channels, size, runs=runs) if runs else Cost()
     return a + b + _batch_norm(channels, 2 * steps)
+
+
+def _channel_transfers(fine: int, coarse: int, size: int, groups: int) -> Cost:
+    """Grouped 1x1 convolutions to a coarser channel level and back."""
+    return _conv(fine, coarse, size, 1, groups) + _conv(coarse, fine, size, 1, groups)
 
 
 def _coefficients(degree: int, steps: int) -> Cost:
@@ -140,13 +162,13 @@ def _coefficients(degree: int, steps: int) -> Cost:
 
 def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: bool) -> Cost:
     """smoothers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
-    b = _repeat(_conv(channels, channels, size) + _batch_norm(channels, 2), steps)
+    b = (_conv(channels, channels, size) + _batch_norm(channels, 2)) * steps
     operators = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
     if operators == 0:
         return b
     runs = (0 if first else 1) + (steps - 1) + (0 if last else 1)
     one = _conv(channels, channels, size)
-    return b + Cost(operators * one.weights, runs * one.macs)
+    return b + replace(one * operators, macs=runs * one.macs)
 
 
 def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool) -> Iterable[tuple[str, Cost]]:
@@ -165,7 +187,7 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
             else:
                 cost += _coefficients(config.degree, 2 * steps)
             if config.channel_transfer == "learned":
-                cost += _repeat(_conv(fine, coarse, size, kernel=1, groups=groups), 2)
+                cost += _channel_transfers(fine, coarse, size, groups)
         yield f"level {level + 1}, {fine} channels", cost
 
 

@@ -260,6 +260,7 @@ space:
   limits:
     max_weights: {budget} # what the device can hold; larger networks are never trained
     {macs}
+    # max_activation_memory_int8: 128kB # RAM for the activations of one image
 
 training: # of each candidate; short, because candidates are only compared
   epochs: {epochs}

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .candidate import Candidate, TrainingSettings
-from .limits import Limits, parse_count
+from .limits import Limits, parse_bytes, parse_count
 from .published import PUBLISHED, PublishedModel, preset
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = [
     "PublishedModel",
     "SearchSpace",
     "TrainingSettings",
+    "parse_bytes",
     "parse_count",
     "preset",
 ]

@@ -15,6 +15,7 @@ from mgnas.settings import settings
 
 from ..models.config import ArchitectureConfig
 from ..models.cost import total_cost
+from ..models.inference_memory import activation_memory, flash_memory
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -116,6 +117,14 @@ class Candidate:
     def macs(self) -> int:
         """Multiply-accumulates per image."""
         return total_cost(self.architecture, self.image_size).macs
+
+    def activation_memory(self, int8: bool = False) -> int:
+        """Peak bytes of the activations while the network classifies one image; see models.inference_memory."""
+        return activation_memory(self.architecture, self.image_size, int8)
+
+    def flash_memory(self, int8: bool = False) -> int:
+        """Bytes of the numbers that the trained network stores; see models.inference_memory."""
+        return flash_memory(self.architecture, int8)
 
     def to_dict(self) -> dict[str, Any]:
         """Architecture and training as plain values."""

@@ -1,8 +1,9 @@
-"""Budgets of weights and MACs."""
+"""Budgets of weights, MACs and memory."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -27,7 +28,28 @@ def parse_count(value: Any) -> int:
     return int(number)
 
 
+def parse_bytes(value: Any) -> int:
+    """The number of bytes that a user's value means: a count, or one with a unit (256kB, 1.5MB, 64KiB, 1MiB).
+
+    kB and MB are powers of 1000, KiB and MiB of 1024.
+
+    Raises:
+        ConfigError: the value is something else, below 1 or above 10^18.
+    """
+    text = str(value).strip()
+    binary = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgG])i[bB]?", text)
+    decimal = re.fullmatch(r"(\d+(?:\.\d+)?\s*[kKmMgG]?)[bB]?", text)
+    try:
+        if binary:
+            number = Decimal(binary[1]) * 1024 ** ("kmg".index(binary[2].lower()) + 1)
+            return parse_count(int(number) if number == int(number) else value)
+        return parse_count(decimal[1] if decimal and not isinstance(value, bool) else value)
+    except ConfigError:
+        raise ConfigError("", f"expected bytes such as 262144, 256kB or 256KiB, got {value!r}") from None
+
+
 _Count = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_count(value))]
+_Bytes = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_bytes(value))]
 
 
 class LimitError(ConfigError):
@@ -35,13 +57,14 @@ class LimitError(ConfigError):
 
     Args:
         limit: the name of the limit.
-        amount: the network's weights or MACs.
-        problem: the rest of the message, after the amount.
+        amount: what the network has of it.
+        unit: of the amount.
+        problem: the rest of the message, after amount and unit.
     """
 
-    def __init__(self, limit: str, amount: int, problem: str) -> None:
-        self.limit, self.amount = limit, amount
-        super().__init__(f"limits.{limit}", f"{amount:,} {problem}")
+    def __init__(self, limit: str, amount: int, unit: str, problem: str) -> None:
+        self.limit, self.amount, self.unit = limit, amount, unit
+        super().__init__(f"limits.{limit}", f"{amount:,} {unit} are {problem}")
 
 
 @settings
@@ -55,15 +78,39 @@ class Limits:
     max_macs: _Count = None
     """Maximum number of multiply-accumulates per image: 20M, 1G."""
 
+    max_activation_memory: _Bytes = None
+    """Maximum number of bytes of the activations that exist at the same time, for one image in float32: 256kB, 1MiB."""
+    max_activation_memory_int8: _Bytes = None
+    """The same in int8."""
+    max_flash: _Bytes = None
+    """Maximum number of bytes of the numbers that a trained network stores in float32: 1MB."""
+    max_flash_int8: _Bytes = None
+    """The same in int8."""
+
     def check(self, candidate: Candidate) -> None:
         """Refuse a candidate that breaks a limit.
 
         Raises:
             LimitError: the candidate breaks a limit, which the message names.
         """
-        if self.max_weights is not None and candidate.weights > self.max_weights:
-            raise LimitError("max_weights", candidate.weights, f"weights are more than {self.max_weights:,}")
-        if self.min_weights is not None and candidate.weights < self.min_weights:
-            raise LimitError("min_weights", candidate.weights, f"weights are fewer than {self.min_weights:,}")
-        if self.max_macs is not None and candidate.macs > self.max_macs:
-            raise LimitError("max_macs", candidate.macs, f"MACs are more than {self.max_macs:,}")
+        for name, (amount, unit) in _AMOUNTS.items():
+            limit = getattr(self, name)
+            if limit is None:
+                continue
+            value = amount(candidate)
+            if name.startswith("min_") and value < limit:
+                raise LimitError(name, value, unit, f"fewer than {limit:,}")
+            if name.startswith("max_") and value > limit:
+                raise LimitError(name, value, unit, f"more than {limit:,}")
+
+
+_AMOUNTS: dict[str, tuple[Callable[[Candidate], int], str]] = {
+    "max_weights": (lambda candidate: candidate.weights, "weights"),
+    "min_weights": (lambda candidate: candidate.weights, "weights"),
+    "max_macs": (lambda candidate: candidate.macs, "MACs"),
+    "max_activation_memory": (lambda candidate: candidate.activation_memory(), "bytes of activations"),
+    "max_activation_memory_int8": (lambda candidate: candidate.activation_memory(int8=True), "bytes of activations"),
+    "max_flash": (lambda candidate: candidate.flash_memory(), "bytes of flash memory"),
+    "max_flash_int8": (lambda candidate: candidate.flash_memory(int8=True), "bytes of flash memory"),
+}
+"""Name of a limit -> what it limits, and the unit of that."""

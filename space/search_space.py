@@ -180,19 +180,18 @@ class SearchSpace:
         probes = (self.random_values(rng) for _ in range(_PROBES))
         everything = self.effective_values() if self.enumerable else ()
         invalid: collections.Counter[str] = collections.Counter()
-        amounts: dict[str, list[int]] = {}
+        amounts: dict[tuple[str, str], list[int]] = {}
         for values in itertools.chain(probes, everything):
             try:
                 self.candidate(values)
                 return
             except LimitError as error:
-                amounts.setdefault(error.limit, []).append(error.amount)
+                amounts.setdefault((error.limit, error.unit), []).append(error.amount)
             except ConfigError as error:
                 invalid[str(error)] += 1
         if amounts:
-            limit = max(amounts, key=lambda key: len(amounts[key]))
-            unit = "MACs" if limit == "max_macs" else "weights"
-            extent = f"the networks that break it have {min(amounts[limit]):,} to {max(amounts[limit]):,} {unit}"
+            (limit, unit), broken = max(amounts.items(), key=lambda item: len(item[1]))
+            extent = f"the networks that break it have {min(broken):,} to {max(broken):,} {unit}"
             raise ConfigError(f"limits.{limit}", f"leaves no candidate: {extent}")
         commonest = invalid.most_common(1)[0][0]
         raise ConfigError("parameters", f"none of the combinations is valid; most often: {commonest}")

@@ -12,6 +12,7 @@ from mgnas.errors import UserError
 from mgnas.files import read_yaml
 from mgnas.models.config import ArchitectureConfig
 from mgnas.models.cost import Cost, cost_by_part
+from mgnas.models.inference_memory import activation_memory, flash_memory
 
 _IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}
 
@@ -22,7 +23,7 @@ _IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}
 @click.option("--image-size", type=click.IntRange(8), help="Pixels per side.  [default: the preset's, else 32]")
 @click.option("--draw", type=click.Path(path_type=Path), help="Draw the network into this file, which ends in .svg.")
 def weights(preset: str | None, config: Path | None, image_size: int | None, draw: Path | None) -> None:
-    """Show exact weights and multiply-accumulates of an architecture, part by part."""
+    """Show exact weights and multiply-accumulates of an architecture, part by part, and the memory that it needs."""
     from mgnas.space.published import PublishedModel
     from mgnas.space.published import preset as find
 
@@ -49,6 +50,11 @@ def weights(preset: str | None, config: Path | None, image_size: int | None, dra
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{architecture.describe()}, {architecture.num_classes} classes, {size} x {size} images")
     console.print(table)
+    for memory, single, int8 in (
+        ("activations of one image, at most", *(activation_memory(architecture, size, int8) for int8 in (False, True))),
+        ("flash memory", *(flash_memory(architecture, int8) for int8 in (False, True))),
+    ):
+        console.print(f"{memory}: {single:,} bytes in float32, {int8:,} in int8")
     if isinstance(row, PublishedModel):
         console.print(f"Published: {row.weights} weights, {100 * row.accuracy:.2f} % on {row.dataset}.", end="")
         console.print(f" Note: {row.note}." if row.note else "")

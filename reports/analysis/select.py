@@ -25,6 +25,7 @@ class Constraints:
     Args:
         max_weights: trainable parameters.
         max_macs: multiply-accumulates per image.
+        max_memory, max_memory_int8: peak bytes of the activations for one image in float32 and int8.
         min_accuracy: validation accuracy, as a fraction.
         max_size: bytes of the exported weights.
         max_latency: milliseconds on this machine for 1 image.
@@ -33,6 +34,8 @@ class Constraints:
 
     max_weights: int | None = None
     max_macs: int | None = None
+    max_memory: int | None = None
+    max_memory_int8: int | None = None
     min_accuracy: float | None = None
     max_size: int | None = None
     max_latency: float | None = None
@@ -134,7 +137,7 @@ def by_preference(
 def _affordable(
     trials: Sequence[CompletedTrial], front: Sequence[CompletedTrial], constraints: Constraints
 ) -> list[CompletedTrial]:
-    """The trials that keep the limits of weights, MACs and accuracy, which need no measurement.
+    """The trials that keep the limits of weights, MACs, memory and accuracy, which need no measurement.
 
     Raises:
         UserError: none does; it names the limit and the best value that there is.
@@ -147,9 +150,24 @@ def _affordable(
     if not cheap:
         fewest = min(trial.macs for trial in light)
         raise UserError(f"--max-macs: no network has at most {constraints.max_macs:,} MACs; the least is {fewest:,}")
+    for option, limit, int8 in (
+        ("--max-memory", constraints.max_memory, False),
+        ("--max-memory-int8", constraints.max_memory_int8, True),
+    ):
+        if limit is not None:
+            fewest = min(trial.candidate.activation_memory(int8) for trial in cheap)
+            cheap = [trial for trial in cheap if trial.candidate.activation_memory(int8) <= limit]
+            if not cheap:
+                need = f"the least of those that keep the other limits is {fewest:,}"
+                raise UserError(f"{option}: no network needs at most {limit:,} bytes for its activations; {need}")
     good = [t for t in cheap if constraints.min_accuracy is None or t.accuracy >= constraints.min_accuracy]
     if not good:
-        limits = {"weights": constraints.max_weights, "MACs": constraints.max_macs}
+        limits = {
+            "weights": constraints.max_weights,
+            "MACs": constraints.max_macs,
+            "bytes of activations": constraints.max_memory,
+            "bytes of activations in int8": constraints.max_memory_int8,
+        }
         given = " and ".join(f"{limit:,} {name}" for name, limit in limits.items() if limit is not None)
         best = f"the best{f' within {given}' if given else ''} has {max(trial.accuracy for trial in cheap):.4f}"
         raise UserError(f"--min-accuracy: no network reaches {constraints.min_accuracy:g}; {best}")

@@ -22,11 +22,15 @@ COLUMNS = (
     "seeds",
     "retrained_accuracy",
     "retrained_sd",
+    "activation_memory",
+    "activation_memory_int8",
+    "flash_memory",
+    "flash_memory_int8",
 )
 
 
 def front_rows(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] = {}) -> list[dict[str, Any]]:
-    """One row per network of the front, by ascending weights; accuracies as fractions, MACs per image.
+    """One row per network of the front, by ascending weights; accuracies as fractions, MACs per image, memory in bytes.
 
     Args:
         front: its trials.
@@ -48,6 +52,10 @@ def _row(trial: CompletedTrial, retrained: Retrained | None) -> dict[str, Any]:
         "seeds": len(retrained.accuracies) if retrained else None,
         "retrained_accuracy": round(retrained.mean, 6) if retrained else None,
         "retrained_sd": None if std is None else round(std, 6),
+        "activation_memory": trial.candidate.activation_memory(),
+        "activation_memory_int8": trial.candidate.activation_memory(int8=True),
+        "flash_memory": trial.candidate.flash_memory(),
+        "flash_memory_int8": trial.candidate.flash_memory(int8=True),
     }
 
 
@@ -71,8 +79,8 @@ def as_json(front: Sequence[CompletedTrial], retrained: Mapping[int, Retrained] 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """A table for README files and issues."""
     lines = [
-        "| weights | validation accuracy | balanced | trained fully | MACs | trial | network |",
-        "|---:|---:|---:|---:|---:|---:|---|",
+        "| weights | validation accuracy | balanced | trained fully | MACs | memory (int8) | trial | network |",
+        "|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
         full = "" if row["seeds"] is None else f"{100 * row['retrained_accuracy']:.2f} %"
@@ -80,6 +88,8 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
             full += f" +- {100 * row['retrained_sd']:.2f} ({row['seeds']} seeds)"
         balanced = "" if row["balanced_accuracy"] is None else f"{100 * row['balanced_accuracy']:.2f} %"
         accuracies = f"{100 * row['accuracy']:.2f} % | {balanced} | {full}"
-        numbers = f"{row['weights']:,} | {accuracies} | {row['macs']:,} | {row['trial']}"
+        numbers = (
+            f"{row['weights']:,} | {accuracies} | {row['macs']:,} | {row['activation_memory_int8']:,} | {row['trial']}"
+        )
         lines.append(f"| {numbers} | {row['network']} |")
     return "\n".join(lines) + "\n"

@@ -20,6 +20,7 @@ from mgnas.settings import build, unknown_key
 
 from ...models.config import ArchitectureConfig
 from ...models.cost import count_macs, count_weights
+from ...models.inference_memory import activation_memory, flash_memory
 from ...search.data.dataset import Dataset, DataSettings, ImageDataset, check_learnable, load_dataset
 from ...search.data.digest import dataset_digest
 from ...search.data.image_files import parse_colour
@@ -165,6 +166,13 @@ def _train(
         "training_images": len(train),
         "weights": count_weights(task.architecture),
         "macs": count_macs(task.architecture, dataset.image_size),
+        "memory": {
+            kind: {
+                "activations": activation_memory(task.architecture, dataset.image_size, kind == "int8"),
+                "flash": flash_memory(task.architecture, kind == "int8"),
+            }
+            for kind in ("float32", "int8")
+        },
         "seconds": round(sum(epoch.seconds for epoch in run.history), 3),
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

@@ -107,6 +107,7 @@ def render_card(
         "|---|---|",
         f"| weights | {result['weights']:,} |",
         f"| multiply-accumulates per image | {result['macs']:,} |",
+        *_memory(result.get("memory", {})),  # Version 0.1.0 did not count it.
         f"| {part} accuracy | {100 * accuracy:.2f} % on {images:,} images, measured once |",
     ]
     if f"{part}_balanced_accuracy" in result:  # Version 0.1.0 did not measure it.
@@ -161,6 +162,15 @@ def render_card(
         + "Every image gets one of the classes, also one that shows none of them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _memory(memory: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Rows of the memory that an inference needs, by the type of its numbers."""
+    return [
+        f"| memory of one image in {kind} | {of['activations']:,} bytes of activations at most, "
+        f"{of['flash']:,} bytes of flash |"
+        for kind, of in memory.items()
+    ]
 
 
 def _cell(text: str) -> str:

@@ -91,6 +91,8 @@ def _trial(run: RunData, trial: CompletedTrial, on_front: bool) -> dict[str, Any
         "weights": trial.weights,
         "accuracy": round(trial.accuracy, 6),
         "macs": trial.macs,
+        "memory": [candidate.activation_memory(int8) for int8 in (False, True)],
+        "flash": [candidate.flash_memory(int8) for int8 in (False, True)],
         "front": int(on_front),
         "words": candidate.architecture.describe(),
         "yaml": yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=60),

@@ -62,6 +62,7 @@ def test_impossible_selections(command, run, tmp_path, options, part, refused):
     [
         (["--prefer", "best"], ["--prefer", "'knee'"]),
         (["--max-weights", "few"], ["--max-weights", "20k"]),
+        (["--max-memory", "small"], ["--max-memory", "256kB"]),
         (["--min-accuracy", "97"], ["--min-accuracy", "0.97"]),
     ],
 )

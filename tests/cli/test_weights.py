@@ -28,6 +28,12 @@ def test_weights_of_each_part_add_up(command):
     assert sum(numbers[:-1]) == numbers[-1] == 1_270_474
 
 
+def test_the_memory_of_an_inference_is_shown(command):
+    # The first level's 64 channels of 32 x 32 pixels, four tensors at a time.
+    _, out, _ = command("weights", "--preset", "mgnet-cifar10")
+    assert "activations of one image, at most: 1,048,576 bytes in float32, 262,144 in int8" in out
+
+
 def test_weights_of_a_file(command, tmp_path):
     config = ArchitectureConfig(family="mgiad", base_channels=(16, 32), num_classes=7)
     path = tmp_path / "net.yaml"

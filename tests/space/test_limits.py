@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from mgnas.errors import ConfigError
 from mgnas.models import ArchitectureConfig
-from mgnas.space import Candidate, Limits, TrainingSettings, parse_count
+from mgnas.space import Candidate, Limits, TrainingSettings, parse_bytes, parse_count
 from mgnas.space.limits import LimitError
 
-# Stem 108 + 8, two convolutions of 144 with batch norms of 8, linear 50; MACs 64 * (108 + 2 * 144) + 40.
+# Stem 108 + 8, two convolutions of 144 with batch norms of 8, linear 50; MACs 64 * (108 + 2 * 144) + 40. The block's
+# second convolution runs beside the shortcut: 3 tensors of 256 values. The batch norms store as many statistics as
+# weights, 24; in int8 the 436 weights of matrices take a byte each, and 58 other values and 22 scales 4 bytes.
 CANDIDATE = Candidate(ArchitectureConfig(family="resnet", base_channels=(4,), blocks=1), TrainingSettings(), 8, {})
 
 
@@ -50,11 +52,36 @@ def test_other_counts_are_refused(value):
 
 
 @pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (262_144, 262_144),
+        ("100k", 100_000),
+        ("256kB", 256_000),
+        (" 256 KB ", 256_000),
+        ("1.5MB", 1_500_000),
+        ("256KiB", 262_144),
+        ("0.5Mi", 524_288),
+        ("1GiB", 2**30),
+        ("300B", 300),
+    ],
+)
+def test_bytes_are_read_with_their_unit(value, number):
+    assert parse_bytes(value) == number
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None, "", "B", "kB", "0.3KiB", "5TB", "1,000", "256 bytes", [1]])
+def test_other_bytes_are_refused(value):
+    with pytest.raises(ConfigError, match="expected bytes such as 262144, 256kB or 256KiB, got"):
+        parse_bytes(value)
+
+
+@pytest.mark.parametrize(
     "limits",
     [
         Limits(),
         Limits(max_weights=470, min_weights=470, max_macs=25_384),
         Limits(max_weights="1k", min_weights=1, max_macs="1M"),
+        Limits(max_activation_memory=3072, max_activation_memory_int8=768, max_flash=1976, max_flash_int8=756),
     ],
 )
 def test_a_candidate_at_or_within_its_limits_is_accepted(limits):
@@ -67,6 +94,25 @@ def test_a_candidate_at_or_within_its_limits_is_accepted(limits):
         ({"max_weights": 469}, "max_weights", 470, "limits.max_weights: 470 weights are more than 469"),
         ({"min_weights": 471}, "min_weights", 470, "limits.min_weights: 470 weights are fewer than 471"),
         ({"max_macs": "25383"}, "max_macs", 25_384, "limits.max_macs: 25,384 MACs are more than 25,383"),
+        (
+            {"max_activation_memory": "3kB"},
+            "max_activation_memory",
+            3072,
+            "limits.max_activation_memory: 3,072 bytes of activations are more than 3,000",
+        ),
+        (
+            {"max_activation_memory_int8": 767},
+            "max_activation_memory_int8",
+            768,
+            "limits.max_activation_memory_int8: 768 bytes of activations are more than 767",
+        ),
+        ({"max_flash": 1975}, "max_flash", 1976, "limits.max_flash: 1,976 bytes of flash memory are more than 1,975"),
+        (
+            {"max_flash_int8": 755},
+            "max_flash_int8",
+            756,
+            "limits.max_flash_int8: 756 bytes of flash memory are more than 755",
+        ),
     ],
 )
 def test_a_broken_limit_is_named_with_the_amount(limits, limit, amount, message):

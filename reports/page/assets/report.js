@@ -256,6 +256,8 @@
     fact("accuracy", percent(trial.accuracy), `validation, one training${balanced}`);
     fact("weights", count(trial.weights));
     fact("MACs per image", short(trial.macs));
+    fact("activations", `${short(trial.memory[0])}B`, `bytes for one image; in int8 ${short(trial.memory[1])}B`);
+    fact("flash memory", `${short(trial.flash[0])}B`, `bytes of the weights; in int8 ${short(trial.flash[1])}B`);
     if (trial.latency) fact("latency", `${trial.latency[0].toFixed(2)} ms`, `32 images: ${trial.latency[1].toFixed(1)} ms`);
     if (trial.expected) fact("if trained again", percent(trial.expected.accuracy), "expected, without luck");
     if (trial.retrained) html("p", section, `Trained fully: ${trial.retrained.words}.`);

@@ -62,6 +62,17 @@ def test_macs_leave_a_front_of_their_own(run):
         chosen(run, max_macs=10)
 
 
+def test_memory_leaves_a_front_of_its_own(run):
+    # The second level's step of 2 c channels holds at most 4 tensors.
+    memory = {label(record): record.candidate.activation_memory() for record in run.load()}
+    assert chosen(run, "accuracy", max_memory=memory["12"]) == "8"
+    assert chosen(run, "accuracy", max_memory_int8=memory["12"] // 4) == "8"
+    assert chosen(run, "accuracy", max_memory=memory["8"] - 1) == "4"
+    message = r"^--max-memory-int8: no network needs at most 10 bytes for its activations; the least of .* is 768$"
+    with pytest.raises(UserError, match=message):
+        chosen(run, max_memory_int8=10)
+
+
 def test_neighbours_are_what_the_limits_leave(run):
     choice = select(run.load(), Constraints(max_weights=weights_of(run, "16")))
     assert [label(record) for record in choice.front] == ["4", "8", "16"]

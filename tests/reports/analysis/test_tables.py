@@ -16,6 +16,15 @@ def test_rows_are_the_front_by_ascending_weights(run):
     assert [(row["seeds"], row["retrained_accuracy"], row["retrained_sd"]) for row in rows] == [("", "", "")] * 4
 
 
+def test_rows_have_the_memory_of_an_inference(run):
+    trial = pareto_front(run.load())[0]
+    row = next(csv.DictReader(io.StringIO(as_csv(front_rows([trial])))))
+    assert int(row["activation_memory"]) == trial.candidate.activation_memory()
+    assert int(row["activation_memory_int8"]) == trial.candidate.activation_memory(int8=True)
+    assert int(row["flash_memory"]) == trial.candidate.flash_memory()
+    assert int(row["flash_memory_int8"]) == trial.candidate.flash_memory(int8=True)
+
+
 def test_json_has_configs_and_curves(run):
     front = pareto_front(run.load())
     entries = json.loads(as_json(front))

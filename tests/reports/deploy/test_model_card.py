@@ -14,6 +14,17 @@ def test_the_card_says_what_was_measured(folder):
     assert "There were no test images" not in card
 
 
+def test_the_card_says_what_memory_an_inference_needs(folder):
+    result = read_result(folder)
+    single, int8 = result["memory"]["float32"], result["memory"]["int8"]
+    assert single["activations"] == 4 * int8["activations"]
+    row = f"{single['activations']:,} bytes of activations at most, {single['flash']:,} bytes of flash |"
+    assert f"| memory of one image in float32 | {row}" in write_card(folder).read_text()
+    del result["memory"]
+    (folder / "result.json").write_text(json.dumps(result))  # as version 0.1.0 wrote it
+    assert "memory" not in write_card(folder).read_text()
+
+
 def test_the_card_says_how_much_the_largest_class_alone_gives(folder):
     result = read_result(folder)
     result |= {"test_balanced_accuracy": 0.5, "largest_class": {"name": "a|b\n<i>", "share": 0.99}}
