@@ -15,6 +15,7 @@ from mgnas.errors import SearchStoppedError, UserError, printable
 from .commands.completion import completion
 from .commands.export import export
 from .commands.init import init
+from .commands.latency import latency
 from .commands.report import report
 from .commands.resume import resume
 from .commands.retrain import retrain
@@ -42,6 +43,7 @@ def cli() -> None:
     2. Look and choose
        mgnas report runs/photos-1                  the Pareto front as a page: open report/report.html
        mgnas select runs/photos-1 --max-weights 20k --max-latency 5
+       mgnas latency runs/photos-1 --kit kit       measure on the device that it is for
     3. Train and ship
        mgnas train selected.yaml                   train the choice fully, test it, save it
        mgnas retrain runs/photos-1 --front         or the whole front, each with three seeds
@@ -63,6 +65,7 @@ for command in (
     status,
     resume,
     report,
+    latency,
     select,
     train,
     retrain,

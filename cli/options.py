@@ -105,11 +105,10 @@ _OPTIONS = (
     click.option("--max-memory-int8", type=Bytes(), help="Peak bytes of one image's activations in int8."),
     click.option("--max-size", type=Bytes(), help="Largest number of bytes when exported (float32), such as 100kB."),
     click.option(
-        "--max-latency", type=click.FloatRange(0, min_open=True), help="Milliseconds for 1 image, measured here."
+        "--max-latency", type=click.FloatRange(0, min_open=True), help="Milliseconds for 1 image, on one thread here."
     ),
-    click.option(
-        "--max-latency-32", type=click.FloatRange(0, min_open=True), help="Milliseconds for 32 images, measured here."
-    ),
+    click.option("--max-latency-32", type=click.FloatRange(0, min_open=True), help="Milliseconds for 32 images."),
+    click.option("--device", help="Device of these latencies, which `mgnas report --latency` has read."),
     click.option(
         "--prefer",
         type=click.Choice(["knee", "accuracy", "weights", "expected"]),

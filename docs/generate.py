@@ -24,6 +24,7 @@ from mgnas.reports.figures.svg import to_svg
 from mgnas.search.config import Resources, SearchSettings
 from mgnas.search.data.dataset import DataSettings
 from mgnas.space.candidate import TrainingSettings
+from mgnas.space.latency import LatencyModel
 from mgnas.space.limits import Limits
 
 DOCS = Path(__file__).parent
@@ -175,6 +176,8 @@ def _values(hint: Any, bounds: str = "") -> str:
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
         return f"a list of: {_values(inner)}"
+    if hint is LatencyModel:
+        return "mapping of " + ", ".join(f"`{field.name}`" for field in dataclasses.fields(LatencyModel))
     return {int: "whole number", float: "number", str: "text", bool: "`true` or `false`"}[hint] + bounds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from mgnas.reports.analysis.int8 import Int8Choice, int8_networks, select_int8
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
+from mgnas.reports.deploy.device_latency import device_latencies
 from mgnas.reports.deploy.export import require_onnx
 from mgnas.reports.deploy.latency import LatencyMeter
 from mgnas.reports.deploy.retraining import Outcome, Retrained, load_retrained, retrain
@@ -179,12 +180,19 @@ class Run:
             self._directory.check_data(load_dataset(self.config.data))
             search_to_the_end(self._directory, address, progress)
 
-    def report(self, folder: str | os.PathLike[str] | None = None, *, latency_seconds: float = 8.0) -> Path:
+    def report(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        latency_seconds: float = 8.0,
+        latency: Sequence[str | os.PathLike[str]] = (),
+    ) -> Path:
         """Write the front as an HTML page, figures and tables.
 
         Args:
             folder: where to; default: `report/` in the run directory.
             latency_seconds: how long to measure latencies that are not known yet.
+            latency: files that measure.py has written on other devices. The run keeps them.
 
         Returns:
             the page.
@@ -194,7 +202,8 @@ class Run:
         """
         from mgnas.reports.report import write_report
 
-        return write_report(self._directory, None if folder is None else Path(folder), latency_seconds)
+        files = [Path(file) for file in latency]
+        return write_report(self._directory, None if folder is None else Path(folder), latency_seconds, files)
 
     def select(
         self,
@@ -207,6 +216,7 @@ class Run:
         max_size: int | str | None = None,
         max_latency: float | None = None,
         max_latency_32: float | None = None,
+        device: str | None = None,
         prefer: Preference = "knee",
     ) -> Choice:
         """Choose one of the completed trials.
@@ -220,6 +230,8 @@ class Run:
             max_size: largest number of bytes when exported as float32, such as "100kB".
             max_latency: milliseconds for 1 image, measured on one CPU thread of this machine and kept in the run.
             max_latency_32: milliseconds for 32 images.
+            device: where latencies are limited, in place of this machine; `report(latency=...)` has read them. Networks
+                that were not measured there are predicted.
             prefer: `knee`: where more weights stop paying. `accuracy`: the most accurate. `weights`: the lightest.
                 `expected`: the best to expect of another training, with the luck of this one left out.
 
@@ -249,7 +261,17 @@ class Run:
             max_latency=max_latency,
             max_latency_32=max_latency_32,
         )
-        return select(self.trials, constraints, prefer, LatencyMeter(self.path / "latency.json"))
+        return select(self.trials, constraints, prefer, self.latency_meter(device))
+
+    def latency_meter(self, device: str | None = None) -> LatencyMeter:
+        """Latencies and sizes of networks: on this machine, where they are measured, or on a device.
+
+        Raises:
+            UserError: the run has no latencies of that device, or a file is damaged.
+        """
+        if device is None:
+            return LatencyMeter(self.path / "latency.json")
+        return device_latencies(self.path, device, [record.candidate for record in self.trials])
 
     def select_int8(
         self,

@@ -1,14 +1,17 @@
 """Exact weights and multiply-accumulates (MACs) of a config, in closed form: no module is built.
 
 Weights are trainable parameters. Matrix weights are those of convolutions and of the linear layer's matrix; their rows
-are the output channels. Statistics are the running means and variances of batch norms. MACs are the multiplications that the modules of this package run on one image in
-convolutions and in the linear layer. Batch norm, ReLU, pooling and additions count nothing.
+are the output channels. Statistics are the running means and variances of batch norms.
+
+MACs are the multiplications that the modules of this package run on one image in convolutions and in the linear layer;
+grouped MACs are those in convolutions of several groups. Batch norm, ReLU, pooling and additions count nothing. Calls
+are the runs of convolutions and of the transfers between channel levels; written values are those of their outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from .config import ArchitectureConfig
@@ -23,6 +26,9 @@ class Cost:
     matrix_weights: int = 0
     rows: int = 0
     statistics: int = 0
+    grouped_macs: int = 0
+    calls: int = 0
+    written: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -31,6 +37,9 @@ class Cost:
             self.matrix_weights + other.matrix_weights,
             self.rows + other.rows,
             self.statistics + other.statistics,
+            self.grouped_macs + other.grouped_macs,
+            self.calls + other.calls,
+            self.written + other.written,
         )
 
     def __mul__(self, count: int) -> Cost:
@@ -41,6 +50,9 @@ class Cost:
             self.matrix_weights * count,
             self.rows * count,
             self.statistics * count,
+            self.grouped_macs * count,
+            self.calls * count,
+            self.written * count,
         )
 
 
@@ -74,13 +86,17 @@ def _parts(config: ArchitectureConfig, image_size: int) -> Iterable[tuple[str, C
     for level, level_size in enumerate(sizes):
         yield from level_parts(config, level, level_size)
     matrix, bias = channels[-1] * config.num_classes, config.num_classes
-    yield "head", Cost(matrix + bias, matrix, matrix, rows=config.num_classes)
+    yield "head", Cost(matrix + bias, matrix, matrix, rows=config.num_classes, calls=1, written=config.num_classes)
 
 
-def _conv(fan_in: int, fan_out: int, size: int, kernel: int = 3, groups: int = 1, runs: int = 1) -> Cost:
-    """A convolution with `size` x `size` outputs whose weights are used `runs` times."""
+def _conv(
+    fan_in: int, fan_out: int, size: int, kernel: int = 3, groups: int = 1, runs: int = 1, copies: int = 1
+) -> Cost:
+    """Convolutions with `size` x `size` outputs: there are `copies`, which run `runs` times in all."""
     weights = kernel * kernel * fan_in * fan_out // groups
-    return Cost(weights, runs * weights * size * size, weights, rows=fan_out)
+    stored, macs = copies * weights, runs * weights * size * size
+    grouped = macs if groups > 1 else 0
+    return Cost(stored, macs, stored, copies * fan_out, 0, grouped, runs, runs * fan_out * size * size)
 
 
 def _batch_norm(channels: int, count: int = 1) -> Cost:
@@ -167,8 +183,7 @@ def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: 
     if operators == 0:
         return b
     runs = (0 if first else 1) + (steps - 1) + (0 if last else 1)
-    one = _conv(channels, channels, size)
-    return b + replace(one * operators, macs=runs * one.macs)
+    return b + _conv(channels, channels, size, runs=runs, copies=operators)
 
 
 def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool) -> Iterable[tuple[str, Cost]]:
@@ -188,6 +203,8 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
                 cost += _coefficients(config.degree, 2 * steps)
             if config.channel_transfer == "learned":
                 cost += _channel_transfers(fine, coarse, size, groups)
+            else:
+                cost += Cost(calls=2, written=(fine + coarse) * size * size)
         yield f"level {level + 1}, {fine} channels", cost
 
 

@@ -20,6 +20,7 @@ from .analysis.pareto import reference_weights
 from .analysis.run_data import LATENCY_SECONDS, RunData, distinct_names, load_run_data
 from .analysis.select import select
 from .analysis.tables import as_csv, as_json, as_markdown, front_rows
+from .deploy.device_latency import add_device_latencies
 from .figures.architecture import draw_architecture
 from .figures.front import attainment_figure, front_figure, latency_figure
 from .figures.importance import effects_figure, importance_figure, interaction_figure, parallel_figure
@@ -42,6 +43,7 @@ def write_report(
     runs: RunDirectory | Sequence[RunDirectory],
     folder: Path | None = None,
     latency_seconds: float = LATENCY_SECONDS,
+    latencies: Sequence[Path] = (),
 ) -> Path:
     """Write the fronts as tables (CSV, JSON, Markdown), figures (PNG, SVG) and the page; the same for the same runs.
 
@@ -49,14 +51,19 @@ def write_report(
         runs: one or several, finished or not.
         folder: to write to; default: `report/` in the run directory, `comparison/` for several runs.
         latency_seconds: how long to measure new latencies at most, for each run.
+        latencies: files that measure.py has written on other devices. The run, which must be the only one, keeps them.
 
     Returns:
         the page's path.
 
     Raises:
-        UserError: the folder cannot be written, or a file of a run is damaged.
+        UserError: the folder cannot be written, or a file is damaged or of another run.
     """
     runs = [runs] if isinstance(runs, RunDirectory) else list(runs)
+    if latencies and len(runs) > 1:
+        raise UserError("--latency: belongs to one run; give that run alone first, which keeps it for later reports")
+    if latencies:
+        add_device_latencies(runs[0].path, latencies, [record.candidate for record in runs[0].load()])
     folder = folder or (report_folder(runs[0]) if len(runs) == 1 else Path("comparison"))
     try:
         folder.mkdir(parents=True, exist_ok=True)

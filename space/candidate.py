@@ -14,7 +14,7 @@ from mgnas.errors import ConfigError
 from mgnas.settings import settings
 
 from ..models.config import ArchitectureConfig
-from ..models.cost import total_cost
+from ..models.cost import Cost, total_cost
 from ..models.inference_memory import activation_memory, flash_memory
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -108,15 +108,20 @@ class Candidate:
         varied = json.dumps([getattr(self.training, name) for name in self.searched_training_settings])
         return f"{self.architecture.id}-{hashlib.sha256(varied.encode()).hexdigest()[:6]}"
 
+    @property
+    def cost(self) -> Cost:
+        """All that is counted of the network."""
+        return total_cost(self.architecture, self.image_size)
+
     @cached_property
     def weights(self) -> int:
         """Number of trainable parameters."""
-        return total_cost(self.architecture, self.image_size).weights
+        return self.cost.weights
 
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates per image."""
-        return total_cost(self.architecture, self.image_size).macs
+        return self.cost.macs
 
     def activation_memory(self, int8: bool = False) -> int:
         """Peak bytes of the activations while the network classifies one image; see models.inference_memory."""

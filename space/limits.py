@@ -1,4 +1,4 @@
-"""Budgets of weights, MACs and memory."""
+"""Budgets of weights, MACs, memory and latency."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from mgnas.errors import ConfigError
-from mgnas.settings import settings
+from mgnas.settings import build, settings
 
 from .candidate import Candidate
+from .latency import LatencyModel
 
 
 def parse_count(value: Any) -> int:
@@ -50,6 +51,9 @@ def parse_bytes(value: Any) -> int:
 
 _Count = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_count(value))]
 _Bytes = Annotated[int | None, BeforeValidator(lambda value: None if value is None else parse_bytes(value))]
+_Model = Annotated[
+    LatencyModel | None, BeforeValidator(lambda value: build(LatencyModel, value) if isinstance(value, dict) else value)
+]
 
 
 class LimitError(ConfigError):
@@ -62,7 +66,7 @@ class LimitError(ConfigError):
         problem: the rest of the message, after amount and unit.
     """
 
-    def __init__(self, limit: str, amount: int, unit: str, problem: str) -> None:
+    def __init__(self, limit: str, amount: float, unit: str, problem: str) -> None:
         self.limit, self.amount, self.unit = limit, amount, unit
         super().__init__(f"limits.{limit}", f"{amount:,} {unit} are {problem}")
 
@@ -86,6 +90,14 @@ class Limits:
     """Maximum number of bytes of the numbers that a trained network stores in float32: 1MB."""
     max_flash_int8: _Bytes = None
     """The same in int8."""
+    max_latency: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    """Maximum number of milliseconds for one image, by latency_model."""
+    latency_model: _Model = None
+    """How a device's latency follows from the network. `mgnas latency RUN --device NAME` prints it."""
+
+    def __post_init__(self) -> None:
+        if self.max_latency is not None and self.latency_model is None:
+            raise ConfigError("max_latency", "needs latency_model, which `mgnas latency RUN` measures and prints")
 
     def check(self, candidate: Candidate) -> None:
         """Refuse a candidate that breaks a limit.
@@ -102,6 +114,10 @@ class Limits:
                 raise LimitError(name, value, unit, f"fewer than {limit:,}")
             if name.startswith("max_") and value > limit:
                 raise LimitError(name, value, unit, f"more than {limit:,}")
+        if self.max_latency is not None and self.latency_model is not None:
+            latency = round(self.latency_model.milliseconds(candidate.cost), 4)
+            if latency > self.max_latency:
+                raise LimitError("max_latency", latency, "milliseconds", f"more than {self.max_latency:,g}")
 
 
 _AMOUNTS: dict[str, tuple[Callable[[Candidate], int], str]] = {

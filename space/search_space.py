@@ -180,7 +180,7 @@ class SearchSpace:
         probes = (self.random_values(rng) for _ in range(_PROBES))
         everything = self.effective_values() if self.enumerable else ()
         invalid: collections.Counter[str] = collections.Counter()
-        amounts: dict[tuple[str, str], list[int]] = {}
+        amounts: dict[tuple[str, str], list[float]] = {}
         for values in itertools.chain(probes, everything):
             try:
                 self.candidate(values)

@@ -21,7 +21,14 @@ import click
     show_default=True,
     help="Time to measure latencies of the front that are not known yet.",
 )
-def report(runs: tuple[Path, ...], output: Path | None, latency_seconds: float) -> None:
+@click.option(
+    "--latency",
+    "latencies",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="latency.json that a kit of `mgnas latency` has measured on a device. RUN keeps it. May be given repeatedly.",
+)
+def report(runs: tuple[Path, ...], output: Path | None, latency_seconds: float, latencies: tuple[Path, ...]) -> None:
     """Write the Pareto front of RUN, or of several runs side by side, as a page, pictures and tables.
 
     The page is one file that needs no network: an interactive front, what matters at equal weights, how the search
@@ -31,4 +38,4 @@ def report(runs: tuple[Path, ...], output: Path | None, latency_seconds: float) 
     from mgnas.search.storage.run_directory import RunDirectory
 
     directories = [RunDirectory(run) for run in {run.resolve(): run for run in runs}.values()]
-    click.echo(f"Report: {write_report(directories, output, latency_seconds)}")
+    click.echo(f"Report: {write_report(directories, output, latency_seconds, latencies)}")

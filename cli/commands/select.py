@@ -26,7 +26,8 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
     """Choose a network from the trials of RUN, and write what `mgnas train` takes.
 
     Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, and what the
-    neighbours would cost. Latencies are measured on this machine, with PyTorch on the CPU, and kept in RUN.
+    neighbours would cost. Latencies are measured on this machine, in ONNX Runtime on one thread, and kept in RUN; with
+    --device they are those of another device.
     """
     from dataclasses import asdict
 
@@ -63,6 +64,8 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
         network = trial.candidate.architecture.describe()
         click.echo(f"{mark} {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  {network}")
     click.echo(f"Chosen for {choice.why}.")
+    if constraints["max_latency"] or constraints["max_latency_32"] or constraints["device"]:
+        click.echo(f"Latency: {opened.latency_meter(constraints['device']).in_words(chosen.candidate)}")
     for other, exchange in choice.neighbours():
         word = "lighter" if other.weights < chosen.weights else "heavier"
         click.echo(f"The next {word} one, trial {other.number}: {exchange}")

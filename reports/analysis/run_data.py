@@ -12,6 +12,7 @@ from ...search.config import SearchConfig
 from ...search.storage.run_directory import RunDirectory
 from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ...space.search_space import SearchSpace
+from ..deploy.device_latency import DeviceLatencies, load_device_latencies
 from ..deploy.latency import LatencyMeter
 from ..deploy.retraining import Retrained, load_retrained
 from .expected_accuracy import Expected, expected_accuracies
@@ -37,6 +38,7 @@ class RunData:
         latencies: trial number -> batch -> milliseconds, for networks of the front.
         machine: on which latencies were measured.
         largest_class: name of the class with the most validation images, and its share of them; None: not known.
+        devices: other devices on which networks were measured.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RunData:
     latencies: dict[int, dict[int, float]]
     machine: str
     largest_class: tuple[str, float] | None = None
+    devices: Sequence[DeviceLatencies] = ()
 
     @property
     def finished(self) -> list[CompletedTrial]:
@@ -94,6 +97,7 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
         meter.measured(pareto_front(records), latency_seconds),
         meter.machine,
         run.largest_class,
+        load_device_latencies(run.path, [record.candidate for record in records]),
     )
 
 

@@ -28,8 +28,8 @@ class Constraints:
         max_memory, max_memory_int8: peak bytes of the activations for one image in float32 and int8.
         min_accuracy: validation accuracy, as a fraction.
         max_size: bytes of the exported weights.
-        max_latency: milliseconds on this machine for 1 image.
-        max_latency_32: milliseconds on this machine for 32 images.
+        max_latency: milliseconds for 1 image, on this machine or the meter's device.
+        max_latency_32: milliseconds for 32 images.
     """
 
     max_weights: int | None = None
@@ -90,7 +90,7 @@ def select(
             point farthest above the line between the ends of the run's front (accuracy against log weights).
             `expected`: the one whose network is expected to be best if trained again. The first three believe the
             accuracy that each trial reached.
-        meter: measures latencies and sizes.
+        meter: measures latencies and sizes, or knows a device's.
 
     Raises:
         UserError: no trial is complete, or none keeps the constraints.

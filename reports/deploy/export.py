@@ -200,6 +200,16 @@ def _example(images: np.ndarray) -> torch.Tensor:
 
 
 def write_onnx(model: Classifier, file: Path, images: np.ndarray) -> None:
+    """Write an ONNX file, unverified.
+
+    Args:
+        model: in evaluation mode.
+        file: where to write.
+        images: uint8, n x channels x h x w; only their shape matters.
+
+    Raises:
+        UserError: a package of the extra `export` is not installed.
+    """
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it; its own message would be less clear

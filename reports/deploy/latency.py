@@ -1,4 +1,7 @@
-"""What only a measurement tells of a network: how long it takes on this machine, and how large its file is."""
+"""What only a measurement tells of a network: how long it takes on this machine, and how large its file is.
+
+Networks are measured in ONNX Runtime, as they are deployed. Without the extra `export` they are measured in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import json
 import math
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mgnas.errors import UserError
@@ -19,27 +26,42 @@ from mgnas.files import read_json, write_text
 from ...search.trial_record import CompletedTrial
 from ...space.candidate import Candidate
 from .classifier import Classifier
-from .export import as_safetensors
-
-BATCHES = (1, 32)
-"""Numbers of images for which latencies are measured."""
+from .export import as_safetensors, write_onnx
+from .measure import BATCHES, quartiles
 
 _MIN_RUNS, _MAX_RUNS, _SECONDS = 3, 50, 0.15
 
 
 def machine() -> str:
-    """On what latencies are measured here: processor, version."""
+    """On what latencies are measured here: processor, runtime, version."""
     name = platform.processor() or platform.machine()
-    return f"one thread of {name}, PyTorch {torch.__version__}, float32"
+    runtime = f"ONNX Runtime {version('onnxruntime')}" if _has_runtime() else f"PyTorch {torch.__version__}"
+    return f"one thread of {name}, {runtime}, float32"
 
 
-def measure_latency(model: Classifier, image_size: int, batch: int) -> float:
-    """Median milliseconds for `batch` images on one CPU thread, from uint8 images to logits.
+def _has_runtime() -> bool:
+    """Whether the packages of the extra `export` that measure a network in ONNX Runtime are installed."""
+    return all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime"))
+
+
+def measure_latencies(candidate: Candidate) -> list[float]:
+    """Median milliseconds for each of `BATCHES` on one CPU thread, from uint8 images to logits.
 
     Small networks gain nothing from more threads. And on a busy machine, threads wait for each other, so the time would
     tell more about the other processes than about the network.
     """
-    images = torch.randint(0, 256, (batch, model.config.in_channels, image_size, image_size), dtype=torch.uint8)
+    model = untrained(candidate)
+    shapes = [(batch, candidate.architecture.in_channels, *2 * (candidate.image_size,)) for batch in BATCHES]
+    if not _has_runtime():
+        return [_in_pytorch(model, shape) for shape in shapes]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        write_onnx(model, file, np.zeros(shapes[0], dtype=np.uint8))
+        return [quartiles(file, shape, seconds=_SECONDS)[1] for shape in shapes]
+
+
+def _in_pytorch(model: Classifier, shape: tuple[int, ...]) -> float:
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
     times: list[float] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,7 +76,7 @@ def measure_latency(model: Classifier, image_size: int, batch: int) -> float:
 
 
 class LatencyMeter:
-    """Measures networks with random weights, and remembers the results.
+    """Measures networks with random weights on this machine, and remembers the results.
 
     Args:
         file: that keeps latencies; those of another machine or version are measured anew. None: they are not kept.
@@ -70,12 +92,15 @@ class LatencyMeter:
 
     def latencies(self, candidate: Candidate) -> dict[int, float]:
         """Batch -> milliseconds."""
-        key = _key(candidate)
+        key = network_key(candidate)
         if key not in self._latencies:
-            model = _untrained(candidate)
-            self._latencies[key] = [round(measure_latency(model, candidate.image_size, b), 4) for b in BATCHES]
+            self._latencies[key] = [round(milliseconds, 4) for milliseconds in measure_latencies(candidate)]
             self._remember()
         return dict(zip(BATCHES, self._latencies[key], strict=True))
+
+    def in_words(self, candidate: Candidate) -> str:
+        """The latency for one image, and where it comes from."""
+        return f"{self.latencies(candidate)[1]:.4g} ms for 1 image on {self.machine}"
 
     def measured(self, trials: Sequence[CompletedTrial], seconds: float) -> dict[int, dict[int, float]]:
         """Trial number -> latencies, of the trials that are remembered or can be measured within `seconds`.
@@ -84,14 +109,14 @@ class LatencyMeter:
         """
         end, latencies = time.monotonic() + seconds, {}
         for trial in (trials[index] for index in _spread_out(len(trials))):
-            if _key(trial.candidate) in self._latencies or time.monotonic() < end:
+            if network_key(trial.candidate) in self._latencies or time.monotonic() < end:
                 latencies[trial.number] = self.latencies(trial.candidate)
         return latencies
 
     def size(self, candidate: Candidate) -> int:
         """Bytes of the exported network (safetensors, float32)."""
         if candidate.architecture.id not in self._sizes:
-            self._sizes[candidate.architecture.id] = len(as_safetensors(_untrained(candidate)))
+            self._sizes[candidate.architecture.id] = len(as_safetensors(untrained(candidate)))
         return self._sizes[candidate.architecture.id]
 
     def _remembered(self) -> dict[str, list[float]]:
@@ -114,11 +139,13 @@ class LatencyMeter:
         write_text(self._file, json.dumps(content, indent=1) + "\n")
 
 
-def _key(candidate: Candidate) -> str:
+def network_key(candidate: Candidate) -> str:
+    """The name of a network for images of one size, in files of latencies."""
     return f"{candidate.architecture.id} {candidate.image_size}"
 
 
-def _untrained(candidate: Candidate) -> Classifier:
+def untrained(candidate: Candidate) -> Classifier:
+    """The network with random weights, which is as fast and as large as the trained one."""
     config = candidate.architecture
     channels = config.in_channels
     return Classifier(config, [0.5] * channels, [0.25] * channels, image_size=candidate.image_size).eval()

@@ -17,7 +17,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mgnas.errors import printable
+from mgnas.errors import UserError, printable
 
 from ...models.cost import count_weights
 from ...search.trial_record import CompletedTrial
@@ -28,6 +28,7 @@ from ..analysis.run_data import RunData
 from ..analysis.select import select
 from ..analysis.summary import compute_cost, ever_paused, failed, states_in_words
 from ..analysis.tables import front_rows
+from ..deploy.device_latency import DeviceLatencies
 from ..deploy.portable_paths import shown_path, without_folders
 from ..figures.front import spearman
 from ..figures.style import inlined
@@ -101,6 +102,7 @@ def _run(run: RunData, importance: Importance | None, suffix: str) -> dict[str, 
         "ever_paused": ever_paused(run.records),
         "failed": failed(run.records),
         "measured": len(run.latencies),
+        "devices": [_device(device, front) for device in run.devices],
         "rank_correlations": None if None in ranks else ranks,
         "reasons": {record.number: _reason(run, record.reason) for record in run.records},
         "config": yaml.safe_dump(_config(run), sort_keys=False, default_flow_style=None, width=100),
@@ -112,6 +114,21 @@ def _int8(run: RunData) -> list[dict[str, Any]]:
     networks = int8_networks(run.finished, run.retrained)
     front = int8_front(networks)
     return [vars(network) | {"run": run.name, "on_front": network in front} for network in networks]
+
+
+def _device(device: DeviceLatencies, front: Sequence[CompletedTrial]) -> dict[str, Any]:
+    """What the template shows of a device: for each network of the front its latencies, and if they were measured."""
+    rows = []
+    for trial in front:
+        measured = device.quartiles(trial.candidate)
+        try:
+            single, many = device.latencies(trial.candidate).values()
+        except UserError:  # Too few networks were measured to predict others.
+            continue
+        int8 = device.quartiles(trial.candidate, "int8")
+        rows.append({"trial": trial, "measured": measured, "single": single, "many": many, "int8": int8})
+    fitted = device.fitted() if device.predicts else None
+    return {"name": device.name, "machine": device.machine, "rows": rows, "fitted": fitted}
 
 
 def _config(run: RunData) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def traced_peak(config: ArchitectureConfig, image_size: int) -> int:
     last = {}
     for index, (_, reads, written) in enumerate(recorder.operations):
         last |= dict.fromkeys([*reads, *written], index)
-    alive, memory, peak = {image.untyped_storage()._cdata}, {}, 0
+    alive, peak = {image.untyped_storage()._cdata}, 0
     for index, (name, reads, written) in enumerate(recorder.operations):
         for storage in set(written) - alive:
             reused = [r for r in reads if last[r] == index and recorder.values[r] == recorder.values[storage]]
@@ -96,7 +96,7 @@ BY_HAND = [
         64 * 4 * 4,
         id="mgiad",
     ),
-    # The smoother of the finest channel level; the cycle below it keeps 4 + 2 channels, and needs 3 times 1 beside them.
+    # The smoother of the finest channel level; the cycle below it keeps 4 + 2 channels, and needs 3 times 2.
     pytest.param(
         {"family": "mgic", "base_channels": [8], "blocks": 1, "group_size": 2, "fully_coupled_channels": 4},
         64 * max(3 * 8, 8 + 4 * 4, 8 + 4 + 3 * 2),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mgnas.errors import ConfigError
 from mgnas.models import ArchitectureConfig
+from mgnas.settings import build
 from mgnas.space import Candidate, Limits, TrainingSettings, parse_bytes, parse_count
 from mgnas.space.limits import LimitError
 
@@ -86,6 +87,37 @@ def test_other_bytes_are_refused(value):
 )
 def test_a_candidate_at_or_within_its_limits_is_accepted(limits):
     limits.check(CANDIDATE)
+
+
+def test_a_latency_is_limited_by_a_model_of_the_device():
+    # Four calls: the stem, two convolutions, and the linear layer.
+    model = {"network": 0.5, "calls": 0.25}
+    Limits(max_latency=1.5, latency_model=model).check(CANDIDATE)
+    with pytest.raises(LimitError, match=r"^limits\.max_latency: 1\.5 milliseconds are more than 1\.4$"):
+        Limits(max_latency=1.4, latency_model=model).check(CANDIDATE)
+    Limits(latency_model=model).check(CANDIDATE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (
+            {"max_latency": 5},
+            r"^limits\.max_latency: needs latency_model, which `mgnas latency RUN` measures and prints$",
+        ),
+        ({"max_latency": 0.0}, r"^limits\.max_latency: should be greater than 0"),
+        ({"max_latency": 5, "latency_model": {"call": 1.0}}, r"^limits\.latency_model\.call: unknown key; .* calls\?$"),
+        (
+            {"max_latency": 5, "latency_model": {"calls": -1.0}},
+            r"^limits\.latency_model\.calls: should be greater than",
+        ),
+        ({"max_latency": 5, "latency_model": {"calls": float("nan")}}, r"^limits\.latency_model\.calls: should be"),
+        ({"max_latency": 5, "latency_model": "raspberry"}, r"^limits\.latency_model: "),
+    ],
+)
+def test_wrong_limits_of_latency_are_one_line(limits, message):
+    with pytest.raises(ConfigError, match=message):
+        build(Limits, limits, "limits")
 
 
 @pytest.mark.parametrize(

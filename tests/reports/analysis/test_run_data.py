@@ -5,7 +5,7 @@ from mgnas.search.storage.run_directory import RunDirectory
 
 
 def test_everything_that_is_known_of_a_run(run, retrained_trial):
-    data = load_run_data(run)
+    data = load_run_data(run, latency_seconds=600)
     assert [trial.number for trial in data.finished] == [0, 1, 2, 3, 4]
     assert [trial.number for trial in data.front] == [0, 2, 3, 4]
     assert set(data.latencies) == {0, 2, 3, 4}
