@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from itertools import pairwise
@@ -322,23 +323,14 @@ class ArchitectureConfig:
     @cached_property
     def id(self) -> str:
         """The network's name: the family and 10 hexadecimal digits of a hash of the canonical form."""
-        canonical = self.canonical()
-        text = json.dumps(canonical._without_added(asdict(canonical)), sort_keys=True)
-        return f"{canonical.family}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        return network_id(asdict(self.canonical()))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that affect this family, as plain values for YAML and JSON."""
         effective = effective_settings(self.family, self.smoother)
         plain = {key: value for key, value in asdict(self).items() if key in effective and value is not None}
-        plain = self._without_added(plain)
+        plain = _without_added(plain)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-    def _without_added(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values without those of `_ADDED` settings that say what earlier versions do anyway."""
-        said = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
-        if self.smoother == "polynomial":
-            said.add("polynomial_degree")
-        return {key: value for key, value in values.items() if key in said or key not in _ADDED}
 
     @classmethod
     def from_dict(cls, mapping: Any, prefix: str = "", file: str | None = None) -> ArchitectureConfig:
@@ -379,3 +371,18 @@ class ArchitectureConfig:
         if self.residual_activation:
             parts.append("residual activation")
         return ", ".join(parts)
+
+
+_DEFAULTS = {field.name: field.default for field in fields(ArchitectureConfig)}
+
+
+def network_id(canonical: Mapping[str, Any]) -> str:
+    """The id of the network whose canonical form has these settings."""
+    text = json.dumps(_without_added(canonical), sort_keys=True)
+    return f"{canonical['family']}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _without_added(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without those of `_ADDED` settings that say what earlier versions do anyway."""
+    said = {"polynomial_degree"} if values.get("smoother") == "polynomial" else set()
+    return {key: value for key, value in values.items() if key not in _ADDED or key in said or value != _DEFAULTS[key]}

@@ -68,17 +68,22 @@ def count_macs(config: ArchitectureConfig, image_size: int) -> int:
 
 def cost_by_part(config: ArchitectureConfig, image_size: int) -> list[tuple[str, Cost]]:
     """The parts of the network, by name and cost, in the order of the data flow: stem, levels and transfers, head."""
-    return list(_parts(config, image_size))
+    # A stage of one block has nothing after its first block.
+    return [(name, cost) for name, cost in _parts(config.canonical(), image_size) if cost != Cost()]
 
 
 @lru_cache(maxsize=2**14)
 def total_cost(config: ArchitectureConfig, image_size: int) -> Cost:
     """Weights and MACs of the whole network."""
+    return total_of_parts(config.canonical(), image_size)
+
+
+def total_of_parts(config: ArchitectureConfig, image_size: int) -> Cost:
+    """Weights and MACs of a canonical form. Its numbers may be arrays, which those of the cost then are, too."""
     return sum((cost for _, cost in _parts(config, image_size)), Cost())
 
 
 def _parts(config: ArchitectureConfig, image_size: int) -> Iterable[tuple[str, Cost]]:
-    config = config.canonical()
     channels, sizes = config.channels, config.level_sizes(image_size)
     stem = _conv(config.in_channels, channels[0], sizes[0], config.stem_kernel)
     yield "stem", stem + _batch_norm(channels[0])
@@ -95,8 +100,7 @@ def _conv(
     """Convolutions with `size` x `size` outputs: there are `copies`, which run `runs` times in all."""
     weights = kernel * kernel * fan_in * fan_out // groups
     stored, macs = copies * weights, runs * weights * size * size
-    grouped = macs if groups > 1 else 0
-    return Cost(stored, macs, stored, copies * fan_out, 0, grouped, runs, runs * fan_out * size * size)
+    return Cost(stored, macs, stored, copies * fan_out, 0, macs * (groups > 1), runs, runs * fan_out * size * size)
 
 
 def _batch_norm(channels: int, count: int = 1) -> Cost:
@@ -113,8 +117,7 @@ def _resnet_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable
         projection = _conv(before, channels, size, kernel=1) + _batch_norm(channels)
         yield f"stage {level + 1}, first block", strided + projection
         blocks -= 1
-    if blocks:
-        yield f"stage {level + 1}", block * blocks
+    yield f"stage {level + 1}", block * blocks
 
 
 def _mgic_stage(config: ArchitectureConfig, level: int, size: int) -> Iterable[tuple[str, Cost]]:
@@ -162,7 +165,7 @@ def _shared_smoother(
         b = _coefficients(degree, steps)
     else:
         b = _conv(channels, channels, size, runs=steps) if shares_b else _conv(channels, channels, size) * steps
-    a = _conv(channels, channels, size, runs=runs) if runs else Cost()
+    a = _conv(channels, channels, size, runs=runs, copies=runs > 0)
     return a + b + _batch_norm(channels, 2 * steps)
 
 
@@ -179,11 +182,10 @@ def _coefficients(degree: int, steps: int) -> Cost:
 def _unshared_smoother(channels: int, steps: int, size: int, first: bool, last: bool) -> Cost:
     """smoothers.UnsharedSmoother: one A for each step that needs one. The transfer runs the last A once more."""
     b = (_conv(channels, channels, size) + _batch_norm(channels, 2)) * steps
-    operators = max(steps - 1, 0 if last else 1) if first else (0 if last and steps == 1 else steps)
-    if operators == 0:
-        return b
     runs = (0 if first else 1) + (steps - 1) + (0 if last else 1)
-    return b + _conv(channels, channels, size, runs=runs, copies=operators)
+    single = steps == 1
+    operators = steps - 1 + single * (not last) if first else steps - single * last
+    return b + _conv(channels, channels, size, runs=runs * (operators > 0), copies=operators)
 
 
 def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool) -> Iterable[tuple[str, Cost]]:
@@ -195,7 +197,7 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
             cost = _shared_smoother(fine, 2 * steps, size, shares_b=True, last=True, degree=config.degree)
         else:
             groups = config.groups(fine)
-            runs_of_a = 2 * steps * (1 + (config.degree or 0)) + needs_residual
+            runs_of_a = 2 * steps * (1 + (0 if config.degree is None else config.degree)) + needs_residual
             cost = _conv(fine, fine, size, config.kernel_size, groups, runs_of_a) + _batch_norm(fine, 4 * steps)
             if config.degree is None:
                 cost += _conv(fine, fine, size, config.kernel_size, groups, runs=2 * steps)

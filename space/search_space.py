@@ -214,10 +214,8 @@ class SearchSpace:
 
     def effective_points(self) -> int | None:
         """Number of combinations that differ in a setting with an effect; None if a parameter is continuous."""
-        grids = self._grids()
-        return (
-            None if grids is None else sum(math.prod(map(len, effective)) for effective in self._effective_grids(grids))
-        )
+        grids = self.effective_grids()
+        return None if grids is None else sum(math.prod(map(len, effective)) for effective in grids)
 
     @property
     def enumerable(self) -> bool:
@@ -231,13 +229,20 @@ class SearchSpace:
         Raises:
             ValueError: a parameter is continuous.
         """
-        if (grids := self._grids()) is None:
+        if (grids := self.effective_grids()) is None:
             raise ValueError("a space with a continuous parameter cannot be enumerated")
-        for effective in self._effective_grids(grids):
+        for effective in grids:
             yield from self._combinations(effective)
 
+    def effective_grids(self) -> list[list[tuple[Any, ...]]] | None:
+        """The labels of every parameter, for each family and smoother; None if a parameter is continuous.
+
+        A setting without effect has only its first label. The effective points are the products of these grids.
+        """
+        grids = self._grids()
+        return None if grids is None else list(self._effective_grids(grids))
+
     def _effective_grids(self, grids: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-        """The labels of every parameter, for each family and smoother. A setting without effect has only its first."""
         by_name = {parameter.name: grid for parameter, grid in zip(self.parameters, grids, strict=True)}
         for family in by_name.get("family", (self.fixed.get("family"),)):
             smoothers = by_name.get("smoother", (self.fixed.get("smoother", "learned"),))

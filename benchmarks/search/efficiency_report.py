@@ -62,11 +62,14 @@ def markdown(results: dict[str, dict[str, Entries]], tables: Sequence[TabularBen
     lines = []
     for table in tables:
         lines += [*_epochs_table(results[table.name], table), *_targets(results[table.name]), ""]
-    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "optuna", "botorch", "syne-tune"))
-    lines.append(
-        f"Python {platform.python_version()}, {versions}. Command: `python benchmarks/search/search_efficiency.py`."
-    )
+    lines.append(f"{versions()}. Command: `python benchmarks/search/search_efficiency.py`.")
     return "\n".join(lines) + "\n"
+
+
+def versions() -> str:
+    """Of Python and of what computes."""
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("torch", "optuna", "botorch", "syne-tune"))
+    return f"Python {platform.python_version()}, {packages}"
 
 
 def _version(package: str) -> str:
@@ -102,25 +105,25 @@ def _epochs_table(by_search: dict[str, Entries], table: TabularBenchmark) -> lis
 
 
 def _bound(oracle, base: Entries, share: float) -> str:
-    return _number(oracle.epochs_until(share) / np.median(epochs(base, share)), 2) if base else ""
+    return number(oracle.epochs_until(share) / np.median(epochs(base, share)), 2) if base else ""
 
 
 def _cells(searches: Entries, base: Entries) -> list[str]:
     cells = []
     for share in SHARES:
         until = epochs(searches, share)
-        low, middle, high = (_number(value) for value in quartiles(until))
+        low, middle, high = (number(value) for value in quartiles(until))
         cells.append(f"{middle} ({low} to {high}) [{sum(map(math.isfinite, until))}]")
         cells.append(_ratio(until, epochs(base, share)) if base else "")
     return cells
 
 
 def _ratio(above: Sequence[float], below: Sequence[float]) -> str:
-    factor, low, high = (_number(value, 2) for value in ratio(above, below))
+    factor, low, high = (number(value, 2) for value in ratio(above, below))
     return "" if factor == "nan" else f"{factor} ({low} to {high})"
 
 
-def _number(value: float, digits: int = 0) -> str:
+def number(value: float, digits: int = 0) -> str:
     if math.isnan(value):
         return "nan"
     return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
@@ -135,7 +138,7 @@ def _targets(by_search: dict[str, Entries]) -> list[str]:
         if a and b:
             factor, low, high = ratio(epochs(a, share), epochs(b, share))
             verdict = "" if math.isnan(factor) else "met" if factor <= most else "missed"
-            interval = f"{_number(factor, 2)} ({_number(low, 2)} to {_number(high, 2)})"
+            interval = f"{number(factor, 2)} ({number(low, 2)} to {number(high, 2)})"
             lines.append(f"| {text}, {100 * share:g} %: at most {most:.2f} | {interval} {verdict} |")
 
     for share in (0.9, 0.95):

@@ -1,7 +1,7 @@
 """BoTorch's qLogNEHVI with the weights as a deterministic model: what a BoTorch user would write first.
 
 A Gaussian process models the accuracy over the parameters, scaled and one-hot; log10 of the weights is known. The
-reference point is the one that the replay is judged by; a user would not know it.
+reference point is the one that the search is judged by; a user would not know it.
 """
 
 from __future__ import annotations
@@ -27,55 +27,44 @@ from mgnas.reports.simulation.scoring import reference
 from mgnas.search.history.table import TabularBenchmark
 from mgnas.search.samplers.candidate_pool import scaled
 from mgnas.search.strategy.strategy import Decision
-from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
+from mgnas.search.trial_record import TrialRecord, TrialState, completed_trials
 from mgnas.space.search_space import SearchSpace
 
 _STARTUP = 8
 _SAMPLES = 64
-_BATCH = 64
+_BATCH = 2048
 
 
-class NoisyEHVISearch:
-    """Proposes the unseen candidate with the largest qLogNEHVI.
+class NoisyEHVI:
+    """Chooses the unseen candidate with the largest qLogNEHVI; after _STARTUP random ones.
 
     Args:
-        table, space: what is searched; all of it.
+        x: features of the candidates; the last one is the negative log10 of the weights, n x (d + 1).
+        reference: (accuracy, negative log10 of the weights) that hypervolumes are measured from.
         seed: of the random start and of the Monte Carlo samples.
     """
 
-    def __init__(self, table: TabularBenchmark, space: SearchSpace, seed: int) -> None:
-        self.records: list[TrialRecord] = []
-        self._seed = seed
-        self._candidates = list(space.enumerate())
-        distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
-        rows = [[*scaled(c.params, distributions), -np.log10(c.weights)] for c in self._candidates]
-        self._x = torch.tensor(np.array(rows))
-        log_weights, accuracy = reference(table)
-        self._reference = [accuracy, -log_weights]
-        self._order = list(np.random.default_rng(seed).permutation(len(rows)))
-        self._row: dict[int, int] = {}
+    def __init__(self, x: np.ndarray, reference: Sequence[float], seed: int) -> None:
+        self._x, self._reference, self._seed = torch.tensor(x), list(reference), seed
+        self._order = list(np.random.default_rng(seed).permutation(len(x)))
 
-    def ask(self) -> TrialRecord | None:
-        unseen = [row for row in self._order if row not in self._row.values()]
+    def choose(self, seen: Sequence[int], trained: Sequence[int], accuracies: Sequence[float]) -> int | None:
+        """The row of the next candidate; None if all were seen.
+
+        Args:
+            seen: rows not to choose again.
+            trained: those of them that have an accuracy, m.
+            accuracies: theirs, m.
+        """
+        excluded = set(seen)
+        unseen = [row for row in self._order if row not in excluded]
         if not unseen:
             return None
-        trials = completed_trials(self.records)
-        row = unseen[0] if len(trials) < _STARTUP else self._best(unseen, trials)
-        number = len(self.records)
-        self._row[number] = row
-        self.records.append(TrialRecord(number, self._candidates[row], number))
-        return self.records[-1]
+        return unseen[0] if len(trained) < _STARTUP else self._best(unseen, trained, accuracies)
 
-    def report(self, number: int, curve: Sequence[float], seconds: float = 0.0) -> Decision:
-        self.records[number].curve = list(curve)
-        return Decision.CONTINUE
-
-    def complete(self, number: int) -> None:
-        self.records[number].state = TrialState.COMPLETE
-
-    def _best(self, unseen: list[int], trials: list[CompletedTrial]) -> int:
-        x = self._x[[self._row[trial.number] for trial in trials]]
-        y = torch.tensor([[trial.accuracy] for trial in trials], dtype=torch.float64)
+    def _best(self, unseen: list[int], trained: Sequence[int], accuracies: Sequence[float]) -> int:
+        x = self._x[list(trained)]
+        y = torch.tensor([[accuracy] for accuracy in accuracies], dtype=torch.float64)
         d = x.shape[1] - 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -97,6 +86,42 @@ class NoisyEHVISearch:
         # BoTorch's annotation is narrower than what it takes: a list of models has a PosteriorList.
         posterior_list = cast(TorchPosterior, posterior)
         return get_sampler(posterior_list, torch.Size([_SAMPLES]), seed=self._seed)
+
+
+class NoisyEHVISearch:
+    """A search of a table by NoisyEHVI.
+
+    Args:
+        table, space: what is searched; all of it.
+        seed: of NoisyEHVI.
+    """
+
+    def __init__(self, table: TabularBenchmark, space: SearchSpace, seed: int) -> None:
+        self.records: list[TrialRecord] = []
+        self._candidates = list(space.enumerate())
+        distributions = {parameter.name: parameter.distribution for parameter in space.parameters}
+        rows = [[*scaled(c.params, distributions), -np.log10(c.weights)] for c in self._candidates]
+        log_weights, accuracy = reference(table)
+        self._chooser = NoisyEHVI(np.array(rows), [accuracy, -log_weights], seed)
+        self._rows: list[int] = []
+
+    def ask(self) -> TrialRecord | None:
+        trials = completed_trials(self.records)
+        trained, accuracies = [self._rows[trial.number] for trial in trials], [trial.accuracy for trial in trials]
+        row = self._chooser.choose(self._rows, trained, accuracies)
+        if row is None:
+            return None
+        number = len(self.records)
+        self._rows.append(row)
+        self.records.append(TrialRecord(number, self._candidates[row], number))
+        return self.records[-1]
+
+    def report(self, number: int, curve: Sequence[float], seconds: float = 0.0) -> Decision:
+        self.records[number].curve = list(curve)
+        return Decision.CONTINUE
+
+    def complete(self, number: int) -> None:
+        self.records[number].state = TrialState.COMPLETE
 
 
 def _kernel(d: int):

@@ -159,25 +159,29 @@ def _strategy_entry(efficiency: Efficiency) -> dict:
     return {"epochs_until": until, "final": final, "searches": searches}
 
 
-def efficiency_figure(results: Sequence[TableResult]) -> Figure:
+def efficiency_figure(results: Sequence[TableResult], unit: str = "epochs trained") -> Figure:
     """Share of the hypervolume against epochs, one panel a table: medians, quartile bands, and the oracle's bound.
 
     The axis of the shares is logarithmic in the missing share: from 90 to 95 % is as far as from 95 to 97.5 %. Shares
     above 99.8 % are drawn at the top.
+
+    Args:
+        results: one for each panel.
+        unit: what the epochs of the replays are called.
     """
     columns = min(len(results), 2)
     rows = math.ceil(len(results) / columns)
 
     def draw(panels: np.ndarray) -> None:
         for axes, result in zip(panels.flat, results, strict=False):
-            _panel(axes, result)
+            _panel(axes, result, unit)
         for axes in panels.flat[len(results) :]:
             axes.set_visible(False)
 
     return make_figure(draw, 8.4 if columns == 1 else 12.6, 4.6 * rows, rows=rows, columns=columns, squeeze=False)
 
 
-def _panel(axes: Axes, result: TableResult) -> None:
+def _panel(axes: Axes, result: TableResult, unit: str) -> None:
     oracle = result.scorer.oracle()
     first = int(oracle.epochs[0])
     axes.step(*_steps(oracle, first), where="post", color="#555c62", lw=1.2, ls=(0, (1, 2)), label="oracle (bound)")
@@ -197,7 +201,7 @@ def _panel(axes: Axes, result: TableResult) -> None:
     axes.yaxis.set_major_locator(FixedLocator([1 - share for share in _TICKS]))
     axes.yaxis.set_major_formatter(FuncFormatter(_share_label))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("epochs trained in all (log scale)")
+    axes.set_xlabel(f"{unit} in all (log scale)")
     axes.set_ylabel("share of the table's hypervolume (%)")
     axes.grid(True, lw=0.8)
     axes.set_axisbelow(True)

@@ -18,9 +18,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from mgnas.errors import ConfigError
 
 from ...space.candidate import Candidate
+from ...space.enumeration import Networks, distinct_networks
 from ...space.parameter import Distribution, Parameter
 from ...space.search_space import SearchSpace
-from .features import ADDED_FEATURES, added_features, architecture_features
+from .features import (
+    ADDED_FEATURES,
+    added_features,
+    added_features_of_batch,
+    architecture_features,
+    features_of_batch,
+)
 
 _SIZE = 2_000
 """Candidates kept of a large space; drawing them takes about a second."""
@@ -222,9 +229,23 @@ class CandidatePool(Pool):
     def _all(self) -> Iterable[Point] | None:
         count = self.space.effective_points()
         affordable = count is not None and count <= _MAX_ENUMERATED
-        if affordable or type(self.space).enumerate is not SearchSpace.enumerate:
+        if type(self.space).enumerate is not SearchSpace.enumerate:
             return map(self._point, self.space.enumerate())
-        return None
+        if not affordable:
+            return None
+        networks = distinct_networks(self.space)
+        return map(self._point, self.space.enumerate()) if networks is None else self._points(networks)
+
+    def _points(self, networks: Sequence[Networks]) -> list[Point]:
+        """The points of networks in the order of `SearchSpace.enumerate`."""
+        points: list[tuple[int, Point]] = []
+        for own in networks:
+            features = features_of_batch(own.batch)
+            if self._added:
+                features = np.concatenate([features, added_features_of_batch(own.batch)[:, self._added]], axis=1)
+            made = map(Point, own.batch.ids(), own.params, features, map(math.log10, own.weights.tolist()))
+            points += zip(own.order.tolist(), made, strict=True)
+        return [point for _, point in sorted(points, key=lambda pair: pair[0])]
 
     def _draw(self) -> dict[str, Any]:
         return self.space.random_values(self.rng)

@@ -77,8 +77,9 @@ class EHVISampler(ModelBasedSampler):
     The cost function is called with the same parameter values that the trial gets. Costs count on a log10 scale: the
     hypervolume is measured in units of the first objective x decades of cost.
 
-    The first proposals are an initial design, spread over costs and features. With a prior they fill up the front that
-    the prior predicts instead, because the scale of the accuracies, and so the model's uncertainty, are still unknown.
+    The first proposals are an initial design: a random point, then points spread over costs and features. With a prior
+    they fill up the front that the prior predicts instead, because the scale of the accuracies, and so the model's
+    uncertainty, are still unknown.
     After that the first objective is modelled by a Gaussian process. The front that is to be improved consists of the
     model's posterior means; of raw accuracies the luckiest would be the threshold. What may improve it is the next
     observation, noise included, because a part of what the model takes for noise is what the features do not tell of a
@@ -135,7 +136,6 @@ class EHVISampler(ModelBasedSampler):
         self._prior, self._startup, self._reference = prior, startup, reference
         self._outcome_transform = outcome_transform or IdentityTransform()
         self._rng = np.random.default_rng(seed)
-        self._shift = self._rng.random()
         self._independent = RandomSampler(seed)
         self._lock = threading.Lock()
         self._state: _StudyState | None = None
@@ -151,12 +151,11 @@ class EHVISampler(ModelBasedSampler):
     def reseed_rng(self) -> None:
         """Forget the seed; Optuna asks for this in each of several parallel workers."""
         self._seed, self._rng = None, np.random.default_rng()
-        self._shift = self._rng.random()
         self._independent.reseed_rng()
         if self._pool is not None:
             self._pool.rng = np.random.default_rng()
         if self._state is not None and self._state.proposer is not None:
-            self._state.proposer.reseed(self._rng, self._shift)
+            self._state.proposer.reseed(self._rng)
 
     def set_predictions(self, study: Study, predictions: Mapping[int, GaussianPrediction]) -> None:
         with self._lock:
@@ -212,7 +211,6 @@ class EHVISampler(ModelBasedSampler):
             state.proposer = self.proposer_class(
                 self._pool or self._distribution_pool(search_space),
                 self._rng,
-                self._shift,
                 self._prior,
                 self._startup,
                 self._outcome_transform,

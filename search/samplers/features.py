@@ -14,9 +14,11 @@ to the data set.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from ...models.batch import ArchitectureBatch, decode, encode
 from ...models.config import ArchitectureConfig
 
 _FAMILIES = ("resnet", "mgnet", "mgic", "mgiad")
@@ -76,22 +78,64 @@ def architecture_features(config: ArchitectureConfig) -> np.ndarray:
     A setting without effect on the network is 0.
     """
     config = config.canonical()
-    channels = np.log2(config.channels)
-    depths = np.log2(_depths(config))
-    positions = np.linspace(-1, 1, len(depths)) if len(depths) > 1 else np.zeros(1)
-    return np.array(
-        [
-            *(float(config.family == family) for family in _FAMILIES),
-            (len(channels) - 1) / 5,
-            *((value - 2) / 8 for value in (channels[0], channels.mean(), channels[-1])),
-            depths.mean() / 4,
-            (positions * (depths - depths[0])).mean() / 2,
-            _sharing(config),
-            float(config.resolution_transfer == "dense"),
-            float(config.family == "mgic" or config.channel_transfer == "learned"),
-            *_channel_hierarchy(config),
-        ]
+    return _features(
+        config.family,
+        np.array(config.channels),
+        np.array(_depths(config)),
+        _sharing(config),
+        float(config.resolution_transfer == "dense"),
+        float(config.family == "mgic" or config.channel_transfer == "learned"),
+        _channel_hierarchy(config),
     )
+
+
+def features_of_batch(batch: ArchitectureBatch) -> np.ndarray:
+    """`architecture_features` of n canonical forms, n x len(FEATURES)."""
+    columns, depths = batch.columns, batch.depths()
+    n_depths = batch.blocks if batch.family in ("resnet", "mgic") else batch.steps * (1 + (batch.family == "mgiad"))
+    sharing = np.array([_SHARING[decode("sharing", index)] for index in range(len(_SHARING))])[columns["sharing"]]
+    if batch.family != "mgnet":
+        sharing = np.full(len(batch), _SHARING["AB" if batch.family == "mgiad" else "none"])
+    learned = columns["channel_transfer"] == encode("channel_transfer", "learned")
+    deepest = depths.max(axis=1)
+    coarsest = columns["fully_coupled_channels"] - (batch.family == "mgic")
+    hierarchy = (1 + np.log2(columns["group_size"])) / 8, (deepest - 1) / 6, np.log2(np.maximum(coarsest, 1)) / 8
+    return _features(
+        batch.family,
+        batch.channels,
+        n_depths,
+        sharing,
+        (columns["resolution_transfer"] == encode("resolution_transfer", "dense")).astype(float),
+        np.ones(len(batch)) if batch.family == "mgic" else learned.astype(float),
+        [np.where(deepest > 1, value, 0.0) for value in hierarchy],
+    )
+
+
+def _features(
+    family: str,
+    channels: np.ndarray,
+    n_steps: np.ndarray,
+    sharing: float | np.ndarray,
+    dense: float | np.ndarray,
+    learned: float | np.ndarray,
+    hierarchy: Sequence[float | np.ndarray],
+) -> np.ndarray:
+    """The features of one architecture or of n: channels and steps of l levels, (n x) l; all others (n)."""
+    channels, depths = np.log2(channels), np.log2(n_steps)
+    levels = channels.shape[-1]
+    positions = np.linspace(-1, 1, levels) if levels > 1 else np.zeros(1)
+    scalars = [
+        *(float(family == other) for other in _FAMILIES),
+        (levels - 1) / 5,
+        *((value - 2) / 8 for value in (channels[..., 0], channels.mean(axis=-1), channels[..., -1])),
+        depths.mean(axis=-1) / 4,
+        (positions * (depths - depths[..., :1])).mean(axis=-1) / 2,
+        sharing,
+        dense,
+        learned,
+        *hierarchy,
+    ]
+    return np.stack(np.broadcast_arrays(*scalars), axis=-1)
 
 
 def added_features(config: ArchitectureConfig) -> np.ndarray:
@@ -115,6 +159,22 @@ def added_features(config: ArchitectureConfig) -> np.ndarray:
             float(config.residual_activation),
             (config.kernel_size - 3) / 4 if grouped else 0.0,
         ]
+    )
+
+
+def added_features_of_batch(batch: ArchitectureBatch) -> np.ndarray:
+    """`added_features` of n canonical forms, n x len(ADDED_FEATURES)."""
+    columns, polynomial = batch.columns, batch.smoother == "polynomial"
+    grouped = batch.depths().max(axis=1) > 1
+    return np.stack(
+        [
+            np.log2(columns["stem_stride"]) / 2,
+            np.full(len(batch), float(polynomial)),
+            polynomial * columns["polynomial_degree"] / 3,
+            columns["residual_activation"].astype(float),
+            np.where(grouped, (columns["kernel_size"] - 3) / 4, 0.0),
+        ],
+        axis=-1,
     )
 
 

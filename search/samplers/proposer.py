@@ -70,7 +70,6 @@ class Proposer:
     Args:
         pool: the candidates; filled here.
         rng: of the initial design.
-        shift: of the initial design, 0 to 1.
         prior: of another data set; None: none.
         startup: trials started before the model proposes; without a prior.
         outcome_transform: gives the scale on which the accuracy is modelled.
@@ -81,13 +80,12 @@ class Proposer:
         self,
         pool: Pool,
         rng: np.random.Generator,
-        shift: float,
         prior: TransferPrior | None,
         startup: int,
         outcome_transform: OutcomeTransform,
         reference: tuple[float, float] | None,
     ) -> None:
-        self.pool, self.rng, self.shift = pool, rng, shift
+        self.pool, self.rng = pool, rng
         self._prior, self._startup, self._transform, self._reference = prior, startup, outcome_transform, reference
         pool.refresh()
         self.reader = StudyReader(pool)
@@ -111,9 +109,9 @@ class Proposer:
             self.reader.announce(number, proposal.point)
         return proposal
 
-    def reseed(self, rng: np.random.Generator, shift: float) -> None:
+    def reseed(self, rng: np.random.Generator) -> None:
         """Draw from other random numbers from now on."""
-        self.rng, self.shift = rng, shift
+        self.rng = rng
         self.pool.rng = np.random.default_rng()
 
     def _new(self, snapshot: StudySnapshot) -> Proposal | None:
@@ -130,7 +128,7 @@ class Proposer:
             return self._by_design(snapshot)
 
     def _by_design(self, snapshot: StudySnapshot) -> Proposal | None:
-        point = initial_design(self.pool, snapshot, self.shift, self.rng)
+        point = initial_design(self.pool, snapshot, self.rng)
         return None if point is None else Proposal(point)
 
     def _by_prior(self, snapshot: StudySnapshot, prior: TransferPrior) -> Proposal | None:

@@ -22,6 +22,7 @@ class StudySnapshot:
         pending: points of the other unfinished trials.
         seen: ids of the points of all trials, of failed ones too.
         started: number of trials with a point, of failed ones too.
+        first: the point of the first of them; None: there is none.
     """
 
     observed: list[Point] = field(default_factory=list)
@@ -30,6 +31,7 @@ class StudySnapshot:
     pending: list[Point] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     started: int = 0
+    first: Point | None = None
 
     @property
     def points(self) -> list[Point]:
@@ -69,6 +71,7 @@ class StudyReader:
             if point is None:
                 continue
             snapshot.started += 1
+            snapshot.first = snapshot.first or point
             snapshot.seen.add(point.id)
             if trial.state in (TrialState.FAIL, TrialState.PRUNED):
                 continue
