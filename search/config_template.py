@@ -272,7 +272,7 @@ training: # of each candidate; short, because candidates are only compared
 
 search:
   trials: 40 # how many candidates to train
-  prior: cifar10 # use the results of an earlier search; none: begin without
+  prior: none # or an earlier run on similar images, whose results are then used
   seed: 0
 
 resources:

@@ -64,7 +64,7 @@ class MacroTable(TabularBenchmark):
         for code, entry in raw.items():
             trained = _read(code, entry, path)
             if networks.setdefault(canonical(code), trained) != trained:
-                raise UserError(f"{path}: {code}: differs from {canonical(code)}, which is the same network")
+                raise UserError(f"{path}: {code}: another string of the same network has other trainings")
         # A search on the table asks a row's config for nothing but its id.
         rows = (
             TableRow(cast(ArchitectureConfig, _Network(code)), weights, seed, (accuracy / 100,), 0.0)

@@ -128,7 +128,7 @@ def test_a_call_continues_where_the_last_one_ended_and_writes_table_and_picture(
         ('{"00000000": {"test_acc": [1], "params": 3}}', "at least 2 accuracies of 0 to 100"),
         ('{"00000000": {"test_acc": [1, 200], "params": 3}}', "at least 2 accuracies of 0 to 100"),
         (json.dumps({"00000001": {"test_acc": [1, 2], "params": 3}, "00000010": {"test_acc": [1, 2], "params": 4}}),
-         "00000010: differs from 00000010"),
+         "00000010: another string of the same network has other trainings"),
     ],
 )  # fmt: skip
 def test_another_file_is_refused_in_one_line(tmp_path, content, message):
