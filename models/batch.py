@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 """Settings whose columns hold an index into these values."""
 _UNLIMITED = 2**16
 """Stands for channel_levels: null."""
-DEFAULTS = {field.name: field.default for field in fields(ArchitectureConfig)}
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(ArchitectureConfig)}
 _PER_LEVEL = ("smoothing_steps", "blocks")
 _NUMBERS = ("stem_stride", "polynomial_degree", "group_size", "kernel_size", "channel_levels", "fully_coupled_channels")
 COLUMNS = (*_CHOICES, *_NUMBERS)
@@ -136,7 +136,7 @@ class ArchitectureBatch:
             valid &= multiples | (self.columns["resolution_transfer"] == encode("resolution_transfer", "dense"))
         if self.family == "mgiad":
             valid &= 2 * self.steps.max(axis=1) <= _MAX_STEPS
-        return valid & self._groups_fit() if self.family in ("mgic", "mgiad") else valid
+        return np.asarray(valid & self._groups_fit() if self.family in ("mgic", "mgiad") else valid)
 
     def _groups_fit(self) -> np.ndarray:
         depths, size = self.depths(), self.columns["group_size"][:, None]
@@ -151,7 +151,7 @@ class ArchitectureBatch:
             fit &= (divides & halves) | (depth >= depths - 1)
         if self.family == "mgic":
             fit &= self.channels >> (depths - 1) < self.columns["fully_coupled_channels"][:, None]
-        return fit.all(axis=1)
+        return np.asarray(fit.all(axis=1))
 
     def canonical(self) -> Iterator[tuple[np.ndarray, ArchitectureBatch]]:
         """The canonical forms of valid architectures: (rows, their forms), for each family that these belong to.
@@ -234,7 +234,9 @@ class ArchitectureBatch:
         _, which = np.unique(branches, axis=0, return_inverse=True)
         order = np.argsort(which.reshape(-1), kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(which.reshape(-1)[order])) + 1) if len(self) else []:
-            cost = total_of_parts(_AsConfig(self.take(rows), depths[rows[0]]), image_size)
+            # cost.py computes with whatever numbers a config holds.
+            forms = cast(ArchitectureConfig, _AsConfig(self.take(rows), depths[rows[0]]))
+            cost = total_of_parts(forms, image_size)
             weights[rows], macs[rows] = cost.weights, cost.macs
         return weights, macs
 

@@ -34,7 +34,7 @@ import optuna
 import torch
 from efficiency_report import number, ratio, versions
 from nas_bench_macro import LAYERS, OPERATIONS, MacroTable, canonical
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState, create_trial
 
@@ -52,7 +52,7 @@ from mgnas.search.simulation.simulator import Completion, Replay
 OUT = Path(__file__).parents[1] / "results" / "public_tables.jsonl"
 _POPULATION, _TOURNAMENT = 20, 5
 _LAYERS = [f"layer_{layer}" for layer in range(1, LAYERS + 1)]
-_DISTRIBUTIONS: dict[str, BaseDistribution] = {layer: CategoricalDistribution(tuple(OPERATIONS)) for layer in _LAYERS}
+_DISTRIBUTIONS = {layer: CategoricalDistribution(tuple(OPERATIONS)) for layer in _LAYERS}
 
 
 class Method(abc.ABC):
@@ -105,7 +105,7 @@ class OptunaMethod(Method):
         self._number = 0
 
     def ask(self) -> str:
-        trial = self._study.ask(_DISTRIBUTIONS)
+        trial = self._study.ask({**_DISTRIBUTIONS})
         self._number, proposed = trial.number, _code(trial.params)
         code = proposed if self._repeats else self.nearest_new(proposed)
         if code != proposed:
@@ -114,7 +114,7 @@ class OptunaMethod(Method):
             self._study.tell(trial, state=TrialState.FAIL)
             params = dict(zip(_LAYERS, code, strict=True))
             replaced = create_trial(
-                state=TrialState.RUNNING, params=params, distributions=_DISTRIBUTIONS, system_attrs=notes
+                state=TrialState.RUNNING, params=params, distributions={**_DISTRIBUTIONS}, system_attrs=notes
             )
             self._study.add_trial(replaced)
             self._number = len(self._study.get_trials(deepcopy=False)) - 1

@@ -21,10 +21,10 @@ _NARROW = 1e-9
 def initial_design(pool: Pool, snapshot: StudySnapshot, rng: np.random.Generator) -> Point | None:
     """The next unseen point of the design; None if there is none.
 
-    The first point is a random one, so the start is as good as a random one where networks are alike. The wanted costs of the
-    others are quasi-random (van der Corput's sequence), counted from the cost of the first. Of some random points near
-    the wanted cost the one most different from all trials so far is taken (Mitchell 1991, best-candidate sampling);
-    the most different of all points would always be a corner of the space.
+    The first point is a random one, so the start is as good as a random one where networks are alike. The wanted costs
+    of the others are quasi-random (van der Corput's sequence), counted from the cost of the first. Of some random
+    points near the wanted cost the one most different from all trials so far is taken (Mitchell 1991, best-candidate
+    sampling); the most different of all points would always be a corner of the space.
 
     Args:
         pool: the points, seen and unseen.
