@@ -207,8 +207,9 @@ def _panel(axes: Axes, result: TableResult, unit: str) -> None:
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", fontsize=9)
     axes.set_title(f"{result.title}\n")
-    seeds = len(result.strategies[0].traces)
-    what = "one search of each strategy" if seeds == 1 else f"median and quartiles of {seeds} searches of each strategy"
+    counts = sorted({len(efficiency.traces) for efficiency in result.strategies})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    what = "one search of each strategy" if seeds == "1" else f"median and quartiles of {seeds} searches of each strategy"
     axes.annotate(what, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9.5)
 
 

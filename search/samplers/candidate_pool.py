@@ -39,6 +39,8 @@ _PARENTS = 20
 """Most promising candidates whose neighbours are looked at, besides the front's."""
 _MAX_ENUMERATED = 30_000
 """Spaces of at most this number of effective points are looked at whole, which takes some seconds once."""
+_MAX_AS_ARRAYS = 300_000
+"""The same for spaces whose networks are made as arrays."""
 _MAX_INTEGERS = 1_000
 """Integer ranges of more points are treated as continuous ones, rounded."""
 
@@ -227,14 +229,15 @@ class CandidatePool(Pool):
         return Point(candidate.id, candidate.params, features, math.log10(candidate.weights))
 
     def _all(self) -> Iterable[Point] | None:
-        count = self.space.effective_points()
-        affordable = count is not None and count <= _MAX_ENUMERATED
         if type(self.space).enumerate is not SearchSpace.enumerate:
             return map(self._point, self.space.enumerate())
-        if not affordable:
+        count = self.space.effective_points()
+        if count is None or count > _MAX_AS_ARRAYS:
             return None
         networks = distinct_networks(self.space)
-        return map(self._point, self.space.enumerate()) if networks is None else self._points(networks)
+        if networks is not None:
+            return self._points(networks)
+        return map(self._point, self.space.enumerate()) if count <= _MAX_ENUMERATED else None
 
     def _points(self, networks: Sequence[Networks]) -> list[Point]:
         """The points of networks in the order of `SearchSpace.enumerate`."""

@@ -44,7 +44,7 @@ def table(file) -> MacroTable:
     [
         ("00000001", "00000010"),
         ("00002000", "00020000"),
-        ("12012021", "12020121"),
+        ("12002001", "12020010"),
         ("00100000", "00100000"),
         ("01000100", "01000100"),
         ("12212212", "12212212"),
@@ -60,17 +60,15 @@ def test_there_are_3969_distinct_networks():
 
 def test_a_search_sees_the_first_training_and_is_scored_by_the_mean_of_the_others(table):
     assert len(table.by_id) == len({canonical(code) for code in table.codes()}) == 21
-    assert len(table.codes()) == 27
+    assert len(table.codes()) == 54  # The last two layers, 01, may also be 10.
     code = canonical("01200001")
     assert table.first_accuracies()[code] == pytest.approx(entry(code)["test_acc"][0] / 100)
     assert table.mean_accuracies()[code] == pytest.approx(sum(entry(code)["test_acc"][1:]) / 200)
     assert table.weights()[code] == entry(code)["params"]
 
 
-@pytest.mark.parametrize("name", [name for name in public_tables.METHODS if not name.endswith("as it is")])
+@pytest.mark.parametrize("name", ["EHVISampler", "TPE", "NSGA-II", "evolution", "random"])
 def test_no_method_trains_a_network_twice_so_that_all_are_found_in_as_many_trainings(table, name):
-    if name == "qLogNEHVI":
-        pytest.importorskip("botorch")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     scorer, compared = HypervolumeScorer(table), public_tables.METHODS[name]
     entry = public_tables.search(table, scorer, public_tables.Compared(compared.factory, 21), 0)

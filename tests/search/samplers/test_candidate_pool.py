@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from mgnas.search.samplers import candidate_pool
 from mgnas.search.samplers.candidate_pool import CandidatePool, DistributionPool, scaled
 from mgnas.search.samplers.features import FEATURES
 from mgnas.space import SearchSpace, TrainingSettings
@@ -217,3 +218,19 @@ def test_the_users_own_encoding():
     pool = DistributionPool(CONTINUOUS, steps_of, encode=lambda values: [values["steps"], 1], seed=0)
     pool.refresh()
     assert pool.features.shape == (2000, 2)
+
+
+@pytest.mark.parametrize(("limit", "whole"), [(8, True), (7, False)])
+def test_a_space_is_looked_at_whole_up_to_the_limit_of_arrays(monkeypatch, limit, whole):
+    monkeypatch.setattr(candidate_pool, "_MAX_AS_ARRAYS", limit)
+    monkeypatch.setattr(candidate_pool, "_MAX_ENUMERATED", 0)
+    mapping = {
+        "fixed": {"family": "mgnet"},
+        "parameters": {"base_channels": [[4], [6]], "smoothing_steps": [1, 2, 3, 4]},
+    }
+    space = SearchSpace(mapping, TrainingSettings(), num_classes=10, in_channels=1, image_size=8)
+    pool = CandidatePool(space, 0)
+    pool.refresh()
+    assert pool.whole is whole
+    if whole:
+        assert pool.ids == [candidate.id for candidate in space.enumerate()]
