@@ -76,17 +76,21 @@ def test_no_method_trains_a_network_twice_so_that_all_are_found_in_as_many_train
     assert entry["shares"] == sorted(entry["shares"])
 
 
-def test_without_the_layer_a_repeated_proposal_costs_again(table):
-    make = public_tables.METHODS["TPE as it is"].factory
-    method = make(table, 0)
-    for _ in range(30):
+@pytest.mark.parametrize(("repeats", "networks"), [(True, 1), (False, 5)])
+def test_only_without_the_layer_a_repeated_proposal_costs_a_training_of_the_same_network(table, repeats, networks):
+    def always(table, seed):
+        fixed = {f"layer_{layer}": digit for layer, digit in enumerate("01200001", start=1)}
+        return optuna.samplers.PartialFixedSampler(fixed, optuna.samplers.RandomSampler(seed))
+
+    method = public_tables.OptunaMethod(table, 0, make=always, repeats=repeats)
+    for _ in range(5):
         code = method.ask()
         method.tell(code, table.first_accuracies()[canonical(code)])
-    assert len(method.trained) < 21
+    assert len(method.trained) == networks
 
 
 def test_a_proposal_that_was_trained_is_replaced_by_the_string_with_the_fewest_changes(table):
-    method = public_tables.METHODS["random"].factory(table, 0)
+    method = public_tables.Evolution(table, 0)
     method.tell("01200001", 0.5)
     for _ in range(5):
         new = method.nearest_new("01200001")
