@@ -11,6 +11,7 @@ import numpy as np
 
 from ..models.batch import COLUMNS, DEFAULTS, SETTINGS, ArchitectureBatch, encode, scaled_channels
 from ..models.config import effective_settings
+from .limits import LimitError
 from .search_space import SearchSpace
 
 
@@ -138,7 +139,7 @@ def _first_occurrences(parts: Sequence[_Part]) -> Iterator[tuple[_Part, np.ndarr
 
 
 def _networks(space: SearchSpace, part: _Part, rows: np.ndarray) -> Networks:
-    """The networks of these rows that are within the limits."""
+    """The networks of these rows that are within the limits. Those of devices are checked one network at a time."""
     batch, limits = part.batch.take(rows), space.limits
     weights, macs = batch.cost(space.image_size)
     within = np.ones(len(rows), dtype=bool)
@@ -152,7 +153,19 @@ def _networks(space: SearchSpace, part: _Part, rows: np.ndarray) -> Networks:
     labels = zip(*_labels(part.grid, points), strict=True)
     names = [parameter.name for parameter in space.parameters]
     params = [dict(zip(names, own, strict=True)) for own in labels]
-    return Networks(batch.take(np.flatnonzero(within)), weights[within], params, part.first + points)
+    chosen = np.flatnonzero(within)
+    if limits.needs_networks:
+        kept = [index for index, own in enumerate(params) if _keeps_limits(space, own)]
+        params, points, chosen = [params[index] for index in kept], points[kept], chosen[kept]
+    return Networks(batch.take(chosen), weights[chosen], params, part.first + points)
+
+
+def _keeps_limits(space: SearchSpace, params: dict[str, Any]) -> bool:
+    try:
+        space.limits.check(space.build(params))
+    except LimitError:
+        return False
+    return True
 
 
 def _labels(grid: Sequence[Sequence[Any]], points: np.ndarray) -> Iterator[list[Any]]:

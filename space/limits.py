@@ -99,6 +99,11 @@ class Limits:
         if self.max_latency is not None and self.latency_model is None:
             raise ConfigError("max_latency", "needs latency_model, which `mgnas latency RUN` measures and prints")
 
+    @property
+    def needs_networks(self) -> bool:
+        """Whether there are limits beside those of weights and MACs."""
+        return any(getattr(self, name) is not None for name in {*_AMOUNTS, "max_latency"} - _COUNTED)
+
     def check(self, candidate: Candidate) -> None:
         """Refuse a candidate that breaks a limit.
 
@@ -130,3 +135,6 @@ _AMOUNTS: dict[str, tuple[Callable[[Candidate], int], str]] = {
     "max_flash_int8": (lambda candidate: candidate.flash_memory(int8=True), "bytes of flash memory"),
 }
 """Name of a limit -> what it limits, and the unit of that."""
+
+_COUNTED = {"max_weights", "min_weights", "max_macs"}
+"""Limits of what is counted without regard to the device."""

@@ -209,7 +209,8 @@ def _panel(axes: Axes, result: TableResult, unit: str) -> None:
     axes.set_title(f"{result.title}\n")
     counts = sorted({len(efficiency.traces) for efficiency in result.strategies})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    what = "one search of each strategy" if seeds == "1" else f"median and quartiles of {seeds} searches of each strategy"
+    of_each = f"median and quartiles of {seeds} searches of each strategy"
+    what = "one search of each strategy" if seeds == "1" else of_each
     axes.annotate(what, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9.5)
 
 

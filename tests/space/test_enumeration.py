@@ -31,7 +31,13 @@ CHOICES = {
     "blocks": [1, 2, [1, 3], [2, 2, 2]],
     "family": ["resnet", "mgnet", "mgic", "mgiad"],
 }
-LIMITS = {"max_weights": 40_000, "min_weights": 900, "max_macs": 900_000}
+LIMITS = {
+    "max_weights": 40_000,
+    "min_weights": 900,
+    "max_macs": 900_000,
+    "max_activation_memory": 20_000,
+    "max_flash_int8": 15_000,
+}
 
 
 @st.composite
