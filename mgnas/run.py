@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mgnas.reports.analysis.front_confidence import FrontConfidence, front_confidence
 from mgnas.reports.analysis.int8 import Int8Choice, int8_networks, select_int8
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
@@ -100,6 +101,29 @@ class Run:
             UserError: a damaged file.
         """
         return load_retrained(self._directory)
+
+    def front_confidence(self) -> FrontConfidence | None:
+        """How sure the front is, by samples of what the model holds possible; None if too few trials are complete.
+
+        `expected` has for each complete trial's number the probability `on_front`, and the `accuracy` expected of
+        another training; `within(weights)` is the interval of the best accuracy within a budget.
+        """
+        try:
+            return front_confidence(completed_trials(self.trials), self._directory.validation_images)
+        except UserError:
+            return None
+
+    def doubtful(self, count: int = 3) -> list[CompletedTrial]:
+        """The trials whose retraining decides most about which networks belong to the front; for `retrain`.
+
+        Args:
+            count: of trials, at most; fewer if the front is sure without more.
+
+        Raises:
+            UserError: too few trials are complete.
+        """
+        trials = completed_trials(self.trials)
+        return front_confidence(trials, self._directory.validation_images, "doubtful").doubtful(trials, count)
 
     def to_dataframe(self) -> pd.DataFrame:
         """All trials as a pandas table, one row each, with a column for each searched setting.
@@ -261,7 +285,8 @@ class Run:
             max_latency=max_latency,
             max_latency_32=max_latency_32,
         )
-        return select(self.trials, constraints, prefer, self.latency_meter(device))
+        meter = self.latency_meter(device)
+        return select(self.trials, constraints, prefer, meter, self._directory.validation_images)
 
     def latency_meter(self, device: str | None = None) -> LatencyMeter:
         """Latencies and sizes of networks: on this machine, where they are measured, or on a device.

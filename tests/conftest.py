@@ -125,6 +125,24 @@ def run(tmp_path: Path, _known_run: Path) -> RunDirectory:
 
 
 @pytest.fixture
+def lucky_run(tmp_path: Path) -> RunDirectory:
+    """Twenty complete trials: each width is 1 point better than the one before; trial 12 lies 4 points above that."""
+    from mgnas.search.config import SearchConfig
+    from mgnas.search.storage.run_directory import RunDirectory
+
+    config = yaml.safe_load(CONFIG)
+    config["space"]["parameters"]["base_channels"] = [[width] for width in range(4, 24)]
+    directory = RunDirectory.create(SearchConfig.from_mapping(config), tmp_path / "runs", "lucky")
+    for number in range(20):
+        accuracy = 0.70 + 0.01 * number + (0.04 if number == 12 else 0.0)
+        record = finished_record(directory.space, number, str(4 + number), accuracy)
+        directory.record_start(record)
+        directory.record_epoch(record)
+        directory.record_end(record)
+    return directory
+
+
+@pytest.fixture
 def ended_run(run: RunDirectory) -> RunDirectory:
     """The same run, whose seventh and last trial has failed."""
     (record,) = (record for record in run.load() if record.state is TrialState.RUNNING)

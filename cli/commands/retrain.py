@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     multiple=True,
     help="The network of this trial; may be given repeatedly.",
 )
+@click.option(
+    "--doubtful",
+    type=click.IntRange(1),
+    help="This number of networks: those whose training decides most about which ones belong to the front.",
+)
 @selection_options
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Trainings of each network.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each training.  [default: the run's final_training]")
@@ -42,6 +47,7 @@ def retrain(
     front: bool,
     selected: bool,
     trials: tuple[int, ...],
+    doubtful: int | None,
     prefer: Preference,
     seeds: int,
     epochs: int | None,
@@ -68,14 +74,19 @@ def retrain(
     from ..exit_codes import INTERRUPTED
 
     given = [name for name, value in limits.items() if value is not None]
-    if front + selected + bool(trials) != 1:
-        raise UserError("retrain: give one of --front, --select with its limits, and --trial NUMBER")
+    if front + selected + bool(trials) + (doubtful is not None) != 1:
+        raise UserError("retrain: give one of --front, --select with its limits, --trial NUMBER and --doubtful COUNT")
     if given and not selected:
         raise UserError(f"--{given[0].replace('_', '-')}: chooses for --select; give that, too")
     configure_logging()
     opened = open_run(run)
     if selected:
         chosen = [opened.select(prefer=prefer, **limits).record]
+    elif doubtful is not None:
+        chosen = _doubtful(opened, doubtful)
+        if not chosen:
+            click.echo("Nothing to train: no training would tell anything about which networks belong to the front.")
+            return 0
     else:
         chosen = opened.front if front else [_complete(opened, number) for number in trials]
     if not chosen:
@@ -108,6 +119,23 @@ def retrain(
     if failed:
         click.echo(f"{failed} of {lines.total} trainings failed; the same command tries them again.")
     return 1 if failed else 0
+
+
+def _doubtful(run: Run, count: int) -> list[CompletedTrial]:
+    """The networks that --doubtful trains, after a line about each.
+
+    Raises:
+        UserError: too few trials are complete.
+    """
+    chosen = run.doubtful(count)
+    confidence = run.front_confidence()
+    for trial in chosen:
+        assert confidence is not None, "doubtful ones were found with it"
+        accuracy = (
+            f"{100 * trial.accuracy:.2f} %, on the front with {100 * confidence.expected[trial.number].on_front:.0f} %"
+        )
+        click.echo(f"trial {trial.number}: {trial.weights:,} weights, {accuracy}")
+    return chosen
 
 
 def _complete(run: Run, number: int) -> CompletedTrial:

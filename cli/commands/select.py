@@ -25,9 +25,9 @@ _INT8_LIMITS = ("max_weights", "max_macs", "min_accuracy", "max_size", "prefer")
 def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any) -> None:
     """Choose a network from the trials of RUN, and write what `mgnas train` takes.
 
-    Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, and what the
-    neighbours would cost. Latencies are measured on this machine, in ONNX Runtime on one thread, and kept in RUN; with
-    --device they are those of another device.
+    Prints the choice between its neighbours on the front of all that keeps the limits, why it was chosen, how probably
+    it belongs to the run's front, and what the neighbours would cost. Latencies are measured on this machine, in ONNX
+    Runtime on one thread, and kept in RUN; with --device they are those of another device.
     """
     from dataclasses import asdict
 
@@ -66,6 +66,9 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
     click.echo(f"Chosen for {choice.why}.")
     if constraints["max_latency"] or constraints["max_latency_32"] or constraints["device"]:
         click.echo(f"Latency: {opened.latency_meter(constraints['device']).in_words(chosen.candidate)}")
+    confidence = choice.confidence or opened.front_confidence()
+    if confidence is not None:
+        click.echo(f"How sure: {confidence.in_words(chosen)}")
     for other, exchange in choice.neighbours():
         word = "lighter" if other.weights < chosen.weights else "heavier"
         click.echo(f"The next {word} one, trial {other.number}: {exchange}")

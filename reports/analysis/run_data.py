@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ...space.search_space import SearchSpace
 from ..deploy.device_latency import DeviceLatencies, load_device_latencies
 from ..deploy.latency import LatencyMeter
 from ..deploy.retraining import Retrained, load_retrained
-from .expected_accuracy import Expected, expected_accuracies
+from .front_confidence import Expected, FrontConfidence, front_confidence
 from .pareto import pareto_front
 
 LATENCY_SECONDS = 8.0
@@ -34,7 +34,7 @@ class RunData:
         records: its trials.
         elapsed: seconds of searching.
         retrained: trial number -> what full trainings gave.
-        expected: trial number -> what another training is expected to give; empty if too few trials are complete.
+        confidence: how sure the front is; None if too few trials are complete.
         latencies: trial number -> batch -> milliseconds, for networks of the front.
         machine: on which latencies were measured.
         largest_class: name of the class with the most validation images, and its share of them; None: not known.
@@ -48,11 +48,16 @@ class RunData:
     records: list[TrialRecord]
     elapsed: float
     retrained: dict[int, Retrained]
-    expected: dict[int, Expected]
+    confidence: FrontConfidence | None
     latencies: dict[int, dict[int, float]]
     machine: str
     largest_class: tuple[str, float] | None = None
     devices: Sequence[DeviceLatencies] = ()
+
+    @property
+    def expected(self) -> Mapping[int, Expected]:
+        """Trial number -> what another training is expected to give; empty if too few trials are complete."""
+        return {} if self.confidence is None else self.confidence.expected
 
     @property
     def finished(self) -> list[CompletedTrial]:
@@ -82,9 +87,9 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
     records = run.load()
     meter = LatencyMeter(run.path / "latency.json")
     try:
-        expected = expected_accuracies(completed_trials(records))
+        confidence = front_confidence(completed_trials(records), run.validation_images)
     except UserError:  # Too few trials: the page says in its place how lucky the best results may be.
-        expected = {}
+        confidence = None
     return RunData(
         run.path.resolve().name,
         run.path,
@@ -93,7 +98,7 @@ def load_run_data(run: RunDirectory, latency_seconds: float = LATENCY_SECONDS) -
         records,
         run.elapsed,
         {retrained.trial: retrained for retrained in load_retrained(run)},
-        expected,
+        confidence,
         meter.measured(pareto_front(records), latency_seconds),
         meter.machine,
         run.largest_class,

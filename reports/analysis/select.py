@@ -11,8 +11,8 @@ from mgnas.errors import UserError
 
 from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ..deploy.latency import LatencyMeter
-from .expected_accuracy import Expected, expected_accuracies
 from .failures import nothing_complete
+from .front_confidence import Expected, FrontConfidence, front_confidence
 from .pareto import nondominated
 
 Preference = Literal["knee", "accuracy", "weights", "expected"]
@@ -50,13 +50,18 @@ class Choice:
         record: the trial.
         front: of all trials that keep the constraints, by ascending weights; the chosen one is among them.
         why: in words.
-        expected: trial number -> what another training is expected to give; empty unless that was preferred.
+        confidence: how sure the run's front is; None unless `expected` was preferred.
     """
 
     record: CompletedTrial
     front: list[CompletedTrial]
     why: str
-    expected: dict[int, Expected]
+    confidence: FrontConfidence | None
+
+    @property
+    def expected(self) -> Mapping[int, Expected]:
+        """Trial number -> what another training is expected to give; empty unless that was preferred."""
+        return {} if self.confidence is None else self.confidence.expected
 
     def neighbours(self) -> list[tuple[CompletedTrial, str]]:
         """The next lighter and the next heavier network of the front, and what they would cost or give."""
@@ -77,6 +82,7 @@ def select(
     constraints: Constraints = Constraints(),
     prefer: Preference = "knee",
     meter: LatencyMeter | None = None,
+    images: int | None = None,
 ) -> Choice:
     """The complete trial that keeps the constraints and is preferred.
 
@@ -88,9 +94,10 @@ def select(
         constraints: what to keep.
         prefer: `accuracy`: the most accurate. `weights`: the lightest. `knee`: where more weights stop paying, the
             point farthest above the line between the ends of the run's front (accuracy against log weights).
-            `expected`: the one whose network is expected to be best if trained again. The first three believe the
-            accuracy that each trial reached.
+            `expected`: the one whose network is expected to be best if trained again; of equally good ones the one that
+            is more probably on the front. The first three believe the accuracy that each trial reached.
         meter: measures latencies and sizes, or knows a device's.
+        images: number of validation images, for `expected`; None: not known.
 
     Raises:
         UserError: no trial is complete, or none keeps the constraints.
@@ -101,10 +108,11 @@ def select(
         raise UserError(nothing_complete(records))
     meter = meter or LatencyMeter()
     allowed = _affordable(trials, front, constraints)
-    expected = expected_accuracies(trials) if prefer == "expected" else {}
+    confidence = front_confidence(trials, images) if prefer == "expected" else None
+    expected = {} if confidence is None else confidence.expected
     chosen = _first_that_keeps(by_preference(allowed, front, prefer, expected), constraints, meter)
     kept = _front_around(chosen, allowed, constraints, meter)
-    return Choice(chosen, kept, _why(chosen, front, prefer, len(allowed), expected), expected)
+    return Choice(chosen, kept, _why(chosen, front, prefer, len(allowed), expected), confidence)
 
 
 def by_preference(
@@ -128,7 +136,7 @@ def by_preference(
         if prefer == "accuracy":
             return trial.accuracy, -trial.weights
         if prefer == "expected":
-            return expected[trial.number].accuracy, -trial.weights
+            return expected[trial.number].accuracy, expected[trial.number].on_front
         return height_above_chord(trial, front), -trial.weights
 
     return sorted(trials, key=score, reverse=True)

@@ -38,7 +38,8 @@ def page_data(runs: Sequence[RunData], published: Sequence[PublishedModel]) -> d
 
     Accuracies are fractions, latencies milliseconds. `front` is 1 for networks of a run's front, which have a drawing.
     `ranks` has a trial's place in its run for each preference: of the trials that keep the limits, `mgnas select` takes
-    the one with the lowest. `ranges` are limits of the accuracy axis, with published models and without.
+    the one with the lowest. `band` has [weights, low, high] for each budget at which the interval of the best accuracy
+    changes. `ranges` are limits of the accuracy axis, with published models and without.
     """
     return {
         "runs": [_run(run) for run in runs],
@@ -65,7 +66,10 @@ def _run(run: RunData) -> dict[str, Any]:
     front = {trial.number for trial in run.front}
     ranks = preference_ranks(run)
     trials = [_trial(run, trial, trial.number in front) | {"ranks": ranks[trial.number]} for trial in run.finished]
-    return {"name": run.name, "path": shown_path(run.path), "trials": trials}
+    plain: dict[str, Any] = {"name": run.name, "path": shown_path(run.path), "trials": trials}
+    if run.confidence is not None:
+        plain["band"] = [[best.weights, best.low, best.high] for best in run.confidence.best_within]
+    return plain
 
 
 def preference_ranks(run: RunData) -> dict[int, dict[Preference, int]]:
@@ -109,7 +113,8 @@ def _trial(run: RunData, trial: CompletedTrial, on_front: bool) -> dict[str, Any
     if retrained:
         plain["retrained"] = {"mean": retrained.mean, "std": retrained.std, "words": retrained.in_words()}
     if expected:
-        plain["expected"] = {"accuracy": round(expected.accuracy, 6), "words": expected.in_words()}
+        part = round(expected.on_front, 4)
+        plain["expected"] = {"accuracy": round(expected.accuracy, 6), "front": part, "words": expected.in_words()}
     if trial.number in run.latencies:
         plain["latency"] = [run.latencies[trial.number][batch] for batch in (1, 32)]
     if on_front:

@@ -22,6 +22,7 @@ from mgnas.errors import UserError, printable
 from ...models.cost import count_weights
 from ...search.trial_record import CompletedTrial
 from ...space.published import PublishedModel
+from ..analysis.front_confidence import INTERVAL
 from ..analysis.importance import MIN_TRIALS, Importance
 from ..analysis.int8 import int8_front, int8_networks
 from ..analysis.run_data import RunData
@@ -37,6 +38,10 @@ from .data import MARKS, PUBLISHED_MARK, as_script_block, page_data
 
 _PACKAGE = __name__.rpartition(".")[0]
 _ASSETS = ("report.js", "report.css")
+_RIVAL, _MAX_RIVALS = 0.3, 6
+"""Trials off the front that belong to it with this probability are named, the likeliest ones."""
+_RETRAINED = 3
+"""Networks that the page proposes to retrain, at most."""
 
 
 def render_page(
@@ -65,6 +70,7 @@ def render_page(
         runs=shown,
         rows=[row for run in shown for row in run["rows"]],
         expected=any(run.expected for run in runs),
+        interval=INTERVAL,
         retrained=[row for run in runs for row in _retrained(run)],
         int8=[row for run in runs for row in _int8(run)],
         published=[vars(model) | {"counted": count_weights(model.config)} for model in published],
@@ -96,6 +102,9 @@ def _run(run: RunData, importance: Importance | None, suffix: str) -> dict[str, 
         "expected": run.expected,
         "winners_curse": fmean(e.winners_curse for e in expected) if expected else None,
         "noise": fmean(e.noise for e in expected) if expected else None,
+        "rivals": _rivals(run, front),
+        "doubtful": 0 if run.confidence is None else len(run.confidence.doubtful(run.finished, _RETRAINED)),
+        "path": shown_path(run.path),
         "importance": importance,
         "cost": compute_cost(run),
         "searched": clock(run.elapsed, unit=True),
@@ -129,6 +138,13 @@ def _device(device: DeviceLatencies, front: Sequence[CompletedTrial]) -> dict[st
         rows.append({"trial": trial, "measured": measured, "single": single, "many": many, "int8": int8})
     fitted = device.fitted() if device.predicts else None
     return {"name": device.name, "machine": device.machine, "rows": rows, "fitted": fitted}
+
+
+def _rivals(run: RunData, front: Sequence[CompletedTrial]) -> list[CompletedTrial]:
+    """The trials off the front that most probably belong to it, at most _MAX_RIVALS."""
+    parts = {number: expected.on_front for number, expected in run.expected.items()}
+    others = [trial for trial in run.finished if trial not in front and parts.get(trial.number, 0.0) >= _RIVAL]
+    return sorted(others, key=lambda trial: -parts[trial.number])[:_MAX_RIVALS]
 
 
 def _config(run: RunData) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 from ...space.parameter import Distribution
 from ..trial_record import GaussianPrediction
 from .candidate_pool import CandidatePool, DistributionPool, Pool
+from .gp_hyperparameters import ModelFitError
 from .model_based import ModelBasedSampler
 from .outcome_transforms import IdentityTransform, LogErrorTransform, OutcomeTransform
 from .proposer import Proposer
@@ -165,6 +166,17 @@ class EHVISampler(ModelBasedSampler):
         with self._lock:
             known = isinstance(self._outcome_transform, LogErrorTransform)
             return self._enter(study).expected.get(number) if known else None
+
+    def expected_gain(self, study: Study, trials: int) -> float | None:
+        with self._lock:
+            state = self._enter(study)
+            if state.proposer is None:
+                return None
+            try:
+                return state.proposer.expected_gain(study.get_trials(deepcopy=False), state.predictions, trials)
+            except ModelFitError as error:
+                _logger.debug("the expected gain is not known: %s", error)
+                return None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if study.directions != [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]:

@@ -97,7 +97,7 @@ class AccuracyModel:
         size = (n_total or len(x), int((variance == 0).sum()))
         learned = self.hyperparameters
         if learned is None or self._is_due(learned, size, x.shape[1], prior is not None):
-            with _one_thread():
+            with one_thread():
                 learned = learn(x, accuracy, variance, prior, self._prior_trust, learned, self._like)
         posterior = AccuracyPosterior.given(learned, x, accuracy, variance, prior)
         if learned is not self.hyperparameters:
@@ -149,7 +149,7 @@ class AccuracyPosterior:
         Raises:
             ModelFitError: a numerical failure.
         """
-        with _one_thread():
+        with one_thread():
             points, (trend, mean) = torch.from_numpy(x / learned.lengthscales), learned.trend(len(x), prior)
             covariance = _covariance(learned, points, trend, points, trend)
             covariance.diagonal().add_(torch.from_numpy(learned.noise + variance / learned.y_std**2))
@@ -191,7 +191,7 @@ class AccuracyPosterior:
         """
         learned = self.hyperparameters
         means, variances = [torch.empty(0, dtype=torch.float64)], [torch.empty(0, dtype=torch.float64)]
-        with _one_thread():
+        with one_thread():
             for points, trend, trend_mean in self._chunks(x, prior):
                 cross = _covariance(learned, self.points, self.trend, points, trend)
                 means.append(trend_mean + self.coefficients @ cross)
@@ -206,7 +206,7 @@ class AccuracyPosterior:
         """The mean of `predict` alone, m, at a small part of its cost."""
         learned = self.hyperparameters
         means = [torch.empty(0, dtype=torch.float64)]
-        with _one_thread():
+        with one_thread():
             for points, trend, trend_mean in self._chunks(x, prior):
                 cross = _covariance(learned, self.points, self.trend, points, trend)
                 means.append(trend_mean + self.coefficients @ cross)
@@ -215,7 +215,7 @@ class AccuracyPosterior:
     def covariance(self, x: ArrayLike, prior: ArrayLike | None = None) -> np.ndarray:
         """Posterior covariance of the accuracies without noise, m x m; its diagonal is `predict`'s std squared."""
         learned = self.hyperparameters
-        with _one_thread():
+        with one_thread():
             points, trend, _ = self._scaled(x, prior)
             cross = _covariance(learned, self.points, self.trend, points, trend)
             explained = torch.linalg.solve_triangular(self.factor, cross, upper=False)
@@ -232,7 +232,7 @@ class AccuracyPosterior:
             groups: a number of its group for each observed point, n.
         """
         groups = np.asarray(groups)
-        with _one_thread():
+        with one_thread():
             precision = torch.cholesky_inverse(self.factor)
             residuals = torch.empty_like(self.coefficients)
             for group in np.unique(groups):
@@ -255,7 +255,7 @@ class AccuracyPosterior:
             ValueError: as for `predict`.
         """
         learned = self.hyperparameters
-        with _one_thread():
+        with one_thread():
             points, trend, _ = self._scaled(x, prior)
             old, new = len(self.points), len(points)
             cross = _covariance(learned, self.points, self.trend, points, trend)
@@ -294,7 +294,7 @@ class AccuracyPosterior:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute on one thread: the driver shares its machine with workers, and sums come out the same everywhere."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

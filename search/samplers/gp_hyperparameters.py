@@ -36,7 +36,7 @@ A wider prior, (-3.5, 1.5), found too little noise in 15 to 40 trainings; its pr
 """
 _ALIKE, _ALIKE_NOISE = 1.0, 0.5
 """Standard deviations, between two data sets, of log l and of log v."""
-_LENGTHSCALE_BOUNDS, _SIGNAL_BOUNDS, _NOISE_BOUNDS = (0.025, 1e3), (1e-3, 150.0), (1e-5, 20.0)
+LENGTHSCALE_BOUNDS, _SIGNAL_BOUNDS, _NOISE_BOUNDS = (0.025, 1e3), (1e-3, 150.0), (1e-5, 20.0)
 """Beyond these bounds the covariance matrix is numerically singular."""
 _ITERATIONS, _TOLERANCE = 100, 1e-5
 
@@ -140,25 +140,13 @@ def _maximise_posterior(
         ModelFitError: the covariance matrix became singular, or the optimiser ended at something that is not finite.
     """
     d = x.shape[1]
-    centre, width = np.full(d, math.sqrt(2) + math.log(d) / 2), np.full(d, math.sqrt(3))
-    noise_prior = _NOISE_PRIOR
     first = (np.ones(d), 0.5, 0.05)
     if like is not None:
-        shared = len(like.lengthscales)
-        centre[:shared], width[:shared] = np.log(like.lengthscales), _ALIKE
-        noise_prior = (math.log(like.noise), _ALIKE_NOISE)
-        first = (np.concatenate([like.lengthscales, np.ones(d - shared)]), 0.5, like.noise)
+        first = (np.concatenate([like.lengthscales, np.ones(d - len(like.lengthscales))]), 0.5, like.noise)
     if start is not None:
         first = (start.lengthscales, start.signal, start.noise)
-    posterior = LogPosterior(
-        x,
-        residual,
-        variance,
-        trend,
-        np.concatenate([centre, [_SIGNAL_PRIOR[0], noise_prior[0]]]),
-        np.concatenate([width, [_SIGNAL_PRIOR[1], noise_prior[1]]]),
-    )
-    bounds = [_LENGTHSCALE_BOUNDS] * d + [_SIGNAL_BOUNDS, _NOISE_BOUNDS]
+    posterior = LogPosterior(x, residual, variance, trend, *log_priors(d, like))
+    bounds = [LENGTHSCALE_BOUNDS] * d + [_SIGNAL_BOUNDS, _NOISE_BOUNDS]
     low, high = np.log(bounds).T
     begin = np.clip(np.log(np.concatenate([first[0], first[1:]])), low, high)
     options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
@@ -174,6 +162,23 @@ def _maximise_posterior(
         raise ModelFitError(f"learning the hyperparameters failed: {result.message}")
     values = np.exp(result.x)
     return values[:d], float(values[d]), float(values[d + 1])
+
+
+def log_priors(d: int, like: Hyperparameters | None) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations, by their priors, of log l, log s and log v: d + 2 each.
+
+    Args:
+        d: number of features.
+        like: as for `learn`.
+    """
+    centre, width = np.full(d, math.sqrt(2) + math.log(d) / 2), np.full(d, math.sqrt(3))
+    noise_prior = _NOISE_PRIOR
+    if like is not None:
+        shared = len(like.lengthscales)
+        centre[:shared], width[:shared] = np.log(like.lengthscales), _ALIKE
+        noise_prior = (math.log(like.noise), _ALIKE_NOISE)
+    centre = np.concatenate([centre, [_SIGNAL_PRIOR[0], noise_prior[0]]])
+    return centre, np.concatenate([width, [_SIGNAL_PRIOR[1], noise_prior[1]]])
 
 
 class LogPosterior:

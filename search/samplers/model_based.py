@@ -40,3 +40,15 @@ class ModelBasedSampler(BaseSampler):
             Mean and standard deviation on the scale of LogErrorTransform; None if the model had no part in the
             proposal, or works on another scale.
         """
+
+    def expected_gain(self, study: Study, trials: int) -> float | None:
+        """What further trials are expected to add to the hypervolume that the trials so far will have reached.
+
+        Args:
+            study: the study that was asked.
+            trials: number of further trials, beyond those that are running.
+
+        Returns:
+            a share of the hypervolume; None if the model cannot tell, or cannot tell yet.
+        """
+        return None

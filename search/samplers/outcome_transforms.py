@@ -42,6 +42,9 @@ class IdentityTransform:
     def transform(self, value: ArrayLike) -> np.ndarray:
         return np.asarray(value, dtype=float)
 
+    def untransform(self, z: ArrayLike) -> np.ndarray:
+        return np.asarray(z, dtype=float)
+
     def transform_variance(self, value: ArrayLike, variance: ArrayLike) -> np.ndarray:
         return np.asarray(variance, dtype=float)
 

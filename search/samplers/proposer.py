@@ -22,10 +22,11 @@ from ..trial_record import GaussianPrediction
 from .acquisition import Front, gaps
 from .candidate_pool import Point, Pool, costs, stacked
 from .gaussian_process import AccuracyModel, AccuracyPosterior
-from .gp_hyperparameters import ModelFitError
+from .gp_hyperparameters import Hyperparameters, ModelFitError
 from .greedy_batch import greedy_batch
 from .initial_design import initial_design
 from .outcome_transforms import OutcomeTransform
+from .outlook.rollouts import expected_gain
 from .study_snapshot import StudyReader, StudySnapshot
 from .transfer_prior import TransferPrior
 
@@ -48,6 +49,13 @@ Proposals are made one by one up to 300 trials and 12 workers.
 """
 _SHORTLIST = 4
 """Candidates considered for a batch, as a multiple of its size."""
+
+_MAX_FRONT, _MIN_PROMISING, _PROMISING = 40, 60, 4
+"""Networks near the front, and promising candidates (at least, and as a multiple of the trials), of a rollout."""
+_MAX_PENDING_IN_ROLLOUTS = 100
+"""Pending trials that a rollout ends, at most, the youngest ones."""
+_MARGIN = 0.1
+"""The share of the front's extent by which the reference of the expected gain lies below the front."""
 
 _logger = logging.getLogger(__name__)
 
@@ -108,6 +116,62 @@ class Proposer:
         if proposal is not None:
             self.reader.announce(number, proposal.point)
         return proposal
+
+    def expected_gain(
+        self, trials: Sequence[FrozenTrial], predictions: Mapping[int, GaussianPrediction], count: int
+    ) -> float | None:
+        """What `count` further trials are expected to add to the hypervolume, as a share of today's.
+
+        Today's hypervolume is that of the posterior's accuracies, running trials included. It is measured from the
+        reference that the user gave; else from the largest cost of the pool, and from the accuracy at the lower end of
+        the front less a tenth of the front's extent. Nothing is learned here and no random number of the search is
+        used: proposals stay the same.
+
+        Returns:
+            the share; None before the model has learned anything, or if there is no front to measure.
+
+        Raises:
+            ModelFitError: a numerical failure.
+        """
+        snapshot = self.reader.read(trials, -1, predictions)
+        learned, pool = self.model.hyperparameters, self.pool
+        if learned is None or len(snapshot.observed) < _MIN_OBSERVED:
+            return None
+        posterior = self._conditioned(snapshot, learned)
+        rows = np.flatnonzero(pool.unseen(snapshot.seen))
+        most = max(_MAX_PREDICTIONS // posterior.size, _MIN_CANDIDATES)
+        rows = rows[np.argsort(-pool.scores[rows], kind="stable")[:most]]
+        observed, pending = {p.id: p for p in snapshot.observed}, {p.id: p for p in snapshot.pending}
+        points = [*observed.values()]
+        means = posterior.mean(*self._inputs(points))
+        reference = self._gain_reference(points, means)
+        if reference is None:
+            return None
+        near = np.argsort(gaps(costs(points), means), kind="stable")[:_MAX_FRONT]
+        trained = [points[row] for row in near]
+        running = [point for id_, point in pending.items() if id_ not in observed][-_MAX_PENDING_IN_ROLLOUTS:]
+        front = self._front(points, means, means.min())
+        candidates: list[Point] = []
+        if len(rows):
+            mean, std = posterior.predict(*self._inputs([pool.points[row] for row in rows]))
+            scores = front.improvement(mean, np.hypot(std, posterior.noise), pool.log_cost[rows])
+            promising = np.argsort(-scores, kind="stable")[: max(_PROMISING * count, _MIN_PROMISING)]
+            candidates = [pool.points[row] for row in rows[promising]]
+        everything = [*trained, *running, *candidates]
+        inputs = self._inputs(everything)
+        before, gain = expected_gain(
+            posterior.mean(*inputs),
+            posterior.covariance(*inputs),
+            posterior.noise,
+            costs(everything),
+            len(trained),
+            len(running),
+            count,
+            front,
+            reference,
+            self._transform,
+        )
+        return gain / before if before > 0 else None
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draw from other random numbers from now on."""
@@ -188,17 +252,39 @@ class Proposer:
         accuracy = self._transform.transform(snapshot.accuracy)
         variance = self._transform.transform_variance(snapshot.accuracy, snapshot.variance)
         features, prior = self._inputs(snapshot.observed)
-        rows = np.arange(len(accuracy))
-        if len(rows) > _MAX_CONDITIONED:
-            order = np.argsort(gaps(costs(snapshot.observed), accuracy), kind="stable")
-            others = np.random.default_rng(0).permutation(order[_MAX_CONDITIONED // 2 :])
-            half = _MAX_CONDITIONED // 2
-            rows = np.sort(np.concatenate([order[:half], others[: _MAX_CONDITIONED - half]]))
+        rows = self._telling(snapshot, accuracy)
         prior = None if prior is None else prior[rows]
         posterior = self.model.fit(features[rows], accuracy[rows], variance[rows], prior, len(accuracy))
         if snapshot.pending:
             posterior = posterior.condition_on_pending(*self._inputs(snapshot.pending[-_MAX_PENDING:]))
         return posterior
+
+    def _conditioned(self, snapshot: StudySnapshot, learned: Hyperparameters) -> AccuracyPosterior:
+        """The model of observed points, with hyperparameters that were learned before."""
+        accuracy = self._transform.transform(snapshot.accuracy)
+        variance = self._transform.transform_variance(snapshot.accuracy, snapshot.variance)
+        features, prior = self._inputs(snapshot.observed)
+        rows = self._telling(snapshot, accuracy)
+        prior = None if prior is None else prior[rows]
+        return AccuracyPosterior.given(learned, features[rows], accuracy[rows], variance[rows], prior)
+
+    def _gain_reference(self, points: Sequence[Point], means: np.ndarray) -> tuple[float, float] | None:
+        """(accuracy, log cost) that the expected gain is measured from; None for a front of a single network."""
+        if self._reference is not None:
+            return self._reference[0], math.log10(self._reference[1])
+        front = self._transform.untransform(means[gaps(costs(points), means) == 0])
+        extent = float(np.ptp(front))
+        return (float(front.min()) - _MARGIN * extent, self.pool.largest_cost) if extent > 0 else None
+
+    def _telling(self, snapshot: StudySnapshot, accuracy: np.ndarray) -> np.ndarray:
+        """Rows of the observed points that the model is conditioned on."""
+        rows = np.arange(len(accuracy))
+        if len(rows) <= _MAX_CONDITIONED:
+            return rows
+        order = np.argsort(gaps(costs(snapshot.observed), accuracy), kind="stable")
+        others = np.random.default_rng(0).permutation(order[_MAX_CONDITIONED // 2 :])
+        half = _MAX_CONDITIONED // 2
+        return np.sort(np.concatenate([order[:half], others[: _MAX_CONDITIONED - half]]))
 
     def _steps(self, snapshot: StudySnapshot, posterior: AccuracyPosterior) -> tuple[list[Point], np.ndarray]:
         """Distinct points that make the front, and their accuracies, on the model's scale.

@@ -21,6 +21,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mgnas.errors import UserError
@@ -272,6 +273,11 @@ class RunDirectory:
         return self._metadata.largest_class
 
     @property
+    def validation_images(self) -> int | None:
+        """Number of the images that accuracies are measured on; None: not known."""
+        return self._metadata.validation_images
+
+    @property
     def trained_on_gpus(self) -> bool | None:
         """Whether the trials are trained on GPUs; None: it is not decided yet."""
         return self._metadata.trained_on_gpus
@@ -312,11 +318,12 @@ class RunDirectory:
         Raises:
             UserError: the images are others, or a file cannot be written.
         """
-        before = self._metadata.images, self._metadata.largest_class
+        before = replace(self._metadata)
         self._metadata.check_images(dataset_digest(dataset), self.config.file, former_digest(dataset))
         label, share = dataset.validation.largest_class()
         self._metadata.largest_class = dataset.class_names[label], share
-        if (self._metadata.images, self._metadata.largest_class) != before:
+        self._metadata.validation_images = len(dataset.validation)
+        if self._metadata != before:
             self.store_config()
 
     @property

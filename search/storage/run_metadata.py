@@ -41,6 +41,7 @@ class RunMetadata:
         trained_with: `training_fingerprint` of the config that the trials were trained with; None: not known yet.
         images: `dataset_digest` of the images that the trials learned from; None: not known yet.
         largest_class: name of the class with the most validation images, and its share; None: not known yet.
+        validation_images: number of the images that accuracies are measured on; None: not known yet.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -49,6 +50,7 @@ class RunMetadata:
     trained_with: dict[str, Any] | None = None
     images: str | None = None
     largest_class: tuple[str, float] | None = None
+    validation_images: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RunMetadata:
@@ -67,6 +69,8 @@ class RunMetadata:
             if metadata.largest_class is not None:
                 name, share = metadata.largest_class
                 metadata.largest_class = str(name), float(share)
+            if metadata.validation_images is not None and metadata.validation_images < 1:
+                raise ValueError
             if metadata.trained_with is not None and "gpu" not in metadata.trained_with["resources"]:
                 raise ValueError
         except FileNotFoundError:

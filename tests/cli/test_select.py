@@ -22,6 +22,15 @@ def test_select_says_why_and_what_the_neighbours_cost(command, run, tmp_path):
     assert len(json.loads((run.path / "latency.json").read_text())["milliseconds"]) >= 1
 
 
+def test_select_says_how_sure_it_is(command, lucky_run, tmp_path):
+    for prefer in ("expected", "accuracy"):
+        options = ("--prefer", prefer, "--output", tmp_path / f"{prefer}.yaml")
+        code, out, _ = command("select", lucky_run.path, *options)
+        assert code == 0
+        (line,) = (line for line in out.splitlines() if line.startswith("How sure: "))
+        assert re.fullmatch(r"How sure: on the front with \d+ %; the best of at most .* % \(with 90 %\)", line)
+
+
 def test_a_percentage_is_an_accuracy(command, run, tmp_path):
     output = tmp_path / "chosen.yaml"
     code, out, _ = command("select", run.path, "--min-accuracy", "95%", "--prefer", "weights", "--output", output)

@@ -100,6 +100,16 @@
     if (state.minAccuracy > bottom)
       make("rect", { x: margin.left, y: y(state.minAccuracy), width: width - margin.left - margin.right,
         height: Math.max(tall - margin.bottom - y(state.minAccuracy), 0), class: "outside" }, chart);
+    const inside = (value) => y(Math.min(Math.max(value, bottom), top));
+    data.runs.forEach((run, index) => {
+      const steps = run.band || [], right = width - margin.right;
+      if (!steps.length) return;
+      const ends = [...steps.slice(1).map(([weights]) => x(weights)), right];
+      let path = `M${x(steps[0][0])},${inside(steps[0][2])}`;
+      steps.forEach(([, , top], i) => (path += `V${inside(top)}H${ends[i]}`));
+      for (let i = steps.length - 1; i >= 0; i--) path += `V${inside(steps[i][1])}H${x(steps[i][0])}`;
+      make("path", { d: path + "Z", class: `band run${index % data.marks.length}` }, chart);
+    });
     data.runs.forEach((run, index) => {
       const own = front.filter((trial) => trial.run === index);
       if (!own.length) return;
@@ -195,6 +205,7 @@
       html("div", tip, trial.words);
       const run = data.runs.length > 1 ? `${data.runs[trial.run].name}, ` : "";
       html("div", tip, `${run}trial ${trial.number}, ${short(trial.macs)} MACs`, "soft");
+      if (trial.expected) html("div", tip, `on the front with ${(100 * trial.expected.front).toFixed(0)} %`, "soft");
       if (trial.retrained) html("div", tip, trial.retrained.words, "soft");
     }
     tip.hidden = false;
@@ -260,6 +271,7 @@
     fact("flash memory", `${short(trial.flash[0])}B`, `bytes of the weights; in int8 ${short(trial.flash[1])}B`);
     if (trial.latency) fact("latency", `${trial.latency[0].toFixed(2)} ms`, `32 images: ${trial.latency[1].toFixed(1)} ms`);
     if (trial.expected) fact("if trained again", percent(trial.expected.accuracy), "expected, without luck");
+    if (trial.expected) fact("on the front", `${(100 * trial.expected.front).toFixed(0)} %`, "probability, luck left out");
     if (trial.retrained) html("p", section, `Trained fully: ${trial.retrained.words}.`);
     if (trial.expected) html("p", section, `${trial.expected.words}.`, "soft");
     const columns = html("div", section, undefined, "columns");

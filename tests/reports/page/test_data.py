@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from mgnas.errors import UserError
-from mgnas.reports.analysis.expected_accuracy import expected_accuracies
+from mgnas.reports.analysis.front_confidence import front_confidence
 from mgnas.reports.analysis.run_data import load_run_data
 from mgnas.reports.analysis.select import Constraints, select
 from mgnas.reports.figures.front import accuracy_range
@@ -36,11 +36,19 @@ def test_the_lowest_rank_within_limits_is_what_select_takes(data, prefer):
 def test_expected_has_ranks_if_there_are_enough_trials(data, lucky_records):
     assert all("expected" not in ranks for ranks in preference_ranks(data).values())
     trials = completed_trials(lucky_records)
-    many = replace(data, records=lucky_records, expected=expected_accuracies(trials))
+    many = replace(data, records=lucky_records, confidence=front_confidence(trials, None))
     ranks = preference_ranks(many)
     first = min(ranks, key=lambda number: ranks[number]["expected"])
     assert first == select(lucky_records, prefer="expected").record.number
     assert sorted(rank["expected"] for rank in ranks.values()) == list(range(20))
+
+
+def test_how_sure_the_front_is_is_told_if_there_are_enough_trials(data, lucky_run):
+    assert "band" not in page_data([data], [])["runs"][0]
+    sure = load_run_data(lucky_run, 0)
+    run = page_data([sure], [])["runs"][0]
+    assert run["band"] == [[best.weights, best.low, best.high] for best in sure.confidence.best_within]
+    assert run["trials"][0]["expected"]["front"] == 1.0
 
 
 def test_trials_of_the_front_have_drawings_and_all_have_curves(data):

@@ -103,6 +103,25 @@ def test_hover_click_sliders_and_keys(run, page):
         assert_quiet(driver)
 
 
+def test_how_sure_the_front_is(lucky_run):
+    with browser() as driver:
+        driver.get(write_report(lucky_run, latency_seconds=0).as_uri())
+        assert_quiet(driver)
+        box = driver.execute_script(
+            "const box = document.querySelector('#chart .band').getBBox();"
+            "const chart = document.querySelector('#chart').getBBox();"
+            "return [box.width / chart.width, box.height, box.y]"
+        )
+        assert box[0] > 0.5
+        assert box[1] > 10
+        assert box[2] >= 0
+        assert "on the front" in text(driver, "thead")
+        assert text(driver, "tbody tr").split("\t")[3] == "100 %"
+        assert "the best within a budget, luck left out, with 90 %" in text(driver, ".legend")
+        assert "on the front" in text(driver, "#kept .facts").lower()
+        assert "--doubtful" in driver.page_source
+
+
 def test_everything_is_reached_by_tab(page):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys

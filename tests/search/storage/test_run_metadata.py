@@ -19,6 +19,7 @@ def config(small_search) -> SearchConfig:
 def test_metadata_come_back_equal(tmp_path, config):
     written = RunMetadata(study=ADDRESS, study_name="small-1", trained_with=training_fingerprint(config), images="0123")
     written.largest_class = ("cat", 0.99)
+    written.validation_images = 287
     written.write(tmp_path)
     assert RunMetadata.read(tmp_path) == written
 
@@ -52,6 +53,8 @@ def test_a_run_without_the_file_gets_a_new_id(tmp_path, caplog):
         b'{"id": "../x"}',
         b'{"colour": 1}',
         b'{"largest_class": 1}',
+        b'{"validation_images": 0}',
+        b'{"validation_images": "many"}',
         b'{"trained_with": {}}',
         b"\xff",
     ],
