@@ -17,7 +17,7 @@ from mgnas.errors import printable
 from mgnas.progress import PlainDisplay
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.text import clock
-from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState
+from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, last_gain
 
 if TYPE_CHECKING:
     from mgnas.search.tuner.progress import SearchProgress
@@ -30,11 +30,13 @@ _TELLING = 0.02
 def status_lines(records: Sequence[TrialRecord], trials: int, elapsed: float) -> list[str]:
     """Counts, and the front as a table of text."""
     counts = {state: sum(record.state is state for record in records) for state in TrialState}
-    front = pareto_front(records)
+    front, gain = pareto_front(records), last_gain(records)
     lines = [
         f"{counts[TrialState.COMPLETE]} of {trials} trials complete, {counts[TrialState.RUNNING]} running, "
         f"{counts[TrialState.PAUSED]} paused, {counts[TrialState.FAILED]} failed, {clock(elapsed)} searched"
     ]
+    if gain is not None:
+        lines.append(gain.in_words())
     if front:
         lines.append(f"Pareto front: {_networks(front)}")
         telling = any(_difference(trial) >= _TELLING for trial in front)
@@ -101,6 +103,8 @@ class LiveDisplay:
         bar = ProgressBar(total=progress.n_trials, completed=complete + failed + paused, width=60)
         # A progress bar does not end its line; padding does.
         parts: list[RenderableType] = [Padding(bar, 0), counts]
+        if (gain := last_gain(records)) is not None:
+            parts.append(Text(gain.in_words()))
         front = pareto_front(records)
         if front:
             parts += [Text(), _front_table(front)]

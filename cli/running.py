@@ -17,6 +17,9 @@ def running_options(command: Callable) -> Callable:
     """Decorator: where and how to run, which does not change what a trial means."""
     for option in (
         click.option("--trials", type=click.IntRange(1), help="Candidates to train in all.  [default: the config's]"),
+        click.option(
+            "--until", help="End when the next 20 trials would add less than this: 0.5%.  [default: the config's]"
+        ),
         click.option("--workers", type=click.IntRange(1), help="Trials at the same time, at most.  [default: all fit]"),
         click.option("--time-limit", type=click.FloatRange(1), help="Seconds that a trial may take.  [default: none]"),
         click.option("--address", help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT.  [default: this machine]"),
@@ -34,7 +37,7 @@ def running_options(command: Callable) -> Callable:
 def search_and_report(directory: RunDirectory, address: str | None) -> int:
     """Search in a run whose lock has been taken, write its report, and say what to do next; returns the exit code."""
     from mgnas.errors import printable
-    from mgnas.launch import search
+    from mgnas.launch import found_enough, search
     from mgnas.reports.analysis.failures import in_a_sentence, nothing_complete
     from mgnas.reports.report import write_report
     from mgnas.search.trial_record import TrialState
@@ -53,7 +56,11 @@ def search_and_report(directory: RunDirectory, address: str | None) -> int:
         return INTERRUPTED
     for line in status_lines(directory.load(), directory.config.search.trials, directory.elapsed):
         click.echo(line)
-    if len(progress.records) < progress.n_trials:
+    if found_enough(directory):
+        click.echo(
+            f"Found enough: further trials would add less than search.until wants. Go on with: {hint} --until none"
+        )
+    elif len(progress.records) < progress.n_trials:
         click.echo("The space holds no further candidate.")
     click.echo(f"Report: {printable(page)}")
     if not progress.count(TrialState.COMPLETE):

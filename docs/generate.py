@@ -153,11 +153,17 @@ def _default(field: dataclasses.Field) -> str:
     return str(default).lower() if isinstance(default, bool) else f"{default}"
 
 
+_OWN_FORMS = {"_until": "a mapping of `gain` (a share) and `trials`, a share, or `none`", "_share": "a share"}
+"""Functions that read a setting of several forms -> these forms in words."""
+
+
 def _values(hint: Any, bounds: str = "") -> str:
     """A type as a reader of YAML would call it."""
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         ranges = "".join(filter(None, (_bounds(note) for note in notes)))
+        if any(getattr(getattr(note, "func", None), "__name__", "") in _OWN_FORMS for note in notes):
+            return _OWN_FORMS[next(note.func.__name__ for note in notes)]
         if inner == (int | None) and not ranges and any("parse_count" in inspect.getsource(n.func) for n in notes):
             return "a count"
         if inner == (int | None) and not ranges and any("parse_bytes" in inspect.getsource(n.func) for n in notes):

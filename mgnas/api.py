@@ -22,6 +22,7 @@ def run_search(
     workers: int | None = None,
     name: str | None = None,
     runs: str | os.PathLike[str] = "runs",
+    until: float | str | Mapping[str, Any] | None = None,
     sampler: str | None = None,
     prior: str | os.PathLike[str] | None = None,
     stopping: str | None = None,
@@ -48,6 +49,8 @@ def run_search(
         workers: trials at the same time, at most; default: as many as fit.
         name: of the run directory; default: the config's name and a number.
         runs: parent folder of the run directory.
+        until: end earlier, when the next 20 trials are expected to add less than this share to the hypervolume: 0.005,
+            "0.5%", or a mapping with `gain` and `trials`. "none": never.
         sampler: `ehvi`, `random`, `tpe`, `nsga2` or `gp`.
         prior: what an earlier search knows: a shipped table (`digits`, `cifar10`), a table's file, a run directory, or
             `none`.
@@ -76,6 +79,7 @@ def run_search(
     changes = {
         "trials": trials,
         "workers": workers,
+        "until": until,
         "sampler": sampler,
         "prior": prior,
         "stopping": stopping,

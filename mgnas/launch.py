@@ -16,6 +16,7 @@ from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import load_dataset
 from mgnas.search.history.past_trainings import TaskEvaluations, shipped_tables
 from mgnas.search.storage.run_directory import RunDirectory
+from mgnas.search.strategy.enough import gains_so_far, is_enough
 from mgnas.search.strategy.factory import make_strategy
 from mgnas.search.trial_record import TrialState
 
@@ -183,12 +184,18 @@ def resumed_run(path: str | os.PathLike[str], *, study: str | None = None, **cha
 def is_finished(directory: RunDirectory) -> bool:
     """Whether the run has all its trials, and none of them is running or would be continued."""
     records = directory.load()
-    if len(records) < directory.config.search.trials:
+    if len(records) < directory.config.search.trials and not found_enough(directory):
         return False
     if any(record.state is TrialState.RUNNING for record in records):
         return False
     # Only the strategy knows whether a paused trial is worth continuing; its prior takes seconds to fit.
     return make_strategy(directory.config, directory.space, records).finished
+
+
+def found_enough(directory: RunDirectory) -> bool:
+    """Whether `search.until` holds a run to have found enough."""
+    until = directory.config.search.until
+    return until is not None and is_enough(gains_so_far(directory.load()), until)
 
 
 def search(

@@ -44,7 +44,8 @@ class PlainDisplay:
         seconds_left = progress.seconds_left
         remaining = f", about {clock(seconds_left)} left" if seconds_left else ""
         network = record.candidate.architecture.describe()
-        print(f"[{done}/{progress.n_trials}{remaining}] trial {record.number}: {outcome}  {network}", flush=True)
+        gain = "" if record.gain is None else f"; {record.gain.in_words()}"
+        print(f"[{done}/{progress.n_trials}{remaining}] trial {record.number}: {outcome}  {network}{gain}", flush=True)
 
 
 class RetrainingLines:

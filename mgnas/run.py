@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
@@ -162,6 +162,7 @@ class Run:
         self,
         *,
         trials: int | None = None,
+        until: float | str | Mapping[str, Any] | None = None,
         workers: int | None = None,
         time_limit: float | None = None,
         gpus_per_trial: float | Literal["auto"] | None = None,
@@ -177,6 +178,7 @@ class Run:
 
         Args:
             trials: candidates to train in all; default: the run's.
+            until: as for `run_search`; "none" goes on with a search that has found enough.
             workers: trials at the same time, at most.
             time_limit: seconds that a trial may take.
             gpus_per_trial: GPUs of a trial, in place of the run's: a number, or `auto`.
@@ -192,6 +194,7 @@ class Run:
         """
         changes = {
             "trials": trials,
+            "until": until,
             "workers": workers,
             "time_limit": time_limit,
             "gpus_per_trial": gpus_per_trial,

@@ -19,6 +19,35 @@ from ..space.search_space import SearchSpace
 from .data.dataset import DataSettings, data_shape
 
 
+def _share(value: Any) -> float:
+    """A share as a number, or as a percentage: 0.005 or 0.5%."""
+    text = str(value).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = 0.0
+    if isinstance(value, bool) or not 0 < share < 1:
+        raise ConfigError("", f"expected a share between 0 and 1, such as 0.005, or 0.5%, got {short(value)}")
+    return share
+
+
+@settings
+class Until:
+    """The `search.until` section of a search file: when the search has found enough."""
+
+    gain: Annotated[float, BeforeValidator(_share)]
+    """The search ends when further trials are expected to add less to the hypervolume than this share: 0.5%, 0.005."""
+    trials: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """Number of these further trials."""
+
+
+def _until(value: Any) -> Any:
+    """Accept a mapping, a gain alone, or none."""
+    if value is None or value == "none" or isinstance(value, Until):
+        return None if value == "none" else value
+    return build(Until, value if isinstance(value, Mapping) else {"gain": value})
+
+
 @settings
 class SearchSettings:
     """The `search` section of a search file: how to search."""
@@ -34,10 +63,18 @@ class SearchSettings:
     smaller networks are."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """Number of candidates to train."""
+    until: Annotated[Until | None, BeforeValidator(_until)] = None
+    """End the search earlier, when further trials are not worth their time: {gain: 0.5%, trials: 20} ends it when the
+    next 20 trials are expected to add less than 0.5 % to the hypervolume; 0.5% alone means the same. Needs the sampler
+    ehvi. null or none: never."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler. The seed of a training is this plus the number of its trial."""
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
     """Where learning curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
+
+    def __post_init__(self) -> None:
+        if self.until is not None and self.sampler != "ehvi":
+            raise ConfigError("until", f"needs the sampler ehvi, whose model expects the gain; {self.sampler} has none")
 
 
 def _gpus(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,24 @@ class GaussianPrediction:
 
     mean: float
     std: float
+
+
+@dataclass(frozen=True)
+class ExpectedGain:
+    """What further trials are expected to bring.
+
+    Args:
+        trials: number of the further trials.
+        share: by which they increase the hypervolume of the trials before them.
+    """
+
+    trials: int
+    share: float
+
+    def in_words(self) -> str:
+        """`20 more trials: about +0.8 % expected`."""
+        plural = "s" if self.trials > 1 else ""
+        return f"{self.trials} more trial{plural}: about {100 * self.share:+.2g} % expected"
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,7 @@ class TrialRecord:
         expected: the final accuracy that the sampler expected before the training, on the scale of LogErrorTransform;
             None: the sampler has no model.
         balanced_accuracy: after the last epoch (see CompletedTrial).
+        gain: what further trials were expected to bring when this one had ended; None: the search did not ask.
     """
 
     number: int
@@ -108,6 +127,7 @@ class TrialRecord:
     decisions: list[str] = field(default_factory=list)
     expected: GaussianPrediction | None = None
     balanced_accuracy: float | None = None
+    gain: ExpectedGain | None = None
 
     @property
     def weights(self) -> int:
@@ -138,3 +158,9 @@ class TrialRecord:
 def completed_trials(records: Iterable[TrialRecord]) -> list[CompletedTrial]:
     """Those of the records that are complete, in their order; half-trained and failed ones have no accuracy."""
     return [trial for record in records if (trial := record.completed) is not None]
+
+
+def last_gain(records: Sequence[TrialRecord]) -> ExpectedGain | None:
+    """The latest answer to what further trials are expected to bring; None: there is none."""
+    known = [record for record in records if record.gain is not None]
+    return max(known, key=lambda record: (record.finished or 0.0, record.number)).gain if known else None

@@ -19,7 +19,7 @@ from ..running import running_options, search_and_report
 def resume(run: Path, address: str | None, study: str | None, **changes: Any) -> int:
     """Continue the search in RUN: after Ctrl-C, after a crash, or for more --trials.
 
-    In RUN/config.yaml trials, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
+    In RUN/config.yaml trials, until, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
     A search on GPUs continues on CPUs, or the reverse, only if --gpus-per-trial forces it.
     """
     from mgnas.errors import printable
@@ -34,7 +34,10 @@ def resume(run: Path, address: str | None, study: str | None, **changes: Any) ->
         if is_finished(directory):
             directory.store_config()
             records = directory.load()
-            click.echo(f"{printable(run)} has all its {len(records)} trials; add some with --trials.")
+            found_enough = len(records) < directory.config.search.trials
+            why = "has found enough with" if found_enough else "has all"
+            remedy = "go on with --until none" if found_enough else "add some with --trials"
+            click.echo(f"{printable(run)} {why} its {len(records)} trials; {remedy}.")
             if not completed_trials(records):
                 click.echo(in_a_sentence(nothing_complete(records)))
             if not (report_folder(directory) / PAGE).exists():

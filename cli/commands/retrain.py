@@ -80,6 +80,9 @@ def retrain(
         raise UserError(f"--{given[0].replace('_', '-')}: chooses for --select; give that, too")
     configure_logging()
     opened = open_run(run)
+    # What cannot be used is refused before the first line. Early versions did not store the number of images.
+    RunDirectory(run).check_data(load_dataset(opened.config.data))
+    opened = open_run(run)
     if selected:
         chosen = [opened.select(prefer=prefer, **limits).record]
     elif doubtful is not None:
@@ -91,8 +94,6 @@ def retrain(
         chosen = opened.front if front else [_complete(opened, number) for number in trials]
     if not chosen:
         raise UserError(nothing_complete(opened.trials))
-    # What cannot be used is refused before the first line.
-    RunDirectory(run).check_data(load_dataset(opened.config.data))
     opened.config.override(gpus_per_trial=gpus_per_trial)
     lines = RetrainingLines(len(chosen), seeds)
     try:

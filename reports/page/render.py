@@ -20,7 +20,7 @@ from markupsafe import Markup
 from mgnas.errors import UserError, printable
 
 from ...models.cost import count_weights
-from ...search.trial_record import CompletedTrial
+from ...search.trial_record import CompletedTrial, last_gain
 from ...space.published import PublishedModel
 from ..analysis.front_confidence import INTERVAL
 from ..analysis.importance import MIN_TRIALS, Importance
@@ -107,6 +107,7 @@ def _run(run: RunData, importance: Importance | None, suffix: str) -> dict[str, 
         "path": shown_path(run.path),
         "importance": importance,
         "cost": compute_cost(run),
+        "gain": last_gain(run.records),
         "searched": clock(run.elapsed, unit=True),
         "ever_paused": ever_paused(run.records),
         "failed": failed(run.records),

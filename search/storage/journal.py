@@ -18,7 +18,7 @@ from mgnas.files import parse_json, write_text
 
 from ...space.search_space import SearchSpace
 from ..optuna_schema import EXPECTED
-from ..trial_record import GaussianPrediction, TrialRecord, TrialState
+from ..trial_record import ExpectedGain, GaussianPrediction, TrialRecord, TrialState
 
 
 class Journal:
@@ -80,7 +80,7 @@ class Journal:
                     _read_start(entry, records, space)
                 else:
                     _read_end(entry, records[entry["number"]])
-            except (ValueError, KeyError, TypeError, ConfigError):
+            except (ValueError, LookupError, TypeError, ConfigError):
                 continue
         return [records[number] for number in itertools.takewhile(records.__contains__, itertools.count())]
 
@@ -120,6 +120,7 @@ def _end(record: TrialRecord) -> dict[str, Any]:
         "finished": record.finished,
         "decisions": record.decisions,
         "balanced_accuracy": record.balanced_accuracy,
+        "gain": None if record.gain is None else [record.gain.trials, record.gain.share],
     }
 
 
@@ -140,6 +141,9 @@ def _read_end(entry: dict[str, Any], record: TrialRecord) -> None:
     reason, seconds, finished = str(entry["reason"]), float(entry["seconds"]), entry["finished"]
     decisions, balanced = [str(decision) for decision in entry["decisions"]], entry.get("balanced_accuracy")
     balanced = None if balanced is None else float(balanced)  # Version 0.1.0 did not measure it.
+    gain = entry.get("gain")
+    gain = None if gain is None else ExpectedGain(int(gain[0]), float(gain[1]))
     # Nothing is taken over before all of the line has been understood.
     record.state, record.curve, record.reason = state, curve, reason
     record.seconds, record.finished, record.decisions, record.balanced_accuracy = seconds, finished, decisions, balanced
+    record.gain = gain

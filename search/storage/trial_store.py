@@ -27,7 +27,7 @@ from mgnas.errors import SearchStoppedError, UserError, first_line
 
 from ...space.search_space import SearchSpace
 from ..optuna_schema import DIRECTIONS, EXPECTED, OPTUNA_STATE
-from ..trial_record import GaussianPrediction, TrialRecord, TrialState
+from ..trial_record import ExpectedGain, GaussianPrediction, TrialRecord, TrialState
 from .trial_queue import TrialQueue, is_queued
 
 logger = logging.getLogger(__name__)
@@ -264,9 +264,14 @@ class TrialStore:
                 [str(decision) for decision in attributes.get("decisions", ())],
                 expected and GaussianPrediction(*map(float, expected)),
                 _number(attributes.get("balanced_accuracy")),
+                _gain(attributes.get("gain")),
             )
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
             raise UserError(f"{self.label}: trial {number} is damaged ({first_line(error)})") from None
+
+
+def _gain(value: Any) -> ExpectedGain | None:
+    return None if value is None else ExpectedGain(int(value[0]), float(value[1]))
 
 
 def _number(value: Any) -> float | None:
@@ -289,6 +294,7 @@ def _ending(record: TrialRecord) -> dict[str, object]:
         "finished": record.finished,
         "reason": record.reason,
         "balanced_accuracy": record.balanced_accuracy,
+        **({} if record.gain is None else {"gain": [record.gain.trials, record.gain.share]}),
     }
 
 

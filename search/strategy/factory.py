@@ -35,4 +35,4 @@ def make_strategy(config: SearchConfig, space: SearchSpace, records: Sequence[Tr
     # NOTE: A seed of its own for each part of a search; a resumed one must not draw its first proposals again.
     sampler = make_sampler(settings.sampler, settings.seed + len(records), space, prior)
     rule = make_pausing_rule(settings.stopping, space.training.epochs, past.curves if past else ())
-    return Strategy(space, sampler, settings.trials, settings.seed, records, rule)
+    return Strategy(space, sampler, settings.trials, settings.seed, records, rule, settings.until)

@@ -28,13 +28,17 @@ from mgnas.errors import ConfigError
 
 from ...space.candidate import Candidate
 from ...space.search_space import SearchSpace
+from ..config import Until
 from ..optuna_schema import DIRECTIONS, OPTUNA_STATE
 from ..samplers.model_based import ModelBasedSampler
-from ..trial_record import CompletedTrial, GaussianPrediction, TrialRecord, TrialState
+from ..trial_record import CompletedTrial, ExpectedGain, GaussianPrediction, TrialRecord, TrialState
+from .enough import gains_so_far, is_enough
 from .pausing import PausingRule
 
 _MUTATIONS_PER_DISTANCE = 30
 """Random neighbours tried at each distance from a proposal that is not new."""
+_GAIN_SHARE = 0.01
+"""Further trials, as a share of those so far, after which the expected gain is worked out anew."""
 _RANDOM_TRIES = 20_000
 """Random points tried in a space that cannot be enumerated before it counts as exhausted."""
 
@@ -60,6 +64,7 @@ class Strategy:
         seed: of the replacements and, plus the trial's number, of each training.
         records: trials of an earlier part of this search. Those still RUNNING are handed out again first.
         pausing_rule: pauses trials; None: every trial runs to its end.
+        until: when the search has found enough, and no new candidate is handed out; None: when all trials have ended.
 
     Attributes:
         records: all trials, by number.
@@ -74,6 +79,7 @@ class Strategy:
         seed: int = 0,
         records: Iterable[TrialRecord] = (),
         pausing_rule: PausingRule | None = None,
+        until: Until | None = None,
     ) -> None:
         self.space = space
         self.n_trials = n_trials
@@ -82,6 +88,7 @@ class Strategy:
         self.exhausted = False
         self._sampler = sampler
         self._pausing_rule = pausing_rule
+        self.until = until
         self._rng = np.random.default_rng(seed)
         self._distributions: dict[str, BaseDistribution] = {p.name: p.distribution for p in space.parameters}
         self._study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
@@ -93,6 +100,8 @@ class Strategy:
         self._interrupted: list[TrialRecord] = []
         for record in records:
             self._adopt(record)
+        self._gains = gains_so_far(self.records)
+        self._due = 0
 
     @property
     def finished(self) -> bool:
@@ -144,8 +153,34 @@ class Strategy:
 
     @property
     def _last(self) -> bool:
-        """Whether no new candidate will come."""
-        return self.exhausted or len(self.records) >= self.n_trials
+        """Whether no new candidate will come, as far as is known now: a running trial may end with a surprise."""
+        return self.exhausted or len(self.records) >= self.n_trials or self.enough
+
+    @property
+    def enough(self) -> bool:
+        """Whether further trials are expected to bring less than the user wants."""
+        return self.until is not None and is_enough(self._gains, self.until)
+
+    def expected_gain(self, trials: int) -> ExpectedGain | None:
+        """What further trials are expected to bring, beyond those that are running; takes about 0.2 s.
+
+        Returns:
+            the answer; None if the sampler has no model, or cannot tell yet.
+        """
+        if not isinstance(self._sampler, ModelBasedSampler):
+            return None
+        self._hand_over_predictions()
+        share = self._sampler.expected_gain(self._study, trials)
+        return None if share is None else ExpectedGain(trials, share)
+
+    def _ask_for_gain(self, record: TrialRecord) -> None:
+        """Note what further trials are expected to bring now; in long searches not after each trial."""
+        if self.until is None or len(self.records) < self._due:
+            return
+        record.gain = self.expected_gain(self.until.trials)
+        if record.gain is not None:
+            self._gains.append(record.gain)
+            self._due = len(self.records) + int(_GAIN_SHARE * len(self.records))
 
     def _resumption(self) -> tuple[TrialRecord, str] | None:
         """The paused trial that should be resumed, and why."""
@@ -251,6 +286,7 @@ class Strategy:
             if self._pausing_rule:
                 self._pausing_rule.complete(trial)
             self._study.tell(self._study_numbers[number], _objectives(trial))
+            self._ask_for_gain(record)
 
     def fail(self, number: int, reason: str) -> None:
         """The trial has ended without a result; it is not tried again."""

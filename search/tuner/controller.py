@@ -26,6 +26,11 @@ from .worker import TrialTask
 
 logger = logging.getLogger(__name__)
 
+FURTHER_TRIALS = 20
+"""What this number of further trials would bring is shown."""
+_GAIN_TIME = 0.01
+"""Share of the search's time that this may take."""
+
 RETRIES = 1
 """How often a trial may start again after its worker process has died without having finished another epoch."""
 
@@ -82,6 +87,7 @@ class TrialController:
         self._entry, self._limit = entry, limit
         self._running: dict[str, RunningTrial] = {}
         self._restarts: Counter[int] = Counter()
+        self._gain_seconds = 0.0
 
     @property
     def finished(self) -> bool:
@@ -193,8 +199,17 @@ class TrialController:
                 return decision
             if result["finished"]:
                 self.strategy.complete(record.number)
+                self._ask_for_gain(record)
         self._end(key)
         return Decision.STOP
+
+    def _ask_for_gain(self, record: TrialRecord) -> None:
+        """For people who watch the search: what further trials would bring, if that takes a small part of the time."""
+        if self.strategy.until is not None or self._gain_seconds > _GAIN_TIME * self.progress.elapsed:
+            return
+        before = time.monotonic()
+        record.gain = self.strategy.expected_gain(FURTHER_TRIALS)
+        self._gain_seconds += time.monotonic() - before
 
     def overdue(self) -> Iterator[str]:
         """The trials that have exceeded their time limit since the last call; the caller must end their workers.

@@ -3,7 +3,7 @@
 from mgnas.progress import PlainDisplay, RetrainingLines
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.deploy.retraining import Outcome
-from mgnas.search.trial_record import TrialState
+from mgnas.search.trial_record import ExpectedGain, TrialState
 
 
 class Progress:
@@ -34,6 +34,13 @@ def test_each_trial_is_a_line(run, capsys):
         f"[6/8, about 1:15 left] trial 6: paused at 1, 0.91 is not expected;  {network.format(28)}",
         f"[6/8] trial 5: failed: <b>& loss became nan  {network.format(24)}",
     ]
+
+
+def test_a_line_says_what_more_trials_are_expected_to_bring(run, capsys):
+    progress = Progress(run)
+    progress.records[1].gain = ExpectedGain(20, 0.0083)
+    PlainDisplay(progress).event(progress.records[1])
+    assert capsys.readouterr().out.endswith("; 20 more trials: about +0.83 % expected\n")
 
 
 def test_each_full_training_is_a_line(run, capsys):

@@ -1,4 +1,4 @@
-"""mgnas resume: of a run that has all its trials."""
+"""mgnas resume: of a run that has all its trials, or has found enough."""
 
 
 def test_resume_of_a_finished_run_says_so(command, ended_run, refused):
@@ -9,3 +9,12 @@ def test_resume_of_a_finished_run_says_so(command, ended_run, refused):
     assert page.exists()
     assert second == [line]
     refused(command("resume", ended_run.path, "--trials", 3), "--trials: 3 is less than the 7 trials")
+
+
+def test_resume_of_a_run_that_has_found_enough_says_so(command, lucky_run):
+    config = lucky_run.config.override(trials=30, until="0.5%")
+    lucky_run.change_config(config)
+    lucky_run.store_config()
+    code, out, _ = command("resume", lucky_run.path)
+    assert code == 0
+    assert out.startswith(f"{lucky_run.path} has found enough with its 20 trials; go on with --until none.")

@@ -47,3 +47,8 @@ def test_the_share_of_the_largest_class_is_shown_to_compare_with(command, run, n
     run.check_data(Dataset(images, images, None, ("cat\x1b[2J", "dog")))
     _, out, _ = command("status", run.path)
     assert "Largest class: cat\\x1b[2J, 99.00 % of the validation images" in out.splitlines()
+
+
+def test_what_more_trials_are_expected_to_bring_is_shown(command, lucky_run):
+    _, out, _ = command("status", lucky_run.path)
+    assert out.splitlines()[1] == "20 more trials: about +0.2 % expected"

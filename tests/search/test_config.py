@@ -4,7 +4,7 @@ import pytest
 
 from mgnas.errors import ConfigError, UserError
 from mgnas.files import write_yaml
-from mgnas.search.config import Resources, SearchConfig, SearchSettings
+from mgnas.search.config import Resources, SearchConfig, SearchSettings, Until
 from mgnas.search.data.dataset import DataSettings
 from mgnas.space import TrainingSettings
 
@@ -182,6 +182,15 @@ def test_a_misspelt_required_key_is_named(problem):
         ({"search": {"trials": 0}}, "search.trials"),
         ({"search": {"seed": -1}}, "search.seed"),
         ({"search": 5}, "search"),
+        *(
+            ({"search": {"until": {"gain": gain}}}, "search.until.gain")
+            for gain in (0, 1, -0.1, "5 per cent", "0%", True)
+        ),
+        *(({"search": {"until": gain}}, "search.until.gain") for gain in ("never", 2, [0.1])),
+        ({"search": {"until": {"gain": 0.01, "trials": 0}}}, "search.until.trials"),
+        ({"search": {"until": {"trials": 5}}}, "search.until.gain"),
+        ({"search": {"until": {"gain": 0.01, "epochs": 5}}}, "search.until.epochs"),
+        ({"search": {"until": 0.01, "sampler": "tpe"}}, "search.until"),
         ({"resources": {"workers": 0}}, "resources.workers"),
         *(
             ({"resources": {"gpus_per_trial": gpus}}, "resources.gpus_per_trial")
@@ -286,3 +295,18 @@ def test_missing_data_are_named(small_search, tmp_path):
     config = small_search(data={"name": "npz", "path": str(tmp_path / "none.npz")})
     with pytest.raises(UserError, match=r"none\.npz: no such file"):
         config.search_space()
+
+
+@pytest.mark.parametrize("until", [{"gain": "0.5%"}, {"gain": 0.005, "trials": 20}, "0.5%", 0.005])
+def test_a_share_may_be_a_percentage_and_stand_alone(small_search, tmp_path, until):
+    config = small_search(search={"until": until, "sampler": "ehvi"})
+    assert config.search.until == Until(gain=0.005, trials=20)
+    write_yaml(tmp_path / "again.yaml", config.to_dict())
+    assert SearchConfig.load(tmp_path / "again.yaml").search.until == config.search.until
+    assert config.override(until="none").search.until is None
+    assert config.override(until="1%").search.until == Until(gain=0.01)
+
+
+def test_a_search_that_ends_by_its_gain_needs_a_model(problem):
+    message = problem({"search": {"until": "1%", "sampler": "random"}})
+    assert "search.until: needs the sampler ehvi, whose model expects the gain; random has none" in message

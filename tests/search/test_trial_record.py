@@ -2,7 +2,7 @@
 
 import pytest
 
-from mgnas.search.trial_record import TrialRecord, TrialState, completed_trials
+from mgnas.search.trial_record import ExpectedGain, TrialRecord, TrialState, completed_trials
 
 
 @pytest.fixture
@@ -43,3 +43,15 @@ def test_completed_trials_keep_their_order(record_in):
     states = [TrialState.COMPLETE, TrialState.FAILED, TrialState.COMPLETE, TrialState.RUNNING, TrialState.PAUSED]
     records = [record_in(state, number) for number, state in enumerate(states)]
     assert [trial.number for trial in completed_trials(reversed(records))] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (ExpectedGain(20, 0.008), "20 more trials: about +0.8 % expected"),
+        (ExpectedGain(1, 0.125), "1 more trial: about +12 % expected"),
+        (ExpectedGain(5, 0.0), "5 more trials: about +0 % expected"),
+    ],
+)
+def test_an_expected_gain_in_words(gain, words):
+    assert gain.in_words() == words

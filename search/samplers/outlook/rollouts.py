@@ -74,7 +74,7 @@ def expected_gain(
     for _ in range(rollouts):
         world = mean + factor @ rng.standard_normal(len(mean))
         chosen = _rollout(mean.copy(), covariance.copy(), noise, cost, world, started, pending, count, front, rng)
-        accuracy = np.asarray(transform.untransform(world))
+        accuracy = np.asarray(transform.untransform(world + noise * rng.standard_normal(len(world))))
         known = np.arange(started)
         reached = [hypervolume(cost[rows], accuracy[rows], reference[1], reference[0]) for rows in (known, chosen)]
         before.append(reached[0])

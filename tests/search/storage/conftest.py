@@ -3,7 +3,7 @@
 import pytest
 
 from mgnas.search.storage.sqlite_trial_store import SqliteTrialStore
-from mgnas.search.trial_record import TrialRecord, TrialState
+from mgnas.search.trial_record import ExpectedGain, TrialRecord, TrialState
 
 RUNNING, COMPLETE, FAILED = TrialState.RUNNING, TrialState.COMPLETE, TrialState.FAILED
 
@@ -29,7 +29,7 @@ def some_records(records_of):
         (RUNNING, [0.25], {}),
         (FAILED, [0.1], {"reason": "the loss became nan in epoch 2", "seconds": 1.25, "finished": 4.0}),
         (RUNNING, [], {}),
-        (COMPLETE, [0.2, 0.1 + 0.2], {"seconds": 2.0, "finished": 9.5}),
+        (COMPLETE, [0.2, 0.1 + 0.2], {"seconds": 2.0, "finished": 9.5, "gain": ExpectedGain(20, 0.008)}),
     )
 
 

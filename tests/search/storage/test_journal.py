@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mgnas.errors import SearchStoppedError, UserError
 from mgnas.search.storage.journal import Journal
-from mgnas.search.trial_record import GaussianPrediction, TrialRecord, TrialState
+from mgnas.search.trial_record import ExpectedGain, GaussianPrediction, TrialRecord, TrialState
 
 RUNNING, PAUSED, COMPLETE, FAILED = TrialState
 
@@ -23,6 +23,7 @@ _ended = st.fixed_dictionaries(
         "finished": st.none() | _seconds,
         "decisions": st.lists(_text, max_size=2),
         "balanced_accuracy": st.none() | _fractions,
+        "gain": st.none() | st.builds(ExpectedGain, st.integers(1, 1000), _fractions),
     }
 )
 _started = st.fixed_dictionaries(

@@ -11,8 +11,8 @@ from mgnas.search.storage.journal import Journal
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.strategy.pausing import PausingRule
 from mgnas.search.strategy.strategy import Decision, Strategy
-from mgnas.search.trial_record import TrialState
-from mgnas.search.tuner.controller import TrialController
+from mgnas.search.trial_record import ExpectedGain, TrialState
+from mgnas.search.tuner.controller import FURTHER_TRIALS, TrialController
 from mgnas.search.tuner.progress import SearchProgress
 
 RUNNING, PAUSED, COMPLETE, FAILED = TrialState
@@ -380,3 +380,17 @@ def test_an_output_that_cannot_be_written_stops_the_search_and_loses_nothing(run
     assert controller.pipe_closed is closed
     assert controller.ask("two") is None
     assert stored(run) == [COMPLETE]
+
+
+def test_what_further_trials_would_bring_is_stored_with_the_trial_and_takes_little_time(run, make_controller):
+    controller = make_controller()
+    controller.strategy.expected_gain = lambda trials: ExpectedGain(trials, 0.008)
+    controller.ask("a")
+    controller.ask("b")
+    for curve in ((0.5,), (0.5, 0.6)):
+        controller.result("a", epoch(*curve))
+    assert run.load()[0].gain == ExpectedGain(FURTHER_TRIALS, 0.008)
+    controller._gain_seconds = 1e9
+    for curve in ((0.5,), (0.5, 0.6)):
+        controller.result("b", epoch(*curve))
+    assert run.load()[1].gain is None
