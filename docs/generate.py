@@ -153,7 +153,11 @@ def _default(field: dataclasses.Field) -> str:
     return str(default).lower() if isinstance(default, bool) else f"{default}"
 
 
-_OWN_FORMS = {"_until": "a mapping of `gain` (a share) and `trials`, a share, or `none`", "_share": "a share"}
+_OWN_FORMS = {
+    "_until": "a mapping of `gain` (a share) and `trials`, a share, or `none`",
+    "_share": "a share",
+    "_focus": "a mapping of `max_weights`, `min_weights` and `min_accuracy`, or `none`",
+}
 """Functions that read a setting of several forms -> these forms in words."""
 
 

@@ -147,7 +147,7 @@ def _check_enqueued(enqueue: Sequence[Mapping[str, Any]], config: SearchConfig) 
     Raises:
         ConfigError: they are not of the space, a network is invalid, or there are more than trials.
     """
-    space = config.search_space()
+    space = config.focused(config.search_space())
     if len(enqueue) > config.search.trials:
         raise ConfigError("search.trials", f"{config.search.trials} is less than the {len(enqueue)} networks to try")
     for number, params in enumerate(enqueue, start=1):

@@ -97,8 +97,8 @@ def _shared_figures(runs: Sequence[RunData], published: Sequence[PublishedModel]
     """Figures of all runs."""
     title = f"{runs[0].name}: accuracy against weights" if len(runs) == 1 else ""
     figures: _Figures = {"front": lambda: front_figure(runs, published, title)}
-    reference = max(reference_weights(run.records, run.space.limits.max_weights) for run in runs)
-    figures["hypervolume"] = lambda: hypervolume_figure(runs, reference)
+    weights, accuracy = _reference(runs)
+    figures["hypervolume"] = lambda: hypervolume_figure(runs, weights, accuracy)
     # An attainment surface only makes sense for searches of the same images.
     (dataset, count), *_ = collections.Counter(run.dataset for run in runs if run.front).most_common(1) or [("", 0)]
     if count > 1:
@@ -106,6 +106,15 @@ def _shared_figures(runs: Sequence[RunData], published: Sequence[PublishedModel]
     if any(run.latencies for run in runs):
         figures["latency"] = lambda: latency_figure(runs)
     return figures
+
+
+def _reference(runs: Sequence[RunData]) -> tuple[int, float]:
+    """(weights, accuracy) that hypervolumes are measured from: the corner of the focus, if all runs have the same."""
+    weights = max(reference_weights(run.records, run.space.limits.max_weights) for run in runs)
+    focus = runs[0].config.search.focus
+    if focus is None or any(run.config.search.focus != focus for run in runs):
+        return weights, 0.0
+    return focus.max_weights or weights, focus.min_accuracy or 0.0
 
 
 def _figures_of(run: RunData, shown: Importance | None) -> _Figures:

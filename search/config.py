@@ -15,6 +15,7 @@ from mgnas.files import read_yaml, short
 from mgnas.settings import build, settings, unknown_key
 
 from ..space.candidate import TrainingSettings
+from ..space.limits import parse_count
 from ..space.search_space import SearchSpace
 from .data.dataset import DataSettings, data_shape
 
@@ -39,6 +40,35 @@ class Until:
     """The search ends when further trials are expected to add less to the hypervolume than this share: 0.5%, 0.005."""
     trials: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Number of these further trials."""
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else parse_count(value)
+
+
+@settings
+class Focus:
+    """The `search.focus` section of a search file: the part of the front that matters."""
+
+    max_weights: Annotated[int | None, BeforeValidator(_count)] = None
+    """The hypervolume is measured up to this number of weights, and no heavier network is trained: 60000, 60k."""
+    min_weights: Annotated[int | None, BeforeValidator(_count)] = None
+    """No lighter network is trained."""
+    min_accuracy: Annotated[float, BeforeValidator(_share)] | None = None
+    """The hypervolume is measured from this accuracy upwards: 0.9, 90%."""
+
+    def __post_init__(self) -> None:
+        if self.max_weights is None and self.min_weights is None and self.min_accuracy is None:
+            raise ConfigError("", "names no limit; give max_weights, min_weights or min_accuracy, or drop it")
+        if self.max_weights is not None and self.min_weights is not None and self.min_weights >= self.max_weights:
+            raise ConfigError("min_weights", f"{self.min_weights:,} must be below max_weights, {self.max_weights:,}")
+
+
+def _focus(value: Any) -> Any:
+    """Accept a mapping, or none."""
+    if value is None or isinstance(value, Focus):
+        return value
+    return None if value == "none" else build(Focus, value)
 
 
 def _until(value: Any) -> Any:
@@ -69,12 +99,18 @@ class SearchSettings:
     ehvi. null or none: never."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler. The seed of a training is this plus the number of its trial."""
+    focus: Annotated[Focus | None, BeforeValidator(_focus)] = None
+    """Search a part of the front alone: {max_weights: 60k, min_weights: 20k, min_accuracy: 90%}. The hypervolume is
+    measured in that box, and nothing outside its weights is trained. Needs the sampler ehvi. null or none: the whole
+    front."""
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
     """Where learning curves go besides the study: event files in the run directory, MLflow, Weights & Biases."""
 
     def __post_init__(self) -> None:
         if self.until is not None and self.sampler != "ehvi":
             raise ConfigError("until", f"needs the sampler ehvi, whose model expects the gain; {self.sampler} has none")
+        if self.focus is not None and self.sampler != "ehvi":
+            raise ConfigError("focus", f"needs the sampler ehvi; {self.sampler} does not measure hypervolumes in a box")
 
 
 def _gpus(value: Any) -> Any:
@@ -219,6 +255,20 @@ class SearchConfig:
         return SearchSpace(
             self.space, self.training, num_classes=classes, in_channels=channels, image_size=size, file=self.file
         )
+
+    def focused(self, space: SearchSpace) -> SearchSpace:
+        """The part of the space that `search.focus` leaves to be trained; all of it without a focus.
+
+        Raises:
+            ConfigError: it is empty.
+        """
+        focus = self.search.focus
+        if focus is None or (focus.min_weights is None and focus.max_weights is None):
+            return space
+        try:
+            return space.within(focus.min_weights, focus.max_weights)
+        except ConfigError as error:
+            raise ConfigError("search.focus", error.problem, self.file) from None
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, with all defaults. `load` reads them back."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -311,6 +312,24 @@ class SearchSpace:
         candidate.architecture.check_image_size(self.image_size)
         self.limits.check(candidate)
         return candidate
+
+    def within(self, min_weights: int | None, max_weights: int | None) -> SearchSpace:
+        """The same space with tighter limits of weights.
+
+        Args:
+            min_weights, max_weights: None changes nothing.
+
+        Raises:
+            ConfigError: no candidate is left.
+        """
+        narrower = copy.copy(self)
+        lower = [limit for limit in (self.limits.min_weights, min_weights) if limit is not None]
+        upper = [limit for limit in (self.limits.max_weights, max_weights) if limit is not None]
+        narrower.limits = replace(
+            self.limits, min_weights=max(lower, default=None), max_weights=min(upper, default=None)
+        )
+        narrower._check_possible()
+        return narrower
 
     def enumerate(self) -> Iterator[Candidate]:
         """Every distinct valid candidate once, in a fixed order.

@@ -97,7 +97,7 @@ class CalibrationTable:
         """A new search of the table."""
         rows = CategoricalDistribution(tuple(range(len(self.cost))))
         sampler = EHVISampler(
-            lambda params: 10 ** self.cost[params["network"]],
+            lambda params: float(10 ** self.cost[params["network"]]),
             {"network": rows},
             encode=lambda params: self.x[params["network"]],
             seed=seed,
@@ -109,5 +109,5 @@ class CalibrationTable:
         """Ask the study for a network and tell it the shown training; returns the network."""
         trial = study.ask({"network": CategoricalDistribution(tuple(range(len(self.cost))))})
         network = trial.params["network"]
-        study.tell(trial, (self.shown[network], 10 ** self.cost[network]))
+        study.tell(trial, (float(self.shown[network]), float(10 ** self.cost[network])))
         return network

@@ -19,8 +19,8 @@ from ..running import running_options, search_and_report
 def resume(run: Path, address: str | None, study: str | None, **changes: Any) -> int:
     """Continue the search in RUN: after Ctrl-C, after a crash, or for more --trials.
 
-    In RUN/config.yaml trials, until, workers, time limit, storage and loggers may be changed, nothing that trials depend on.
-    A search on GPUs continues on CPUs, or the reverse, only if --gpus-per-trial forces it.
+    In RUN/config.yaml trials, until, focus, workers, time limit, storage and loggers may be changed, nothing that
+    trials depend on. A search on GPUs continues on CPUs, or the reverse, only if --gpus-per-trial forces it.
     """
     from mgnas.errors import printable
     from mgnas.launch import is_finished, resumed_run

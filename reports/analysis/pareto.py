@@ -39,20 +39,21 @@ def reference_weights(records: Sequence[TrialRecord], max_weights: int | None) -
     return max_weights or max((record.weights for record in records), default=1)
 
 
-def hypervolume(trials: Sequence[CompletedTrial], weights: int) -> float:
+def hypervolume(trials: Sequence[CompletedTrial], weights: int, accuracy: float = 0.0) -> float:
     """Area that the trials dominate, in accuracy x decades of weights; 0 without trials.
 
     Args:
         trials: on a front or not.
-        weights: of the reference point, whose accuracy is 0.
+        weights, accuracy: of the reference point.
     """
-    return float(moocore.hypervolume(objectives(trials), ref=(math.log10(weights), 1.0))) if trials else 0.0
+    reference = (math.log10(weights), 1.0 - accuracy)
+    return float(moocore.hypervolume(objectives(trials), ref=reference)) if trials else 0.0
 
 
-def hypervolume_over_trials(trials: Sequence[CompletedTrial], weights: int) -> list[float]:
+def hypervolume_over_trials(trials: Sequence[CompletedTrial], weights: int, accuracy: float = 0.0) -> list[float]:
     """The hypervolume after each trial, in the order in which they finished."""
     values, front = [], []
     for trial in sorted(trials, key=lambda trial: (trial.finished or 0, trial.number)):
         front = nondominated([*front, trial])
-        values.append(hypervolume(front, weights))
+        values.append(hypervolume(front, weights, accuracy))
     return values

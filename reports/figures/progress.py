@@ -22,12 +22,12 @@ _RASTERIZED = 300
 """More curves than this are drawn as one picture of pixels, which takes less room than their lines."""
 
 
-def growth(run: RunData, weights: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def growth(run: RunData, weights: int, accuracy: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The hypervolume after each complete trial, in the order in which they finished.
 
     Args:
         run: the run.
-        weights: of the reference point.
+        weights, accuracy: of the reference point.
 
     Returns:
         epochs trained until then by all trials that have ended, hours of searching, hypervolume: n each.
@@ -38,20 +38,20 @@ def growth(run: RunData, weights: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     epochs = np.cumsum([len(record.curve) for record in ended])
     is_complete = np.array([record.completed is not None for record in ended], dtype=bool)
     hours = np.array([record.finished for record in ended]) / 3600
-    values = np.array(hypervolume_over_trials(completed_trials(ended), weights))
+    values = np.array(hypervolume_over_trials(completed_trials(ended), weights, accuracy))
     return epochs[is_complete], hours[is_complete], values
 
 
-def hypervolume_figure(runs: Sequence[RunData], weights: int) -> Figure:
+def hypervolume_figure(runs: Sequence[RunData], weights: int, accuracy: float = 0.0) -> Figure:
     """Dominated area over epochs and over time: how fast the searches advanced, and whether they still do.
 
     For three runs or more, the figure also has their median and a band between their quartiles.
 
     Args:
         runs: on the same data set.
-        weights: of the reference point.
+        weights, accuracy: of the reference point.
     """
-    grown = [growth(run, weights) for run in runs]
+    grown = [growth(run, weights, accuracy) for run in runs]
 
     def draw(both: Sequence[Axes]) -> None:
         for axes, part, label in zip(both, (0, 1), ("epochs trained", "hours of searching"), strict=True):
@@ -70,7 +70,7 @@ def hypervolume_figure(runs: Sequence[RunData], weights: int) -> Figure:
         if len(runs) > 1:
             both[0].legend(loc="lower right", fontsize=8.5)
 
-    title = f"Hypervolume, measured from {short_count(weights)} weights at 0 % accuracy"
+    title = f"Hypervolume, measured from {short_count(weights)} weights at {100 * accuracy:g} % accuracy"
     return make_figure(draw, 8.4, 3.6, title, columns=2, sharey=True)
 
 

@@ -13,6 +13,8 @@ Searches are replayed without them, so that their results stay comparable, or wi
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import gzip
 import json
 import os
@@ -32,6 +34,7 @@ from mgnas.settings import build, settings
 from ...models.config import ArchitectureConfig, effective_settings
 from ...models.cost import count_weights
 from ...space.candidate import Candidate, TrainingSettings
+from ...space.limits import LimitError
 from ...space.search_space import SearchSpace
 
 SHIPPED = Path(__file__).parent / "tables"
@@ -197,8 +200,13 @@ class TableSpace(SearchSpace):
         The candidates of a space that is not enumerable are those of the table's configs, in the order of its rows.
         """
         if self._all is None:
-            self._all = list(super().enumerate() if self.enumerable else map(self._of, self._configs.values()))
+            self._all = list(super().enumerate() if self.enumerable else self._listed())
         return iter(self._all)
+
+    def _listed(self) -> Iterator[Candidate]:
+        for config in self._configs.values():
+            with contextlib.suppress(LimitError):
+                yield self._of(config)
 
     def _of(self, config: ArchitectureConfig) -> Candidate:
         """The candidate with the settings of a config. A setting without effect on it has its first label."""
@@ -211,6 +219,11 @@ class TableSpace(SearchSpace):
             else:
                 values[parameter.name] = parameter.extremes()[0]
         return self.candidate(values)
+
+    def within(self, min_weights: int | None, max_weights: int | None) -> SearchSpace:
+        narrower = copy.copy(self)
+        narrower._made, narrower._all = {}, None
+        return SearchSpace.within(narrower, min_weights, max_weights)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

@@ -99,9 +99,9 @@ class EHVISampler(ModelBasedSampler):
         seed: of all random choices.
         outcome_transform: the scale on which the first objective is modelled. LogErrorTransform() is for accuracies as
             fractions; None: its own scale.
-        reference: (first objective, cost) that the hypervolume is measured from; None: the lowest posterior mean so far
-            and the largest cost in the pool. A candidate that costs as much as the reference is proposed only by the
-            initial design.
+        reference: (first objective, cost) that the hypervolume is measured from. None, for one of them or both: the
+            lowest posterior mean so far and the largest cost in the pool. A candidate that costs as much as the
+            reference is proposed only by the initial design.
 
     Raises:
         ValueError: neither cost nor pool, or a prior without a CandidatePool. When proposing: directions other than
@@ -123,7 +123,7 @@ class EHVISampler(ModelBasedSampler):
         startup: int = 6,
         seed: int | None = None,
         outcome_transform: OutcomeTransform | None = None,
-        reference: tuple[float, float] | None = None,
+        reference: tuple[float | None, float | None] | None = None,
     ) -> None:
         if cost is None and pool is None:
             raise ValueError("give cost, a function of the parameter values, or a pool, which knows the costs")

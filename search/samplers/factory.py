@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from .transfer_prior import TransferPrior
 
 
-def _ehvi(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
+Reference = tuple[float | None, float | None]
+"""(accuracy, weights) that the hypervolume is measured from; None: as EHVISampler chooses it."""
+
+
+def _ehvi(
+    seed: int, space: SearchSpace | None, prior: TransferPrior | None, reference: Reference | None = None
+) -> BaseSampler:
     # NOTE: Imported only when it is asked for: it brings torch, whose import takes seconds.
     from .candidate_pool import CandidatePool
     from .ehvi import EHVISampler
@@ -23,7 +29,8 @@ def _ehvi(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> 
 
     if space is None:
         raise ValueError("the sampler ehvi needs the search space")
-    return EHVISampler(pool=CandidatePool(space, seed), prior=prior, seed=seed, outcome_transform=LogErrorTransform())
+    pool, scale = CandidatePool(space, seed), LogErrorTransform()
+    return EHVISampler(pool=pool, prior=prior, seed=seed, outcome_transform=scale, reference=reference)
 
 
 def _tpe(seed: int, space: SearchSpace | None, prior: TransferPrior | None) -> BaseSampler:
@@ -53,7 +60,11 @@ SAMPLERS: dict[str, Callable[[int, SearchSpace | None, TransferPrior | None], Ba
 
 
 def make_sampler(
-    name: str, seed: int, space: SearchSpace | None = None, prior: TransferPrior | None = None
+    name: str,
+    seed: int,
+    space: SearchSpace | None = None,
+    prior: TransferPrior | None = None,
+    reference: Reference | None = None,
 ) -> BaseSampler:
     """Make a sampler.
 
@@ -62,6 +73,7 @@ def make_sampler(
         seed: of its random choices.
         space: what it samples; needed by `ehvi` only.
         prior: knowledge of another data set; used by `ehvi` only.
+        reference: that the hypervolume is measured from; used by `ehvi` only.
 
     Raises:
         KeyError: an unknown name.
@@ -69,4 +81,6 @@ def make_sampler(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if reference is not None and name == "ehvi":
+            return _ehvi(seed, space, prior, reference)
         return SAMPLERS[name](seed, space, prior)

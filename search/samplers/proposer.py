@@ -91,10 +91,11 @@ class Proposer:
         prior: TransferPrior | None,
         startup: int,
         outcome_transform: OutcomeTransform,
-        reference: tuple[float, float] | None,
+        reference: tuple[float | None, float | None] | None,
     ) -> None:
         self.pool, self.rng = pool, rng
-        self._prior, self._startup, self._transform, self._reference = prior, startup, outcome_transform, reference
+        self._prior, self._startup, self._transform = prior, startup, outcome_transform
+        self._reference = reference or (None, None)
         pool.refresh()
         self.reader = StudyReader(pool)
         self.model = AccuracyModel() if prior is None else AccuracyModel(prior.trust, prior.hyperparameters(pool.added))
@@ -270,11 +271,18 @@ class Proposer:
 
     def _gain_reference(self, points: Sequence[Point], means: np.ndarray) -> tuple[float, float] | None:
         """(accuracy, log cost) that the expected gain is measured from; None for a front of a single network."""
-        if self._reference is not None:
-            return self._reference[0], math.log10(self._reference[1])
+        accuracy, _ = self._reference
+        if accuracy is not None:
+            return accuracy, self._reference_cost
         front = self._transform.untransform(means[gaps(costs(points), means) == 0])
         extent = float(np.ptp(front))
-        return (float(front.min()) - _MARGIN * extent, self.pool.largest_cost) if extent > 0 else None
+        return (float(front.min()) - _MARGIN * extent, self._reference_cost) if extent > 0 else None
+
+    @property
+    def _reference_cost(self) -> float:
+        """Log cost that the hypervolume is measured from."""
+        _, cost = self._reference
+        return self.pool.largest_cost if cost is None else math.log10(cost)
 
     def _telling(self, snapshot: StudySnapshot, accuracy: np.ndarray) -> np.ndarray:
         """Rows of the observed points that the model is conditioned on."""
@@ -330,10 +338,10 @@ class Proposer:
 
         The reference that the user gave comes before `lowest` and the largest cost of the pool.
         """
-        cost = self.pool.largest_cost
-        if self._reference is not None:
-            lowest, cost = float(self._transform.transform(self._reference[0])), math.log10(self._reference[1])
-        return Front(costs(points), means, cost, lowest, self._transform.expected_improvement)
+        accuracy, _ = self._reference
+        if accuracy is not None:
+            lowest = float(self._transform.transform(accuracy))
+        return Front(costs(points), means, self._reference_cost, lowest, self._transform.expected_improvement)
 
     def _inputs(self, points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray | None]:
         """What the model takes: features, n x d, and the prior's predictions, n."""

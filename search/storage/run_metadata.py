@@ -1,9 +1,9 @@
 """run.json: the run's id, what its trials were trained with, and the address of its study if that is on a server.
 
-The trials of a search have the same settings and images, because their accuracies are compared. So a resumed search is
-refused if these have changed. The number of trials, when they are enough, workers, the time limit, the places of checkpoints and logs, the
-path of the images and the final training may change. So may the share of a GPU. A search on GPUs continues on CPUs, or
-the reverse, only if the user forces it.
+The trials of a search have the same settings and images, because their accuracies are compared. So a resumed search
+is refused if these have changed. The number of trials, when they are enough, the focus, workers, the time limit, the
+places of checkpoints and logs, the path of the images and the final training may change. So may the share of a GPU. A
+search on GPUs continues on CPUs, or the reverse, only if the user forces it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,10 @@ def make_strategy(config: SearchConfig, space: SearchSpace, records: Sequence[Tr
         raise ConfigError("search.stopping", problem, config.file)
     past = None if settings.prior == "none" else TaskEvaluations.load(settings.prior)
     prior = past.prior() if past and settings.sampler == "ehvi" else None
+    reference, focus = None, settings.focus
+    if focus is not None:
+        space, reference = config.focused(space), (focus.min_accuracy, focus.max_weights)
     # NOTE: A seed of its own for each part of a search; a resumed one must not draw its first proposals again.
-    sampler = make_sampler(settings.sampler, settings.seed + len(records), space, prior)
+    sampler = make_sampler(settings.sampler, settings.seed + len(records), space, prior, reference)
     rule = make_pausing_rule(settings.stopping, space.training.epochs, past.curves if past else ())
     return Strategy(space, sampler, settings.trials, settings.seed, records, rule, settings.until)

@@ -4,7 +4,7 @@ import pytest
 
 from mgnas.errors import ConfigError, UserError
 from mgnas.files import write_yaml
-from mgnas.search.config import Resources, SearchConfig, SearchSettings, Until
+from mgnas.search.config import Focus, Resources, SearchConfig, SearchSettings, Until
 from mgnas.search.data.dataset import DataSettings
 from mgnas.space import TrainingSettings
 
@@ -182,6 +182,12 @@ def test_a_misspelt_required_key_is_named(problem):
         ({"search": {"trials": 0}}, "search.trials"),
         ({"search": {"seed": -1}}, "search.seed"),
         ({"search": 5}, "search"),
+        ({"search": {"focus": {}}}, "search.focus"),
+        ({"search": {"focus": {"max_weights": "many"}}}, "search.focus.max_weights"),
+        ({"search": {"focus": {"max_weights": "20k", "min_weights": "20k"}}}, "search.focus.min_weights"),
+        *(({"search": {"focus": {"min_accuracy": share}}}, "search.focus.min_accuracy") for share in (0, 1, "high")),
+        ({"search": {"focus": {"max_weight": 5}}}, "search.focus.max_weight"),
+        ({"search": {"focus": {"max_weights": 5}, "sampler": "nsga2"}}, "search.focus"),
         *(
             ({"search": {"until": {"gain": gain}}}, "search.until.gain")
             for gain in (0, 1, -0.1, "5 per cent", "0%", True)
@@ -310,3 +316,25 @@ def test_a_share_may_be_a_percentage_and_stand_alone(small_search, tmp_path, unt
 def test_a_search_that_ends_by_its_gain_needs_a_model(problem):
     message = problem({"search": {"until": "1%", "sampler": "random"}})
     assert "search.until: needs the sampler ehvi, whose model expects the gain; random has none" in message
+
+
+def test_a_focus_comes_back_and_leaves_its_weights(small_search, tmp_path):
+    config = small_search(search={"focus": {"max_weights": "60k", "min_accuracy": "90%"}, "sampler": "ehvi"})
+    assert config.search.focus == Focus(max_weights=60_000, min_accuracy=0.9)
+    write_yaml(tmp_path / "again.yaml", config.to_dict())
+    assert SearchConfig.load(tmp_path / "again.yaml").search.focus == config.search.focus
+    whole = config.search_space()
+    weights = sorted(candidate.weights for candidate in whole.enumerate())
+    narrow = config.override(focus={"min_weights": weights[0] + 1, "max_weights": weights[-1]})
+    assert sorted(candidate.weights for candidate in narrow.focused(whole).enumerate()) == [
+        count for count in weights if count > weights[0]
+    ]
+    assert len(list(whole.enumerate())) == len(weights), "the space itself stays"
+    only_accuracy = config.override(focus={"min_accuracy": 0.5})
+    assert only_accuracy.focused(whole) is whole
+
+
+def test_a_focus_without_a_network_is_refused(small_search):
+    config = small_search(search={"focus": {"max_weights": 5}, "sampler": "ehvi"})
+    with pytest.raises(ConfigError, match=r"search.focus: leaves no candidate: the networks that break it have"):
+        config.focused(config.search_space())

@@ -66,6 +66,7 @@ def test_objectives_are_log_weights_and_error():
 def test_hypervolume_of_one_trial_is_a_rectangle():
     only = trial(0, 8, 0.5)
     assert hypervolume([only], 100 * only.weights) == pytest.approx(2 * 0.5)
+    assert hypervolume([only], 100 * only.weights, 0.4) == pytest.approx(2 * 0.1)
 
 
 def test_hypervolume_of_a_staircase():

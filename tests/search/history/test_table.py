@@ -183,3 +183,11 @@ def test_the_shipped_tables_know_the_added_settings(path):
     for name, values in wanted.items():
         in_effect = [getattr(config, name) for config in configs if config.has_effect(name)]
         assert min(map(in_effect.count, values)) >= 60, name
+
+
+def test_a_narrower_space_holds_the_networks_within_its_weights(table):
+    whole = table.space()
+    weights = sorted({candidate.weights for candidate in whole.enumerate()})
+    narrower = whole.within(weights[0] + 1, None)
+    assert {candidate.weights for candidate in narrower.enumerate()} == set(weights[1:])
+    assert {candidate.weights for candidate in whole.enumerate()} == set(weights)

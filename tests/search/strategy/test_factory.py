@@ -1,6 +1,7 @@
 """From a config to the strategy that it describes."""
 
 import pytest
+from strategy_runs import run
 
 from mgnas.search.history.table import TableRow, TabularBenchmark
 from mgnas.search.samplers.ehvi import EHVISampler
@@ -52,3 +53,17 @@ def test_trainings_of_different_length_cannot_be_compared(small_search, refusal)
     message = refusal(lambda: strategy_of(config))
     assert message.startswith(f"{config.file}: search.stopping: pareto compares trainings of equal length")
     assert strategy_of(small_search(space=space, search={"stopping": "none"})).ask() is not None
+
+
+def test_a_focused_search_trains_nothing_outside_its_weights_and_measures_in_its_box(small_search):
+    config = small_search(search={"sampler": "ehvi", "trials": 50})
+    weights = sorted(candidate.weights for candidate in config.search_space().enumerate())
+    low, high = weights[1], weights[-2]
+    focus = {"min_weights": low, "max_weights": high, "min_accuracy": 0.3}
+    config = config.override(focus=focus)
+    strategy = strategy_of(config)
+    records = run(strategy)
+    assert sorted(record.weights for record in records) == [count for count in weights if low <= count <= high]
+    assert strategy._study.sampler._reference == (0.3, high)
+    # A search that had trained something else before goes on.
+    assert len(run(make_strategy(config, config.search_space(), records))) == 0
