@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sysconfig
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,27 @@ def folder(small_model, tmp_path):
 def images():
     """The test images of digits: 360 of 8 x 8 pixels."""
     return load_dataset(SMALL.data).test.images
+
+
+@pytest.fixture
+def new_environment(tmp_path):
+    """Requirements -> the Python of a new environment that has them; with `on_top`, also what this one has."""
+
+    def make(*requirements, on_top=False):
+        folder = tmp_path / "environment"
+        venv.create(folder, with_pip=True)
+        python = folder / "bin" / "python"
+        if on_top:
+            site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+            (site / "below.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+        command = [python, "-m", "pip", "install", "--quiet", "--timeout", "20", *requirements]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if "from versions: none" in run.stderr:
+            pytest.skip(f"pip reaches no index that has {' '.join(requirements)}")
+        assert run.returncode == 0, run.stderr
+        return python
+
+    return make
 
 
 @pytest.fixture

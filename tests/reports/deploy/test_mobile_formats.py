@@ -4,9 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-import sysconfig
 import tomllib
-import venv
 from pathlib import Path
 
 import numpy as np
@@ -46,27 +44,24 @@ difference = float(numpy.abs(expected - logits).max())
 """
 
 
-def python_with(extra: str, module: str, folder: Path) -> str:
-    """A Python that has the extra: this one, or that of a new environment on top of this one."""
-    if importlib.util.find_spec(module):
-        return sys.executable
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    (site / "below.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    (requirement,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
-    command = [python, "-m", "pip", "install", "--quiet", "--timeout", "20", requirement]
-    installed = subprocess.run(command, capture_output=True, text=True, check=False)
-    if installed.returncode:
-        pytest.skip(f"pip cannot install {requirement}: {installed.stderr.strip().splitlines()[-1]}")
-    return str(python)
+@pytest.fixture
+def python_with(new_environment):
+    """Extra, its module -> a Python that has it: this one, or that of a new environment on top of this one."""
+
+    def find(extra, module):
+        if importlib.util.find_spec(module):
+            return sys.executable
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        return new_environment(*project["optional-dependencies"][extra], on_top=True)
+
+    return find
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "module"), [("executorch", "executorch"), ("litert", "litert_torch")])
-def test_its_own_runtime_gives_the_logits_of_pytorch(kind, module, folder, images, tmp_path):
+def test_its_own_runtime_gives_the_logits_of_pytorch(kind, module, folder, images, tmp_path, python_with):
     np.save(tmp_path / "images.npy", images[:20])
-    python = python_with(kind, module, tmp_path / "environment")
+    python = python_with(kind, module)
     command = [python, "-c", SCRIPT, folder, kind, tmp_path / "images.npy"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]

@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -14,6 +16,7 @@ from mgnas.reports.deploy.classifier import Classifier
 from mgnas.reports.deploy.export import accuracy, export_model, onnx_runner
 from mgnas.reports.deploy.fake_quantisation import EPOCHS
 from mgnas.reports.deploy.quantisation import MAX_LOSS, TUNING_LOSS, Quantised, compact, quantise, same_integers
+from mgnas.reports.deploy.verified_export import export_and_verify
 from mgnas.search.data.dataset import DataSettings, load_dataset
 
 
@@ -162,3 +165,24 @@ def test_a_network_that_keeps_its_accuracy_is_not_fine_tuned(folder, digits, tmp
     assert quantised.size == (tmp_path / "int8.onnx").stat().st_size < quantised.float_size
     assert logging.root.level == level
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"model.onnx", "int8.onnx"}
+
+
+# --------------------------------------------------------------------------------------------------------- old runtimes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="onnxruntime 1.17 is for Python up to 3.12")
+def test_onnxruntime_1_17_gives_the_same_logits(new_environment, folder, images, tmp_path):
+    python = new_environment("onnxruntime==1.17.*", "numpy<2")
+    files = [export_and_verify(folder, "onnx", int8=True), folder / "model.int8.onnx"]
+    np.save(tmp_path / "images.npy", images)
+    script = (
+        "import sys, numpy, onnxruntime\n"
+        "assert onnxruntime.__version__.startswith('1.17')\n"
+        "session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
+        "numpy.save(sys.argv[2], session.run(['logits'], {'images': numpy.load(sys.argv[3])})[0])\n"
+    )
+    for file, tolerance in zip(files, (1e-4, 1e-2), strict=True):  # Kernels for int8 may round otherwise.
+        arguments = [file, tmp_path / "logits.npy", tmp_path / "images.npy"]
+        subprocess.run([python, "-c", script, *arguments], check=True)
+        np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), onnx_runner(file)(images), atol=tolerance)
