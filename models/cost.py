@@ -4,8 +4,12 @@ Weights are trainable parameters. Matrix weights are those of convolutions and o
 are the output channels. Statistics are the running means and variances of batch norms.
 
 MACs are the multiplications that the modules of this package run on one image in convolutions and in the linear layer;
-grouped MACs are those in convolutions of several groups. Batch norm, ReLU, pooling and additions count nothing. Calls
-are the runs of convolutions and of the transfers between channel levels; written values are those of their outputs.
+grouped MACs are those in convolutions of several groups. Batch norm, ReLU, pooling and additions count nothing.
+
+The rest is what else takes time. Calls are the runs of convolutions and of transfers between channel levels, and the
+linear layer. Groups are counted in each run of a grouped convolution that is not depthwise, and unfolded values are
+those that it multiplies: for each output position all inputs under its kernels. Transferred values are those that
+transfers without weights between channel levels write.
 """
 
 from __future__ import annotations
@@ -28,7 +32,9 @@ class Cost:
     statistics: int = 0
     grouped_macs: int = 0
     calls: int = 0
-    written: int = 0
+    groups: int = 0
+    unfolded: int = 0
+    transferred: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -39,7 +45,9 @@ class Cost:
             self.statistics + other.statistics,
             self.grouped_macs + other.grouped_macs,
             self.calls + other.calls,
-            self.written + other.written,
+            self.groups + other.groups,
+            self.unfolded + other.unfolded,
+            self.transferred + other.transferred,
         )
 
     def __mul__(self, count: int) -> Cost:
@@ -52,7 +60,9 @@ class Cost:
             self.statistics * count,
             self.grouped_macs * count,
             self.calls * count,
-            self.written * count,
+            self.groups * count,
+            self.unfolded * count,
+            self.transferred * count,
         )
 
 
@@ -91,7 +101,7 @@ def _parts(config: ArchitectureConfig, image_size: int) -> Iterable[tuple[str, C
     for level, level_size in enumerate(sizes):
         yield from level_parts(config, level, level_size)
     matrix, bias = channels[-1] * config.num_classes, config.num_classes
-    yield "head", Cost(matrix + bias, matrix, matrix, rows=config.num_classes, calls=1, written=config.num_classes)
+    yield "head", Cost(matrix + bias, matrix, matrix, rows=config.num_classes, calls=1)
 
 
 def _conv(
@@ -100,7 +110,9 @@ def _conv(
     """Convolutions with `size` x `size` outputs: there are `copies`, which run `runs` times in all."""
     weights = kernel * kernel * fan_in * fan_out // groups
     stored, macs = copies * weights, runs * weights * size * size
-    return Cost(stored, macs, stored, copies * fan_out, 0, macs * (groups > 1), runs, runs * fan_out * size * size)
+    cost = Cost(stored, macs, stored, copies * fan_out, 0, macs * (groups > 1), runs)
+    narrow = runs * ((groups > 1) & (groups < fan_in))
+    return cost + Cost(groups=narrow * groups, unfolded=narrow * fan_in * (kernel * size) ** 2)
 
 
 def _batch_norm(channels: int, count: int = 1) -> Cost:
@@ -206,7 +218,7 @@ def _channel_cycle(config: ArchitectureConfig, level: int, size: int, last: bool
             if config.channel_transfer == "learned":
                 cost += _channel_transfers(fine, coarse, size, groups)
             else:
-                cost += Cost(calls=2, written=(fine + coarse) * size * size)
+                cost += Cost(calls=2, transferred=(fine + coarse) * size * size)
         yield f"level {level + 1}, {fine} channels", cost
 
 

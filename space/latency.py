@@ -15,7 +15,8 @@ _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 def amounts(cost: Cost) -> tuple[float, ...]:
     """What the times of a `LatencyModel` are multiplied by, in their order."""
-    return 1, cost.calls, (cost.macs - cost.grouped_macs) / 1e6, cost.grouped_macs / 1e6, cost.written / 1e6
+    millions = (cost.macs - cost.grouped_macs, cost.unfolded, cost.transferred)
+    return 1, cost.calls, cost.groups, *(count / 1e6 for count in millions)
 
 
 @settings
@@ -25,15 +26,17 @@ class LatencyModel:
     network: _NotNegative = 0.0
     """Per network."""
     calls: _NotNegative = 0.0
-    """Per run of a convolution or of a transfer between channel levels."""
+    """Per run of a convolution, of a transfer between channel levels, or of the linear layer."""
+    groups: _NotNegative = 0.0
+    """Per group in each run of a grouped convolution that is not depthwise."""
     dense: _NotNegative = 0.0
-    """Per million multiply-accumulates in convolutions of one group."""
-    grouped: _NotNegative = 0.0
-    """Per million multiply-accumulates in grouped convolutions."""
-    written: _NotNegative = 0.0
-    """Per million values that convolutions and transfers write."""
+    """Per million multiply-accumulates in convolutions of one group and in the linear layer."""
+    unfolded: _NotNegative = 0.0
+    """Per million values under the kernels of such grouped convolutions."""
+    transferred: _NotNegative = 0.0
+    """Per million values that transfers without weights between channel levels write."""
 
     def milliseconds(self, cost: Cost) -> float:
         """For one image."""
-        times = (self.network, self.calls, self.dense, self.grouped, self.written)
+        times = (self.network, self.calls, self.groups, self.dense, self.unfolded, self.transferred)
         return sum(time * amount for time, amount in zip(times, amounts(cost), strict=True))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mgnas.models import ArchitectureConfig, build_model, cost_by_part, count_macs, count_weights
+from mgnas.models.cost import total_cost
 
 
 def run_macs(config: ArchitectureConfig, image_size: int) -> int:
@@ -170,3 +171,41 @@ def test_parts_add_up_to_the_whole(config):
     assert (names[0], names[-1], len(set(names))) == ("stem", "head", len(names))
     assert sum(cost.weights for cost in costs) == count_weights(config)
     assert sum(cost.macs for cost in costs) == count_macs(config, 11)
+
+
+def test_what_takes_time_worked_out_by_hand():
+    # Channel levels 4 -> 2 of 64 pixels, in 2 groups of 2: A and B of the first run twice each. The stem, B twice and A
+    # once on the second level, the linear layer and both transfers are the other calls.
+    config = ArchitectureConfig(
+        family="mgiad", base_channels=(4,), smoothing_steps=1, group_size=2, fully_coupled_channels=2
+    )
+    cost = total_cost(config, 8)
+    assert (cost.calls, cost.groups) == (4 + 1 + 3 + 1 + 2, 4 * 2)
+    assert cost.unfolded == 4 * 64 * 9 * 4
+    assert cost.transferred == 64 * (4 + 2)
+    assert cost.grouped_macs == 64 * 4 * 72
+
+
+@settings(max_examples=50)
+@given(config=st.from_type(ArchitectureConfig))
+def test_counted_calls_and_groups_equal_run_ones(config):
+    model = build_model(config).eval()
+    run = {"calls": 0, "groups": 0, "unfolded": 0}
+
+    def count(layer, inputs, output):
+        run["calls"] += 1
+        groups = getattr(layer, "groups", 1)
+        if 1 < groups < inputs[0].shape[1]:
+            run["groups"] += groups
+            run["unfolded"] += inputs[0].shape[1] * layer.kernel_size[0] ** 2 * output[0, 0].numel()
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.zeros(1, config.in_channels, 16, 16))
+    cost = total_cost(config, 16)
+    assert (cost.groups, cost.unfolded) == (run["groups"], run["unfolded"])
+    fixed = config.canonical().family == "mgiad" and config.channel_transfer == "fixed"
+    transfers = sum(2 * (len(hierarchy) - 1) for hierarchy in config.channel_hierarchies) if fixed else 0
+    assert cost.calls == run["calls"] + transfers

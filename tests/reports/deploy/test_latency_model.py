@@ -1,6 +1,6 @@
 """Latency models on networks whose times are sums by construction."""
 
-from dataclasses import astuple
+from dataclasses import astuple, fields
 
 import pytest
 from hypothesis import given
@@ -21,14 +21,14 @@ COSTS = [
 
 
 def test_a_prediction_is_a_sum_worked_out_by_hand():
-    model = LatencyModel(network=0.5, calls=0.25, dense=2.0, grouped=3.0, written=4.0)
-    cost = Cost(macs=3_000_000, grouped_macs=1_000_000, calls=8, written=500_000)
-    assert model.milliseconds(cost) == 0.5 + 8 * 0.25 + 2 * 2.0 + 1 * 3.0 + 0.5 * 4.0
+    model = LatencyModel(network=0.5, calls=0.25, groups=0.125, dense=2.0, unfolded=4.0, transferred=8.0)
+    cost = Cost(macs=3_000_000, grouped_macs=1_000_000, calls=8, groups=16, unfolded=500_000, transferred=250_000)
+    assert model.milliseconds(cost) == 0.5 + 8 * 0.25 + 16 * 0.125 + 2 * 2.0 + 0.5 * 4.0 + 0.25 * 8.0
 
 
-@given(times=st.tuples(*5 * [st.floats(0.01, 10)]))
+@given(times=st.tuples(*6 * [st.floats(0.01, 10)]))
 def test_times_of_a_model_are_predicted_exactly(times):
-    truth = LatencyModel(**dict(zip(("network", "calls", "dense", "grouped", "written"), times, strict=True)))
+    truth = LatencyModel(**dict(zip([field.name for field in fields(LatencyModel)], times, strict=True)))
     milliseconds = [truth.milliseconds(cost) for cost in COSTS]
     fitted = fit_latency(COSTS, milliseconds)
     assert [fitted.milliseconds(cost) for cost in COSTS] == pytest.approx(milliseconds, rel=1e-6)
