@@ -58,7 +58,7 @@ def test_trainings_of_different_length_cannot_be_compared(small_search, refusal)
 def test_a_focused_search_trains_nothing_outside_its_weights_and_measures_in_its_box(small_search):
     config = small_search(search={"sampler": "ehvi", "trials": 50})
     weights = sorted(candidate.weights for candidate in config.search_space().enumerate())
-    low, high = weights[1], weights[-2]
+    low, high = weights[0] + 1, weights[-1]
     focus = {"min_weights": low, "max_weights": high, "min_accuracy": 0.3}
     config = config.override(focus=focus)
     strategy = strategy_of(config)
