@@ -83,7 +83,7 @@ def test_the_config_is_read_back_equal(runs, search_file):
 
 def test_the_written_config_names_every_default(run):
     content = read_yaml(run.path / "config.yaml")
-    defaults = {"seed": 0, "prior": "none", "stopping": "none"}
+    defaults = {"seed": 0, "prior": "none", "stopping": "none", "until": None, "focus": None}
     assert content["search"] == {"sampler": "random", "trials": 3, "loggers": ["tensorboard"]} | defaults
     assert content["training"]["momentum"] == 0.9
     assert content["data"]["validation_fraction"] == 0.2
