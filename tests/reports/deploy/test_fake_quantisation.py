@@ -79,7 +79,7 @@ def test_fine_tuning_repairs_what_rounding_breaks_and_leaves_the_network_alone(f
         stem[1].weight[0] *= 300
         stem[1].bias[0] *= 300
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    tuned = fine_tune(model, TrainingSettings(epochs=1, learning_rate=0.1), digits.train)
+    tuned, _ = fine_tune(model, TrainingSettings(epochs=1, learning_rate=0.1), digits.train)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
     def loss_of(network):
@@ -97,4 +97,6 @@ def test_recipes_that_warm_up_longer_than_the_fine_tuning_lasts_are_taken(folder
     digits = load_dataset(DataSettings(name="digits"))
     rate = {"sgd": 0.1, "adamw": 0.003}[optimizer]
     recipe = TrainingSettings(epochs=30, warmup_epochs=20, optimizer=optimizer, learning_rate=rate, ema_decay=0.99)
-    assert fine_tune(mgnas.load(folder), recipe, digits.validation).config == mgnas.load(folder).config
+    tuned, epochs = fine_tune(mgnas.load(folder), recipe, digits.validation)
+    assert tuned.config == mgnas.load(folder).config
+    assert epochs == 20  # 287 images are 3 steps.

@@ -14,7 +14,6 @@ from mgnas.models.config import ArchitectureConfig
 from mgnas.models.cost import count_weights
 from mgnas.reports.deploy.classifier import Classifier
 from mgnas.reports.deploy.export import accuracy, export_model, onnx_runner
-from mgnas.reports.deploy.fake_quantisation import EPOCHS
 from mgnas.reports.deploy.quantisation import MAX_LOSS, TUNING_LOSS, Quantised, compact, quantise, same_integers
 from mgnas.reports.deploy.verified_export import export_and_verify
 from mgnas.search.data.dataset import DataSettings, load_dataset
@@ -147,12 +146,12 @@ def test_the_fine_tuned_network_is_taken_if_int8_loses_too_much_and_it_is_better
     alone = quantise(file, output, digits.train, digits.test)
     assert alone.float_accuracy - alone.accuracy > TUNING_LOSS
     assert alone.kept == (alone.float_accuracy - alone.accuracy <= MAX_LOSS) == output.exists()
-    quantised = quantise(file, output, digits.train, digits.test, lambda: plain)
-    assert quantised.epochs == EPOCHS
+    quantised = quantise(file, output, digits.train, digits.test, lambda: (plain, 7))
+    assert quantised.epochs == 7
     assert quantised.accuracy > alone.accuracy
     if quantised.kept:
         assert accuracy(onnx_runner(output), digits.test.images, digits.test.labels) == quantised.accuracy
-    worse = quantise(file, output, digits.train, digits.test, lambda: untrained(family="mgnet"))
+    worse = quantise(file, output, digits.train, digits.test, lambda: (untrained(family="mgnet"), 7))
     assert (worse.epochs, worse.accuracy) == (0, alone.accuracy)
 
 
