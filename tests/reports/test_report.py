@@ -50,7 +50,7 @@ def test_every_file_is_written(run):
 
 
 def test_report_is_the_same_for_the_same_run(run, tmp_path):
-    first = write_report(run, tmp_path / "a").parent
+    first = write_report(run, tmp_path / "a", latency_seconds=600).parent  # The second remembers all of them.
     second = write_report(run, tmp_path / "b").parent
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes(), path.name
