@@ -93,7 +93,7 @@ def test_preferences_and_limits():
 
 
 def test_the_report_shows_int8_networks_if_there_are_any(run, seeds, tmp_path):
-    assert "int8" not in write_report(run, tmp_path / "before", 0).read_text()
+    assert "int8 networks" not in write_report(run, tmp_path / "before", 0).read_text()
     quantised(seeds[0], 0.9012, 2345)
     page = write_report(run, tmp_path / "after", 0).read_text()
     assert "int8 networks" in page
