@@ -15,9 +15,9 @@ from mgnas.reports.analysis.front_confidence import FrontConfidence, front_confi
 from mgnas.reports.analysis.int8 import Int8Choice, int8_networks, select_int8
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
-from mgnas.reports.deploy.device_latency import device_latencies
 from mgnas.reports.deploy.export import require_onnx
-from mgnas.reports.deploy.latency import LatencyMeter
+from mgnas.reports.deploy.latency.device import device_latencies
+from mgnas.reports.deploy.latency.meter import LatencyMeter
 from mgnas.reports.deploy.retraining import Outcome, Retrained, load_retrained, retrain
 from mgnas.reports.deploy.verified_export import quantise_retrained
 from mgnas.search.config import SearchConfig

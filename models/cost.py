@@ -14,6 +14,7 @@ transfers without weights between channel levels write.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,33 +38,11 @@ class Cost:
     transferred: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.weights + other.weights,
-            self.macs + other.macs,
-            self.matrix_weights + other.matrix_weights,
-            self.rows + other.rows,
-            self.statistics + other.statistics,
-            self.grouped_macs + other.grouped_macs,
-            self.calls + other.calls,
-            self.groups + other.groups,
-            self.unfolded + other.unfolded,
-            self.transferred + other.transferred,
-        )
+        return Cost(*map(operator.add, vars(self).values(), vars(other).values()))
 
     def __mul__(self, count: int) -> Cost:
         """The cost of as many parts of this kind."""
-        return Cost(
-            self.weights * count,
-            self.macs * count,
-            self.matrix_weights * count,
-            self.rows * count,
-            self.statistics * count,
-            self.grouped_macs * count,
-            self.calls * count,
-            self.groups * count,
-            self.unfolded * count,
-            self.transferred * count,
-        )
+        return Cost(*(value * count for value in vars(self).values()))
 
 
 def count_weights(config: ArchitectureConfig) -> int:

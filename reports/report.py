@@ -20,7 +20,7 @@ from .analysis.pareto import reference_weights
 from .analysis.run_data import LATENCY_SECONDS, RunData, distinct_names, load_run_data
 from .analysis.select import select
 from .analysis.tables import as_csv, as_json, as_markdown, front_rows
-from .deploy.device_latency import add_device_latencies
+from .deploy.latency.device import add_device_latencies
 from .figures.architecture import draw_architecture
 from .figures.front import attainment_figure, front_figure, latency_figure
 from .figures.importance import effects_figure, importance_figure, interaction_figure, parallel_figure

@@ -26,9 +26,9 @@ def latency(run: Path, kit: Path | None, device: str | None) -> None:
     from mgnas.api import open_run
     from mgnas.errors import UserError
     from mgnas.reports.analysis.failures import nothing_complete
-    from mgnas.reports.deploy.device_latency import DeviceLatencies
-    from mgnas.reports.deploy.latency_kit import write_kit
-    from mgnas.reports.deploy.latency_model import MIN_NETWORKS, fit_with_error
+    from mgnas.reports.deploy.latency.device import DeviceLatencies
+    from mgnas.reports.deploy.latency.fit import MIN_NETWORKS, fit_with_error
+    from mgnas.reports.deploy.latency.kit import write_kit
 
     if kit is not None and device is not None:
         raise UserError("latency: give one of --kit and --device")

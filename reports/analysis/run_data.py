@@ -12,8 +12,8 @@ from ...search.config import SearchConfig
 from ...search.storage.run_directory import RunDirectory
 from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ...space.search_space import SearchSpace
-from ..deploy.device_latency import DeviceLatencies, load_device_latencies
-from ..deploy.latency import LatencyMeter
+from ..deploy.latency.device import DeviceLatencies, load_device_latencies
+from ..deploy.latency.meter import LatencyMeter
 from ..deploy.retraining import Retrained, load_retrained
 from .front_confidence import Expected, FrontConfidence, front_confidence
 from .pareto import pareto_front

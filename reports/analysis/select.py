@@ -10,7 +10,7 @@ from typing import Literal
 from mgnas.errors import UserError
 
 from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
-from ..deploy.latency import LatencyMeter
+from ..deploy.latency.meter import LatencyMeter
 from .failures import nothing_complete
 from .front_confidence import Expected, FrontConfidence, front_confidence
 from .pareto import nondominated

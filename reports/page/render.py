@@ -29,7 +29,7 @@ from ..analysis.run_data import RunData
 from ..analysis.select import select
 from ..analysis.summary import compute_cost, ever_paused, failed, states_in_words
 from ..analysis.tables import front_rows
-from ..deploy.device_latency import DeviceLatencies
+from ..deploy.latency.device import DeviceLatencies
 from ..deploy.portable_paths import shown_path, without_folders
 from ..figures.front import spearman
 from ..figures.style import inlined

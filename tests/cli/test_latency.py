@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from mgnas.reports.deploy.latency import LatencyMeter, network_key
+from mgnas.reports.deploy.latency.meter import LatencyMeter, network_key
 from mgnas.search.config import SearchConfig
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from mgnas.errors import UserError
 from mgnas.reports.analysis.select import Constraints, by_preference, exchange, height_above_chord, select
-from mgnas.reports.deploy.latency import LatencyMeter
+from mgnas.reports.deploy.latency.meter import LatencyMeter
 from mgnas.search.trial_record import completed_trials
 
 

@@ -23,10 +23,10 @@ import torch
 from mgnas.errors import UserError
 from mgnas.files import read_json, write_text
 
-from ...search.trial_record import CompletedTrial
-from ...space.candidate import Candidate
-from .classifier import Classifier
-from .export import as_safetensors, write_onnx
+from ....search.trial_record import CompletedTrial
+from ....space.candidate import Candidate
+from ..classifier import Classifier
+from ..export import as_safetensors, write_onnx
 from .measure import BATCHES, quartiles
 
 _MIN_RUNS, _MAX_RUNS, _SECONDS = 3, 50, 0.15

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mgnas.errors import UserError
-from mgnas.reports.deploy.device_latency import add_device_latencies, device_latencies, load_device_latencies
-from mgnas.reports.deploy.latency import network_key
+from mgnas.reports.deploy.latency.device import add_device_latencies, device_latencies, load_device_latencies
+from mgnas.reports.deploy.latency.meter import network_key
 from mgnas.space.latency import LatencyModel
 
 TRUTH = LatencyModel(network=0.1, calls=0.01, dense=0.5)

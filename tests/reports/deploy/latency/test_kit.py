@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from mgnas.errors import UserError
-from mgnas.reports.deploy.device_latency import add_device_latencies, device_latencies
 from mgnas.reports.deploy.export import onnx_runner
-from mgnas.reports.deploy.latency import network_key
-from mgnas.reports.deploy.latency_kit import write_kit
+from mgnas.reports.deploy.latency.device import add_device_latencies, device_latencies
+from mgnas.reports.deploy.latency.kit import write_kit
+from mgnas.reports.deploy.latency.meter import network_key
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Latencies on other devices: the results of kits (`latency_kit`), which a run keeps in `devices/NAME.json`."""
+"""Latencies on other devices: the results of kits (kit.py), which a run keeps in `devices/NAME.json`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from mgnas.errors import UserError
 from mgnas.files import read_json, short, write_text
 
-from ...space.candidate import Candidate
-from .latency import LatencyMeter, network_key
-from .latency_model import MIN_NETWORKS, FittedLatency, fit_with_error
+from ....space.candidate import Candidate
+from .fit import MIN_NETWORKS, FittedLatency, fit_with_error
 from .measure import BATCHES, DEVICE_NAME, FORMAT
+from .meter import LatencyMeter, network_key
 
 _DEVICES = "devices"
 _KINDS = ("float32", "int8")

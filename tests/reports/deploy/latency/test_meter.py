@@ -3,7 +3,7 @@ import pytest
 from mgnas.errors import UserError
 from mgnas.reports.deploy.classifier import Classifier
 from mgnas.reports.deploy.export import as_safetensors
-from mgnas.reports.deploy.latency import LatencyMeter, _spread_out
+from mgnas.reports.deploy.latency.meter import LatencyMeter, _spread_out
 from mgnas.search.trial_record import completed_trials
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mgnas.models import ArchitectureConfig
 from mgnas.models.cost import Cost, total_cost
-from mgnas.reports.deploy.latency_model import fit_latency, fit_with_error
+from mgnas.reports.deploy.latency.fit import fit_latency, fit_with_error
 from mgnas.space.latency import LatencyModel
 
 COSTS = [

@@ -17,12 +17,12 @@ from mgnas import __version__
 from mgnas.errors import UserError
 from mgnas.files import write_text
 
-from ...search.data.images import ImageDataset
-from ...space.candidate import Candidate
+from ....search.data.images import ImageDataset
+from ....space.candidate import Candidate
+from ..export import write_onnx
+from ..quantisation import quantise
 from . import measure
-from .export import write_onnx
-from .latency import network_key, untrained
-from .quantisation import quantise
+from .meter import network_key, untrained
 
 _KIT, _SCRIPT = "kit.json", "measure.py"
 _CALIBRATION_IMAGES = 8

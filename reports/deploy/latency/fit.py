@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ...models.cost import Cost
-from ...space.latency import LatencyModel, amounts
+from ....models.cost import Cost
+from ....space.latency import LatencyModel, amounts
 
 MIN_NETWORKS = 4
 """Fewer networks than this say nothing of others."""
