@@ -1,7 +1,8 @@
 """The candidates that a model-based sampler looks at, kept as arrays from one ask to the next.
 
 A small space is looked at whole. Of a large one about two thousand random candidates are kept; at each ask the least
-promising part of them makes way for new random ones and for neighbours of the front and of the most promising.
+promising part of them makes way for new random ones and for neighbours of the front and of the most promising. Then
+the neighbours of the most promising are looked at in several rounds, as a local search does.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _RENEWED = 200
 """Candidates replaced at each ask; takes about 0.05 s."""
 _PARENTS = 20
 """Most promising candidates whose neighbours are looked at, besides the front's."""
+_CLIMBED = 100
+"""Neighbours looked at in a round of the local search."""
 _MAX_ENUMERATED = 30_000
 """Spaces of at most this number of effective points are looked at whole, which takes some seconds once."""
 _MAX_AS_ARRAYS = 300_000
@@ -149,6 +152,20 @@ class Pool(abc.ABC):
             order = np.lexsort((self.rng.random(len(self.points)), -self.scores, ~self.unseen(seen)))
             self._keep(np.sort(order[: max(_SIZE - len(fresh), 0)]), fresh)
 
+    def climb(self, seen: Collection[str]) -> np.ndarray:
+        """Add neighbours of the most promising points, which `rate` has told. They stay until the next `refresh`.
+
+        Returns:
+            their rows; none if the pool holds all points.
+        """
+        size = len(self.points)
+        if not self.whole and size:
+            parents = self._most_promising()
+            chosen = self.rng.integers(len(parents), size=_CLIMBED)
+            near = (self._near(parents[row], int(self.rng.integers(1, 3))) for row in chosen)
+            self._keep(np.arange(size), self._new(near, _CLIMBED, seen))
+        return np.arange(size, len(self.points))
+
     def look(self, seen: Collection[str], limit: int) -> np.ndarray:
         """Rows of at most `limit` unseen points: all of them, or the most promising ones and as many random ones."""
         rows = np.flatnonzero(self.unseen(seen))
@@ -160,15 +177,19 @@ class Pool(abc.ABC):
 
     def _renewal(self, parents: Sequence[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
         """Parameters to renew the pool with: neighbours and random ones in turn."""
-        rated = np.flatnonzero(np.isfinite(self.scores))
-        best = rated[np.argsort(-self.scores[rated], kind="stable")[:_PARENTS]]
-        parents = [*parents, *(self.points[row].params for row in best)]
+        parents = [*parents, *self._most_promising()]
         for turn in range(_RENEWED):
             if turn % 2 or not parents:
                 yield self._draw()
             else:
                 parent = parents[self.rng.integers(len(parents))]
                 yield self._near(parent, int(self.rng.integers(1, 4)))
+
+    def _most_promising(self) -> list[dict[str, Any]]:
+        """Parameters of the points with the highest scores."""
+        rated = np.flatnonzero(np.isfinite(self.scores))
+        best = rated[np.argsort(-self.scores[rated], kind="stable")[:_PARENTS]]
+        return [self.points[row].params for row in best]
 
     def _new(self, draws: Iterable[Mapping[str, Any]], limit: int, seen: Collection[str]) -> list[Point]:
         """The points of those draws that are valid, unseen and not in the pool yet; at most `limit`."""

@@ -57,6 +57,9 @@ _MAX_PENDING_IN_ROLLOUTS = 100
 _MARGIN = 0.1
 """The share of the front's extent by which the reference of the expected gain lies below the front."""
 
+_CLIMBS = 4
+"""Rounds of local search about the most promising candidates of a large space; a round takes about 0.03 s."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -225,10 +228,15 @@ class Proposer:
         rows = pool.look(snapshot.seen, max(_MAX_PREDICTIONS // posterior.size, _MIN_CANDIDATES))
         if not len(rows):
             return self._by_design(snapshot)
-        mean, std = posterior.predict(*self._inputs([pool.points[row] for row in rows]))
-        observed_std = np.hypot(std, posterior.noise)
-        scores = self.scores(front, rows, mean, observed_std, snapshot)
-        pool.rate(rows, scores)
+        looked_at = []
+        while len(rows) and len(looked_at) <= _CLIMBS:
+            mean, std = posterior.predict(*self._inputs([pool.points[row] for row in rows]))
+            observed_std = np.hypot(std, posterior.noise)
+            scores = self.scores(front, rows, mean, observed_std, snapshot)
+            pool.rate(rows, scores)
+            looked_at.append((rows, mean, observed_std, scores))
+            rows = pool.climb(snapshot.seen)
+        rows, mean, observed_std, scores = (np.concatenate(parts) for parts in zip(*looked_at, strict=True))
         best = int(np.argmax(scores))
         if not scores[best] > 0:
             return self._by_design(snapshot)

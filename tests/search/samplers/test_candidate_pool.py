@@ -134,6 +134,51 @@ def test_neighbours_of_the_front_enter(large_pool):
     assert len(near) > 20
 
 
+def test_a_climb_adds_unseen_neighbours_of_the_most_promising(large_pool):
+    best = {point.id: point for point in large_pool.points[-20:]}
+    large_pool.rate(np.arange(2000), np.arange(2000) / 2000)
+    before = large_pool.ids
+    rows = large_pool.climb(())
+    assert 50 < len(rows) <= 100
+    assert rows.tolist() == list(range(2000, len(large_pool.points)))
+    assert large_pool.ids[:2000] == before
+    added = [large_pool.points[row] for row in rows]
+    assert len({point.id for point in added} | set(before)) == len(large_pool.points)
+
+    def nearest(point) -> int:
+        return min(sum(point.params[k] != parent.params[k] for k in point.params) for parent in best.values())
+
+    assert max(map(nearest, added)) <= 2
+    large_pool.refresh()
+    assert len(large_pool.points) == 2000
+
+
+def test_climbs_find_what_random_candidates_hardly_do(large_pool):
+    def distances(features, target):
+        return np.abs(features - target).sum(axis=1)
+
+    # Of a hundred networks the one that is least like those of the pool.
+    rng = np.random.default_rng(1)
+    targets = [large_pool.locate(large_pool.space.sample(rng).params).features for _ in range(100)]
+    target = max(targets, key=lambda features: distances(large_pool.features, features).min())
+    rows, nearest = np.arange(2000), []
+    for _ in range(9):
+        large_pool.rate(rows, -distances(large_pool.features[rows], target))
+        nearest.append(-large_pool.scores.max())
+        rows = large_pool.climb(())
+    assert nearest == sorted(nearest, reverse=True)
+    assert nearest[-1] < 0.2 * nearest[0]
+
+
+def test_a_whole_pool_has_nowhere_to_climb(small_space):
+    pool = CandidatePool(small_space, seed=0)
+    assert pool.climb(()).size == 0
+    pool.refresh()
+    pool.rate(np.arange(17), np.arange(17.0))
+    assert pool.climb(()).size == 0
+    assert len(pool.points) == 17
+
+
 def test_a_look_takes_the_promising_half_and_a_random_half(large_pool):
     large_pool.rate(np.arange(2000), np.arange(2000) / 2000)
     assert len(large_pool.look((), 5000)) == 2000
