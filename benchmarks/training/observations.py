@@ -13,8 +13,9 @@ with those that are missing; --show prints the table of the lines that are there
 different --data can run at the same time with the same --out.
 
 Predictions are linear in 1, z, z^2, x_1, x_1^2, ..., where z is the log of the weights and x_k are the observations.
-They are fitted to all networks but the predicted one. Near the front, networks differ less. So there are columns for
-the half of the networks with the higher accuracies at equal weights, too; their predictions are fitted to them alone.
+They are fitted to all networks but the predicted one, whose z and x_k are first moved into the range of the others.
+Near the front, networks differ less. So there are columns for the half of the networks with the higher accuracies at
+equal weights, too; their predictions are fitted to them alone.
 """
 
 from __future__ import annotations
@@ -291,18 +292,23 @@ class Observed:
     def residuals(self, names: Sequence[str]) -> np.ndarray:
         """Other seeds' mean less its prediction from the named observations of a seed and the weights: n x seeds."""
         n, seeds = self.others.shape
-        columns = [np.ones((n, seeds))]
-        for column in (np.repeat(self.z[:, None], seeds, axis=1), *(self.values[name] for name in names)):
-            scaled = (column - column.mean()) / max(float(column.std()), 1e-12)
-            columns += [scaled, scaled**2]
-        design, target = np.stack(columns, axis=-1), self.others
-        residuals = np.empty_like(target)
+        columns = np.stack([np.repeat(self.z[:, None], seeds, axis=1), *(self.values[name] for name in names)], axis=-1)
+        spread = columns.std(axis=(0, 1))
+        columns = (columns - columns.mean(axis=(0, 1))) / np.where(spread > 0, spread, 1.0)
+        residuals = np.empty_like(self.others)
         for i in range(n):
             kept = np.arange(n) != i
-            rows = design[kept].reshape(-1, design.shape[-1])
-            coefficients = np.linalg.lstsq(rows, target[kept].ravel(), rcond=None)[0]
-            residuals[i] = target[i] - design[i] @ coefficients
+            target = self.others[kept].ravel()
+            coefficients = np.linalg.lstsq(_design(columns[kept]).reshape(len(target), -1), target, rcond=None)[0]
+            # NOTE: Within the range of the others, because a parabola says nothing about what lies outside.
+            inside = columns[i].clip(columns[kept].min(axis=(0, 1)), columns[kept].max(axis=(0, 1)))
+            residuals[i] = self.others[i] - _design(inside) @ coefficients
         return residuals
+
+
+def _design(columns: np.ndarray) -> np.ndarray:
+    """Columns, ... x k, with a one and their squares: ... x (1 + 2 k)."""
+    return np.concatenate([np.ones((*columns.shape[:-1], 1)), columns, columns**2], axis=-1)
 
 
 def _values(row: Mapping[str, Any]) -> dict[str, float]:
