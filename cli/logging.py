@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 import click
 
@@ -38,15 +40,27 @@ class _Warnings(logging.Handler):
             click.echo(printable(record.getMessage()), err=True)
 
 
-def show_warnings() -> None:
-    """Let warnings of mgnas reach standard error, for all commands."""
-    logger = logging.getLogger("mgnas")
-    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
-        logger.addHandler(_Warnings(logging.WARNING))
+@contextlib.contextmanager
+def command_logging() -> Iterator[None]:
+    """For the duration of one command: warnings of mgnas reach standard error, and no line of another command's log.
+
+    Afterwards the loggers of mgnas are as before. A process may run several commands, and the announcements of one,
+    which `configure_logging` turns on, do not belong to the output of the next.
+    """
+    loggers = [logging.getLogger(name) for name in ("mgnas", *_ANNOUNCED)]
+    before = [(logger.level, logger.handlers.copy()) for logger in loggers]
+    if not any(isinstance(handler, _Warnings) for handler in loggers[0].handlers):
+        loggers[0].addHandler(_Warnings(logging.WARNING))
+    try:
+        yield
+    finally:
+        for logger, (level, handlers) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
 
 
 def configure_logging() -> None:
-    """Leave the terminal to the display, for commands that search or train with Ray.
+    """Leave the terminal to the display, for commands that search or train with Ray, until `command_logging` ends.
 
     What goes wrong in a trial is in its record. The conversion of a data set, which may take half a minute,
     validation images that it brings, the GPUs that are used, and what is wrong with a run are announced.

@@ -27,7 +27,7 @@ from .commands.status import status
 from .commands.train import train
 from .commands.weights import weights
 from .exit_codes import INTERRUPTED, PIPE_CLOSED, STOPPED
-from .logging import show_warnings
+from .logging import command_logging
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -98,9 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    show_warnings()
     try:
-        code = cli.main(arguments, prog_name="mgnas", standalone_mode=False)
+        with command_logging():
+            code = cli.main(arguments, prog_name="mgnas", standalone_mode=False)
     except SearchStoppedError as error:
         _complain(str(error))
         return STOPPED

@@ -7,6 +7,7 @@ on machines without them.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -124,18 +125,15 @@ def run(tmp_path: Path, _known_run: Path) -> RunDirectory:
     return RunDirectory(shutil.copytree(_known_run, tmp_path / "runs" / _known_run.name))
 
 
-@pytest.fixture
-def lucky_run(tmp_path: Path) -> RunDirectory:
-    """Twenty complete trials: each width is 1 point better than the one before; trial 12 lies 4 points above that.
-
-    After the last three, 20 more trials were expected to bring 0.2 %.
-    """
+@pytest.fixture(scope="session")
+def _lucky_run(tmp_path_factory) -> Path:
+    """The run directory of which each test has its own copy."""
     from mgnas.search.config import SearchConfig
     from mgnas.search.storage.run_directory import RunDirectory
 
     config = yaml.safe_load(CONFIG)
     config["space"]["parameters"]["base_channels"] = [[width] for width in range(4, 24)]
-    directory = RunDirectory.create(SearchConfig.from_mapping(config), tmp_path / "runs", "lucky")
+    directory = RunDirectory.create(SearchConfig.from_mapping(config), tmp_path_factory.mktemp("runs"), "lucky")
     for number in range(20):
         accuracy = 0.70 + 0.01 * number + (0.04 if number == 12 else 0.0)
         record = finished_record(directory.space, number, str(4 + number), accuracy)
@@ -144,7 +142,37 @@ def lucky_run(tmp_path: Path) -> RunDirectory:
         directory.record_start(record)
         directory.record_epoch(record)
         directory.record_end(record)
-    return directory
+    directory.close()
+    return directory.path
+
+
+@pytest.fixture
+def lucky_run(tmp_path: Path, _lucky_run: Path) -> RunDirectory:
+    """Twenty complete trials: each width is 1 point better than the one before; trial 12 lies 4 points above that.
+
+    After the last three, 20 more trials were expected to bring 0.2 %.
+    """
+    from mgnas.search.storage.run_directory import RunDirectory
+
+    return RunDirectory(shutil.copytree(_lucky_run, tmp_path / "runs" / _lucky_run.name))
+
+
+@pytest.fixture(scope="session")
+def remember_latencies():
+    """run -> its networks are in its file of latencies, so that they are not measured, which takes 2 s for each.
+
+    Trial n takes n + 1 ms for one image, and 8 times that for 32. `except_for` names trials that the file leaves out.
+    """
+    from mgnas.reports.deploy.latency.measure import BATCHES
+    from mgnas.reports.deploy.latency.meter import machine, network_key
+
+    def remember(run: RunDirectory, except_for: tuple[int, ...] = ()) -> None:
+        records = [record for record in run.load() if record.number not in except_for]
+        milliseconds = {network_key(record.candidate): [record.number + 1, 8 * record.number + 8] for record in records}
+        content = {"machine": machine(), "batches": BATCHES, "milliseconds": milliseconds}
+        (run.path / "latency.json").write_text(json.dumps(content))
+
+    return remember
 
 
 @pytest.fixture

@@ -60,9 +60,11 @@ def test_an_empty_run_is_an_empty_table(small_search, tmp_path):
         ({"max_weights": 6000, "prefer": "accuracy"}, 3),
         ({"min_accuracy": 0.93, "prefer": "weights"}, 3),
         ({"max_size": "1M", "max_latency": 1000, "max_latency_32": 1000.0}, 2),
+        ({"max_latency": 4, "max_latency_32": 30.0, "prefer": "accuracy"}, 2),  # Trial 3 takes 4 and 32 ms.
     ],
 )
-def test_a_network_is_chosen_by_limits_and_preference(opened, keywords, number):
+def test_a_network_is_chosen_by_limits_and_preference(opened, run, remember_latencies, keywords, number):
+    remember_latencies(run)
     assert opened.select(**keywords).record.number == number
 
 

@@ -4,15 +4,15 @@ import logging
 
 import pytest
 
-from mgnas.cli.logging import configure_logging, show_warnings
+from mgnas.cli.logging import command_logging, configure_logging
 
 
 @pytest.fixture
 def _as_commands_do():
-    show_warnings()
-    show_warnings()
-    configure_logging()
-    configure_logging()
+    with command_logging(), command_logging():
+        configure_logging()
+        configure_logging()
+        yield
 
 
 @pytest.mark.usefixtures("_as_commands_do")
@@ -36,3 +36,10 @@ def test_a_log_line_cannot_write_on_the_terminal(capsys):
     logging.getLogger("mgnas.search.tuner.cluster").warning("node %s", "\x1b[2J\nx")
     logging.getLogger("mgnas.search.samplers.ehvi").warning("node %s", "\x1b[2J\nx")
     assert capsys.readouterr() == ("Node \\x1b[2J\\nx\n", "node \\x1b[2J\\nx\n")
+
+
+def test_the_announcements_of_a_command_end_with_it(command, run, capsys):
+    """They are turned on by `status`; the output of the process's next command, `init`, has none."""
+    assert command("status", run.path)[0] == 0
+    logging.getLogger("mgnas.search.data.cache").info("converting")
+    assert capsys.readouterr() == ("", "")

@@ -80,7 +80,7 @@ def test_a_network_of_its_front_is_selected(command, old_run, tmp_path):
 
 
 def test_its_report_is_written(command, old_run):
-    code, _, err = command("report", old_run)
+    code, _, err = command("report", old_run, "--latency-seconds", 0)
     assert code == 0, err
     page = (old_run / "report" / "report.html").read_text()
     assert "73.33" in page
@@ -88,8 +88,11 @@ def test_its_report_is_written(command, old_run):
     assert len(rows) == 1 + 2
 
 
-def test_it_goes_on_and_its_trials_stay(command, old_run):
+def test_it_goes_on_and_its_trials_stay(command, old_run, remember_latencies):
     before = trials_of(old_run)
+    opened = RunDirectory(old_run)
+    remember_latencies(opened)  # For the report at the end.
+    opened.close()
     code, out, err = command("resume", old_run, "--trials", 11)
     assert code == 0, out + err
     after = trials_of(old_run)

@@ -65,16 +65,40 @@ def new_environment(tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def add_full_trainings():
+    """run -> trial 2 (8 channels), whose network two full trainings brought to 91 and 93 % on the test images."""
+
+    def add(run):
+        record = run.load()[2]
+        folder = run.path / "retrained" / record.candidate.id
+        for seed, accuracy in enumerate((0.91, 0.93)):
+            (folder / f"seed-{seed}").mkdir(parents=True)
+            (folder / f"seed-{seed}" / "result.json").write_text(json.dumps({"test_accuracy": accuracy}))
+        choice = {"trial": record.number, "validation_accuracy": record.accuracy}
+        (folder / "choice.json").write_text(json.dumps(choice))
+        return record.completed
+
+    return add
+
+
 @pytest.fixture
-def retrained_trial(run):
-    """Trial 2 of the run (8 channels), whose network two full trainings brought to 91 and 93 % on the test images."""
-    record = run.load()[2]
-    folder = run.path / "retrained" / record.candidate.id
-    for seed, accuracy in enumerate((0.91, 0.93)):
-        (folder / f"seed-{seed}").mkdir(parents=True)
-        (folder / f"seed-{seed}" / "result.json").write_text(json.dumps({"test_accuracy": accuracy}))
-    (folder / "choice.json").write_text(json.dumps({"trial": record.number, "validation_accuracy": record.accuracy}))
-    return record.completed
+def retrained_trial(run, add_full_trainings):
+    """Trial 2 of the run, after `add_full_trainings`."""
+    return add_full_trainings(run)
+
+
+@pytest.fixture(scope="session")
+def reported_run(_known_run, tmp_path_factory, remember_latencies, add_full_trainings):
+    """A copy of the known run with latencies, full trainings and a report, for tests that only read it."""
+    from mgnas.reports.report import write_report
+    from mgnas.search.storage.run_directory import RunDirectory
+
+    run = RunDirectory(shutil.copytree(_known_run, tmp_path_factory.mktemp("reported") / "runs" / _known_run.name))
+    remember_latencies(run)
+    add_full_trainings(run)
+    write_report(run)
+    return run
 
 
 @pytest.fixture(scope="session")

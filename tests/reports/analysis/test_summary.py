@@ -9,7 +9,7 @@ from mgnas.search.trial_record import TrialState
 
 
 def test_cost_in_device_hours_and_images(run):
-    cost = compute_cost(load_run_data(run))
+    cost = compute_cost(load_run_data(run, 0))
     assert cost.epochs == 5 * 3 + 1
     assert cost.wasted_epochs == 0
     assert (cost.device, cost.device_hours) == ("CPU core", pytest.approx(5 / 3600))

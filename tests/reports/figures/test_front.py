@@ -12,7 +12,7 @@ from mgnas.space.published import PUBLISHED
 
 def test_published_models_are_drawn_with_counted_weights(run):
     models = [model for model in PUBLISHED if model.dataset == "cifar10"]
-    axes = front_figure([load_run_data(run)], models).axes[0]
+    axes = front_figure([load_run_data(run, 0)], models).axes[0]
     points = [list(c.get_offsets()[0]) for c in axes.collections if len(c.get_offsets()) == 1]
     for model in models:
         assert [count_weights(model.config), pytest.approx(100 * model.accuracy)] in points
@@ -21,7 +21,7 @@ def test_published_models_are_drawn_with_counted_weights(run):
 
 
 def test_far_outliers_do_not_squash_the_front(run):
-    data = load_run_data(run)
+    data = load_run_data(run, 0)
     records = data.records
     records[1].curve = [0.1] * 3
     records += [records[0]] * 8
@@ -41,7 +41,7 @@ def test_the_accuracy_axis_has_room_around_all_that_is_no_outlier(run):
 
 
 def test_full_trainings_are_error_bars(run, tmp_path):
-    data = replace(load_run_data(run), retrained={0: Retrained(0, 0.80, "test", (0.90, 0.94), tmp_path)})
+    data = replace(load_run_data(run, 0), retrained={0: Retrained(0, 0.80, "test", (0.90, 0.94), tmp_path)})
     axes = front_figure([data]).axes[0]
     (bar,) = axes.containers
     (low, high) = sorted(y for _, y in bar.lines[2][0].get_segments()[0])
@@ -53,7 +53,7 @@ def test_full_trainings_are_error_bars(run, tmp_path):
 
 
 def test_attainment_of_equal_runs_is_their_front(run):
-    data = load_run_data(run)
+    data = load_run_data(run, 0)
     axes = attainment_figure([data, data, data]).axes[0]
     line = axes.lines[0]
     weights, accuracies = line.get_data()

@@ -8,16 +8,16 @@ from browser import CHROMIUM, DRIVER, browser
 
 from mgnas.reports.analysis.select import Constraints, select
 from mgnas.reports.page.data import as_script_block
-from mgnas.reports.report import write_report
+from mgnas.reports.report import report_folder, write_report
 from mgnas.search.trial_record import completed_trials
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver")
 
 
-@pytest.fixture
-def page(run, retrained_trial):
+@pytest.fixture(scope="module")
+def page(reported_run):
     """The report of a run in which one name would be markup, and one network was trained fully."""
-    return write_report(run)
+    return report_folder(reported_run) / "report.html"
 
 
 def text(driver, selector):
@@ -40,11 +40,11 @@ def move(driver, selector, value):
     driver.execute_script(script, selector, value)
 
 
-def test_hover_click_sliders_and_keys(run, page):
+def test_hover_click_sliders_and_keys(reported_run, page):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    records = run.load()
+    records = reported_run.load()
     with browser() as driver:
         driver.get(page.resolve().as_uri())
         assert_quiet(driver)
@@ -144,16 +144,16 @@ def test_a_telephone_shows_the_page_without_scrolling_sideways(page, dark):
         assert background == ("rgb(13, 17, 23)" if dark else "rgb(255, 255, 255)")
 
 
-def test_names_that_would_be_markup_stay_text(run, page):
+def test_names_that_would_be_markup_stay_text(reported_run, page, tmp_path):
     hostile = "</script><img src=x onerror=alert(1)>"
-    content = page.read_text().replace(run.path.name, "safe")
+    content = page.read_text().replace(reported_run.path.name, "safe")
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', content, re.DOTALL)[1]
     parsed = json.loads(data)
     parsed["runs"][0]["trials"][0]["words"] = hostile
     block = as_script_block(parsed)
     assert "</script" not in block
     assert json.loads(block)["runs"][0]["trials"][0]["words"] == hostile
-    hurt = page.with_name("hurt.html")
+    hurt = tmp_path / "hurt.html"
     hurt.write_text(content.replace(data, block))
     with browser() as driver:
         driver.get(hurt.resolve().as_uri())
@@ -163,8 +163,8 @@ def test_names_that_would_be_markup_stay_text(run, page):
         assert_quiet(driver)
 
 
-def test_other_scripts_do_not_run(page):
-    changed = page.with_name("changed.html")
+def test_other_scripts_do_not_run(page, tmp_path):
+    changed = tmp_path / "changed.html"
     changed.write_text(page.read_text().replace('"use strict";', '"use strict"; document.title = "taken over";', 1))
     with browser() as driver:
         driver.get(changed.resolve().as_uri())
