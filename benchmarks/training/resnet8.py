@@ -135,7 +135,9 @@ def resnet8(name: str, network: ResNet8, image_size: int, normalisation: dict[st
     """ResNet-8 in the form that the exports take."""
     network = network.eval()
     in_channels, num_classes = network.stem.in_channels, network.linear.out_features
-    model = Classifier(similar_config(in_channels, num_classes), **normalisation, image_size=image_size).eval()
+    model = Classifier(
+        similar_config(in_channels, num_classes), normalisation["mean"], normalisation["std"], image_size=image_size
+    ).eval()
     model.network = network
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, in_channels, image_size, image_size))
