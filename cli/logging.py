@@ -11,6 +11,7 @@ import click
 from mgnas.errors import printable
 
 _ANNOUNCED = {
+    "mgnas.reports.deploy.verified_export": logging.INFO,
     "mgnas.search.data.cache": logging.INFO,
     "mgnas.search.data.dataset": logging.INFO,
     "mgnas.search.storage.run_directory": logging.WARNING,
@@ -63,7 +64,8 @@ def configure_logging() -> None:
     """Leave the terminal to the display, for commands that search or train with Ray, until `command_logging` ends.
 
     What goes wrong in a trial is in its record. The conversion of a data set, which may take half a minute,
-    validation images that it brings, the GPUs that are used, and what is wrong with a run are announced.
+    validation images that it brings, the GPUs that are used, what quantising gave, and what is wrong with a run are
+    announced.
     """
     import optuna
 

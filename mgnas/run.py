@@ -336,7 +336,7 @@ class Run:
             max_weights=_count("max_weights", max_weights),
             max_macs=_count("max_macs", max_macs),
             min_accuracy=min_accuracy,
-            max_size=_count("max_size", max_size),
+            max_size=_count("max_size", max_size, parse_bytes),
             prefer=prefer,
         )
 

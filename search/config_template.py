@@ -261,6 +261,7 @@ space:
     max_weights: {budget} # what the device can hold; larger networks are never trained
     {macs}
     # max_activation_memory_int8: 128kB # RAM for the activations of one image
+    # max_flash_int8: 256kB # flash memory for the weights
 
 training: # of each candidate; short, because candidates are only compared
   epochs: {epochs}

@@ -26,9 +26,11 @@ def latency(run: Path, kit: Path | None, device: str | None) -> None:
     from mgnas.api import open_run
     from mgnas.errors import UserError
     from mgnas.reports.analysis.failures import nothing_complete
+    from mgnas.reports.analysis.pareto import leading_fronts
     from mgnas.reports.deploy.latency.device import DeviceLatencies
     from mgnas.reports.deploy.latency.fit import MIN_NETWORKS, fit_with_error
     from mgnas.reports.deploy.latency.kit import write_kit
+    from mgnas.search.trial_record import completed_trials
 
     if kit is not None and device is not None:
         raise UserError("latency: give one of --kit and --device")
@@ -37,8 +39,14 @@ def latency(run: Path, kit: Path | None, device: str | None) -> None:
     if not front:
         raise UserError(nothing_complete(opened.trials))
     if kit is not None:
-        write_kit([trial.candidate for trial in front], kit, click.echo)
-        click.echo(f"Wrote {kit}. Copy it to the device; there: python measure.py --device NAME")
+        chosen = leading_fronts(completed_trials(opened.trials), MIN_NETWORKS)
+        if len(chosen) > len(front):
+            click.echo(
+                f"The front has {len(front)}; others are added, since a prediction needs {MIN_NETWORKS} networks."
+            )
+        write_kit([trial.candidate for trial in chosen], kit, click.echo)
+        click.echo(f"Wrote {kit}. Copy it to the device; there, with onnxruntime and numpy alone:")
+        click.echo("  python measure.py --device NAME")
         click.echo(f"Then here: mgnas report {run} --latency latency.json")
         return
     meter = opened.latency_meter(device)

@@ -34,6 +34,15 @@ def nondominated(trials: Sequence[CompletedTrial]) -> list[CompletedTrial]:
     return sorted(front, key=lambda trial: trial.weights)
 
 
+def leading_fronts(trials: Sequence[CompletedTrial], networks: int) -> list[CompletedTrial]:
+    """The front, and while that makes fewer than `networks` different networks, the front of the other trials, too."""
+    leading, others = [], list(trials)
+    while others and len({trial.architecture for trial in leading}) < networks:
+        leading += nondominated(others)
+        others = [trial for trial in others if trial not in leading]
+    return leading
+
+
 def reference_weights(records: Sequence[TrialRecord], max_weights: int | None) -> int:
     """The weights of the reference point: the search's budget, or the heaviest trial's if there is no budget."""
     return max_weights or max((record.weights for record in records), default=1)

@@ -273,5 +273,7 @@ def _why(
         return f"accuracy: the most accurate {among}"
     if prefer == "weights":
         return f"weights: the lightest {among}"
+    if len(front) < 3 and chosen in front:
+        return f"knee: {among}, the lightest on the front, which is too short for a knee"
     height = 100 * height_above_chord(chosen, front)
     return f"knee: {among}, the one farthest above the line between the front's ends ({height:.0f} % of its height)"

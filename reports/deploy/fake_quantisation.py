@@ -10,6 +10,7 @@ times is rounded in each of its uses, and so are the sums of increments, which b
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -104,8 +105,8 @@ def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) 
         recipe, epochs=epochs, learning_rate=_RATE * recipe.learning_rate, warmup_epochs=0.0, ema_decay=0.0
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(model.config, settings, train, None, 0, device, "float32", "eager")
-    trainer.model.load_state_dict(model.network.state_dict())
+    copied = copy.deepcopy(model)
+    trainer = Trainer(model.config, settings, train, None, 0, device, "float32", "eager", copied.network)
     plain = trainer.model.forward
 
     def rounding(images: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def fine_tune(model: Classifier, recipe: TrainingSettings, train: ImageDataset) 
     trainer.model.forward = rounding
     while not trainer.finished:
         trainer.run_epoch()
-    tuned = Classifier.from_metadata(model.metadata())
+    tuned = copy.deepcopy(model)
     weights: Mapping[str, Tensor] = trainer.model.state_dict()
     tuned.network.load_state_dict(weights)
     return tuned.eval(), epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ from .quantisation import quantise
 from .retraining import Retrained
 
 _IMAGES = 256
+
+logger = logging.getLogger(__name__)
 
 
 def export_and_verify(
@@ -90,9 +93,16 @@ def quantise_retrained(retrained: Retrained) -> None:
     Raises:
         UserError: as for `export_and_verify`.
     """
-    for file in sorted(retrained.folder.glob(f"seed-*/{RESULT_FILE}")):
-        if "int8" not in read_exports(file.parent):
-            export_and_verify(file.parent, "onnx", int8=True)
+    folders = [file.parent for file in sorted(retrained.folder.glob(f"seed-*/{RESULT_FILE}"))]
+    missing = [folder for folder in folders if "int8" not in read_exports(folder)]
+    if missing:
+        count = f"{len(missing)} network{'s' * (len(missing) > 1)}"
+        logger.info("trial %d: exporting and quantising %s", retrained.trial, count)
+    for folder in missing:
+        export_and_verify(folder, "onnx", int8=True)
+        logger.info(
+            "trial %d, %s: %s", retrained.trial, folder.name.replace("-", " "), read_exports(folder)["int8"]["words"]
+        )
 
 
 def _dataset(folder: Path, result: dict[str, Any], data_path: str | None) -> Dataset:

@@ -96,6 +96,7 @@ class Trainer:
         device: the device to train on.
         precision: the type in which convolutions compute; see autocast_type.
         execution: how training steps are executed.
+        model: a network to train, in place, instead of the one that `architecture` describes. It takes the same images.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Trainer:
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         execution: Execution = "auto",
+        model: nn.Module | None = None,
     ) -> None:
         self.architecture, self.settings, self.seed = architecture, settings, seed
         self.device = torch.device(device)
@@ -117,9 +119,10 @@ class Trainer:
         self._evaluation_labels = None if evaluation is None else evaluation.labels
         self._normalisation = Normalisation(train, self.device)
         self._coins = torch.rand(len(train), generator=torch.Generator().manual_seed(seed)) < 0.5
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = build_model(architecture)
+        if model is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = build_model(architecture)
         # torch declares no overload with memory_format.
         self.model = model.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         images = min(settings.batch_size, len(train))

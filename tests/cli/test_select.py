@@ -6,6 +6,8 @@ import re
 import pytest
 import yaml
 
+from mgnas.api import open_run
+
 
 def test_select_says_why_and_what_the_neighbours_cost(command, run, tmp_path, remember_latencies):
     remember_latencies(run)
@@ -126,6 +128,10 @@ def test_int8_networks_are_chosen_by_int8_accuracy_and_size(command, run, quanti
     assert lines[1] == "Chosen for knee: the only one within the limits."
     assert lines[3] == f"Its most accurate one: {quantised_trial}"
     assert yaml.safe_load(output.read_text())["origin"]["trial"] == 2
+
+
+def test_the_size_of_int8_networks_may_have_a_unit(run, quantised_trial):
+    assert open_run(run.path).select_int8(max_size="20kB").network.folder == quantised_trial
 
 
 def test_impossible_int8_choices(command, run, refused, tmp_path):

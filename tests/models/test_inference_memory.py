@@ -1,67 +1,19 @@
 """The memory of an inference in closed form, against networks worked out by hand and traces of real ones."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgnas.models import ArchitectureConfig, build_model
 from mgnas.models.inference_memory import activation_memory, flash_memory, peak_values
 from mgnas.models.layers import Convolution
 
-IN_PLACE = {"relu_", "add_", "mul_", "add", "sub", "mul", "native_batch_norm", "_native_batch_norm_legit_no_training"}
-
-
-class Recorder(TorchDispatchMode):
-    """Notes each operation on activations: its name, and the storages of what it reads and writes.
-
-    Storages are kept, so that no address is used twice.
-    """
-
-    def __init__(self, image: torch.Tensor) -> None:
-        super().__init__()
-        self.values: dict[int, int] = {}
-        self.operations: list[tuple[str, list[int], list[int]]] = []
-        self._kept = []
-        self._storage(image)
-
-    def _storage(self, tensor: torch.Tensor) -> int:
-        storage = tensor.untyped_storage()
-        self._kept.append(storage)
-        self.values.setdefault(storage._cdata, storage.nbytes() // tensor.element_size())
-        return storage._cdata
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        reads = [t.untyped_storage()._cdata for t in args if isinstance(t, torch.Tensor)]
-        reads = [storage for storage in reads if storage in self.values]  # not weights
-        result = function(*args, **(kwargs or {}))
-        results = result if isinstance(result, tuple | list) else [result]
-        if reads:  # Otherwise weights are negated or scaled.
-            written = [self._storage(t) for t in results if t.numel()]
-            self.operations.append((function.overloadpacket.__name__, reads, written))
-        return result
-
-
-def traced_peak(config: ArchitectureConfig, image_size: int) -> int:
-    """The largest number of values in storages that exist at the same time, in an evaluation of one image."""
-    model = build_model(config).eval()
-    image = torch.zeros(1, config.in_channels, image_size, image_size)
-    with torch.no_grad(), Recorder(image) as recorder:
-        model(image)
-    last = {}
-    for index, (_, reads, written) in enumerate(recorder.operations):
-        last |= dict.fromkeys([*reads, *written], index)
-    alive, peak = {image.untyped_storage()._cdata}, 0
-    for index, (name, reads, written) in enumerate(recorder.operations):
-        for storage in set(written) - alive:
-            reused = [r for r in reads if last[r] == index and recorder.values[r] == recorder.values[storage]]
-            if name in IN_PLACE and reused:
-                alive.remove(reused[0])
-            alive.add(storage)
-        peak = max(peak, sum(recorder.values[storage] for storage in alive))
-        alive = {storage for storage in alive if last[storage] > index}
-    return peak
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "training"))
+from activation_trace import traced_peak
 
 
 def mgnet(**settings):
@@ -113,7 +65,8 @@ def test_peaks_worked_out_by_hand(values, peak):
 @settings(max_examples=100)
 @given(config=st.from_type(ArchitectureConfig), image_size=st.sampled_from((8, 9, 16, 23, 32)))
 def test_peaks_equal_those_of_a_trace(config, image_size):
-    assert peak_values(config, image_size) == traced_peak(config, image_size)
+    model = build_model(config).eval()
+    assert peak_values(config, image_size) == traced_peak(model, config.in_channels, image_size)
 
 
 def test_many_classes_count():

@@ -188,6 +188,13 @@ def test_grey_images_are_not_mirrored(tmp_path):
     assert config.training.batch_size == 64
 
 
+def test_limits_of_memory_need_only_be_uncommented(tmp_path):
+    data = DataSettings(name="digits")
+    text = render_config("x", data, load_dataset(data))
+    limits = SearchConfig.from_mapping(yaml.safe_load(text.replace("    # max_", "    max_"))).search_space().limits
+    assert (limits.max_macs, limits.max_activation_memory_int8, limits.max_flash_int8) == (20_000_000, 128_000, 256_000)
+
+
 def test_every_setting_has_a_comment_and_every_path_is_quoted(tmp_path):
     place = tmp_path / "it's: here #1"
     place.mkdir()

@@ -65,7 +65,7 @@ class DeviceLatencies(LatencyMeter):
             candidates = list(self._candidates.values())
             if not self.predicts:
                 problem = f"{len(candidates)} measured networks are too few to predict others"
-                raise UserError(f"device {self.name}: {problem}; measure more of them")
+                raise UserError(f"device {self.name}: {problem}; a new kit has at least {MIN_NETWORKS}")
             times = [self._latency(candidate, batch) for candidate in candidates]
             self._fitted[batch] = fit_with_error([candidate.cost for candidate in candidates], times)
         return self._fitted[batch]

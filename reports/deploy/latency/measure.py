@@ -10,9 +10,8 @@ import platform
 import re
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
-
-import numpy
 
 FORMAT = 1
 """Version of kit.json and latency.json."""
@@ -34,6 +33,7 @@ def quartiles(network, shape, threads=1, seconds=0.3):
         threads: that compute.
         seconds: to measure, after one run that does not count.
     """
+    import numpy
     import onnxruntime  # Here, because mgnas reads the constants of this module without it, too.
 
     options = onnxruntime.SessionOptions()
@@ -52,6 +52,9 @@ def quartiles(network, shape, threads=1, seconds=0.3):
 
 
 def main():
+    missing = [package for package in ("onnxruntime", "numpy") if find_spec(package) is None]
+    if missing:
+        sys.exit(f"measure.py needs {' and '.join(missing)}: python -m pip install {' '.join(missing)}")
     import onnxruntime
 
     parser = argparse.ArgumentParser(description="Measure the networks of this kit, and write latency.json.")
@@ -100,4 +103,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,6 +8,7 @@ from mgnas.models.config import ArchitectureConfig
 from mgnas.reports.analysis.pareto import (
     hypervolume,
     hypervolume_over_trials,
+    leading_fronts,
     nondominated,
     objectives,
     pareto_front,
@@ -41,6 +42,14 @@ def test_only_complete_trials_enter_a_front(state):
 def test_of_equal_trials_the_first_is_kept():
     twins = [trial(0, 8, 0.5), trial(1, 8, 0.5)]
     assert nondominated(twins) == twins[:1]
+
+
+def test_further_fronts_are_added_until_there_are_enough_networks():
+    # The front is 3; without it 1 and 2 are one, and of these 1 has the same network as 0.
+    trials = [trial(0, 8, 0.5), trial(1, 8, 0.6), trial(2, 12, 0.7), trial(3, 4, 0.8)]
+    numbers = {count: [t.number for t in leading_fronts(trials, count)] for count in (1, 2, 3, 4)}
+    assert numbers == {1: [3], 2: [3, 1, 2], 3: [3, 1, 2], 4: [3, 1, 2, 0]}
+    assert leading_fronts([], 4) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from([4, 8, 12, 16]), st.sampled_from([0.5, 0.6, 0.7])), min_size=1, max_size=12))

@@ -54,6 +54,11 @@ def test_knee_is_measured_on_the_whole_front(run):
     assert chosen(run, "knee", max_weights=weights_of(run, "8")) == "8"
 
 
+def test_a_front_of_two_has_no_knee(run):
+    why = select(run.load()[:2]).why
+    assert why == "knee: of the 2 trials that keep the limits, the lightest on the front, which is too short for a knee"
+
+
 def test_macs_leave_a_front_of_their_own(run):
     macs = {label(record): record.candidate.macs for record in run.load()}
     assert chosen(run, "accuracy", max_macs=macs["12"]) == "8"

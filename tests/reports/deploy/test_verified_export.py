@@ -284,7 +284,8 @@ def test_a_torch_export_file_holds_neither_paths_nor_real_images(folder, images)
 # ----------------------------------------------------------------------------------------------------------- retrained
 
 
-def test_each_seed_is_quantised_once(folder, tmp_path):
+def test_each_seed_is_quantised_once(folder, tmp_path, caplog):
+    caplog.set_level("INFO", "mgnas.reports.deploy.verified_export")
     for seed in (0, 1):
         shutil.copytree(folder, tmp_path / "net" / f"seed-{seed}")
     (tmp_path / "net" / "seed-2").mkdir()  # Of a training that is not finished.
@@ -296,5 +297,7 @@ def test_each_seed_is_quantised_once(folder, tmp_path):
     quantise_retrained(Retrained(0, 0.9, "test", (0.9, 0.9), tmp_path / "net"))
     facts = json.loads((tmp_path / "net" / "seed-0" / "exports.json").read_text())["int8"]
     assert {"accuracy", "float_accuracy", "size", "float_size", "kept", "epochs"} <= set(facts)
+    words = f"trial 0, seed 0: {facts['words']}"
+    assert caplog.messages == ["trial 0: exporting and quantising 1 network", words]
     assert json.loads((tmp_path / "net" / "seed-1" / "exports.json").read_text()) == done
     assert not list((tmp_path / "net" / "seed-2").iterdir())

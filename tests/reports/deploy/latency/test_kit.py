@@ -78,6 +78,13 @@ def test_an_incomplete_kit_says_so(kit, tmp_path):
     assert done.stderr.splitlines()[-1].endswith("is missing, damaged or of another version; copy the whole kit again")
 
 
+def test_missing_packages_are_named_on_the_device(kit):
+    command = [sys.executable, "-I", "-S", kit / "measure.py"]  # Python without what pip has installed.
+    done = subprocess.run(command, capture_output=True, text=True, cwd=kit.parent)
+    needs = "measure.py needs onnxruntime and numpy: python -m pip install onnxruntime numpy\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", needs)
+
+
 def test_a_folder_in_use_is_refused(kit, run):
     with pytest.raises(UserError, match="is not empty; give a new folder with --kit"):
         write_kit([run.load()[0].candidate], kit)
