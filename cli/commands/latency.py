@@ -60,7 +60,7 @@ def latency(run: Path, kit: Path | None, device: str | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"On {meter.machine}:")
     console.print(table)
-    if len(front) < MIN_NETWORKS:
+    if not (meter.predicts if isinstance(meter, DeviceLatencies) else len(front) >= MIN_NETWORKS):
         console.print(f"A model that predicts other networks needs {MIN_NETWORKS}.")
         return
     costs = [trial.candidate.cost for trial in front]

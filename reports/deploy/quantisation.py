@@ -168,13 +168,14 @@ def _write_int8(file: Path, output: Path, calibration: ImageDataset) -> None:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Context in which onnxruntime's tool gives no advice on the root logger."""
-    before = logging.root.level
+    """Context in which onnxruntime's tool gives no advice on the root logger, and leaves no handler there."""
+    before, handlers = logging.root.level, list(logging.root.handlers)
     logging.root.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logging.root.setLevel(before)
+        logging.root.handlers[:] = handlers
 
 
 def compact(proto: onnx.ModelProto) -> None:

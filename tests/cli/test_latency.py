@@ -6,6 +6,7 @@ import shutil
 import pytest
 import yaml
 
+from mgnas.api import open_run
 from mgnas.reports.deploy.latency.device import add_device_latencies
 from mgnas.reports.deploy.latency.meter import LatencyMeter, network_key
 from mgnas.search.config import SearchConfig
@@ -49,6 +50,13 @@ def test_a_device_is_reported_and_chosen_by(command, run, device_file, tmp_path)
     assert code == 0
     assert "A model of 4 networks; if each is predicted from the others" in out
     assert "latency_model: {network: " in out
+
+
+def test_networks_that_were_measured_beside_the_front_count(command, device_run, monkeypatch):
+    front = open_run(device_run.path).front[:2]
+    monkeypatch.setattr("mgnas.run.Run.front", front)
+    code, out, _ = command("latency", device_run.path, "--device", "raspberry")
+    assert (code, "A model of 4 networks" in out) == (0, True)
 
 
 def test_the_printed_limits_are_those_of_a_search(command, device_run, tmp_path):

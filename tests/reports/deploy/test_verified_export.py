@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 import signal
@@ -294,7 +295,9 @@ def test_each_seed_is_quantised_once(folder, tmp_path, caplog):
         "int8": {"words": "measured before"},
     }
     (tmp_path / "net" / "seed-1" / "exports.json").write_text(json.dumps(done))
+    handlers = list(logging.root.handlers)
     quantise_retrained(Retrained(0, 0.9, "test", (0.9, 0.9), tmp_path / "net"))
+    assert logging.root.handlers == handlers
     facts = json.loads((tmp_path / "net" / "seed-0" / "exports.json").read_text())["int8"]
     assert {"accuracy", "float_accuracy", "size", "float_size", "kept", "epochs"} <= set(facts)
     words = f"trial 0, seed 0: {facts['words']}"
