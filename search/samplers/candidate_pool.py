@@ -156,11 +156,10 @@ class Pool(abc.ABC):
         """Add neighbours of the most promising points, which `rate` has told. They stay until the next `refresh`.
 
         Returns:
-            their rows; none if the pool holds all points.
+            their rows; none if the pool holds all points, or if none was rated.
         """
-        size = len(self.points)
-        if not self.whole and size:
-            parents = self._most_promising()
+        size, parents = len(self.points), self._most_promising()
+        if parents and not self.whole:
             chosen = self.rng.integers(len(parents), size=_CLIMBED)
             near = (self._near(parents[row], int(self.rng.integers(1, 3))) for row in chosen)
             self._keep(np.arange(size), self._new(near, _CLIMBED, seen))

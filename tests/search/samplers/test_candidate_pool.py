@@ -170,6 +170,10 @@ def test_climbs_find_what_random_candidates_hardly_do(large_pool):
     assert nearest[-1] < 0.2 * nearest[0]
 
 
+def test_nothing_is_near_points_that_were_not_rated(large_pool):
+    assert large_pool.climb(()).size == 0
+
+
 def test_a_whole_pool_has_nowhere_to_climb(small_space):
     pool = CandidatePool(small_space, seed=0)
     assert pool.climb(()).size == 0
