@@ -9,18 +9,19 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="module")
-def runs() -> list[dict]:
-    """All networks and recipes in three precisions (fake_gpu.py)."""
+@pytest.fixture(scope="module", params=["", pytest.param("--all", marks=pytest.mark.slow)])
+def runs(request) -> list[dict]:
+    """All networks and recipes, each in one of three precisions or in all of them (fake_gpu.py)."""
     script = Path(__file__).with_name("fake_gpu.py")
-    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, str(script), request.param], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_every_network_trains_in_every_precision(runs):
-    assert len(runs) == 12 * 3
+    assert len(runs) in (12, 12 * 3)
+    assert {run["precision"] for run in runs} == {"float32", "bfloat16", "float16"}
     for run in runs:
         # 3 steps, and the one whose operations were noted.
         assert run["losses"] == [["cuda", "torch.float32"]] * 4
