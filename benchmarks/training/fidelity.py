@@ -27,25 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from observed_trainer import LAST_EPOCHS, ObservedTrainer
 from resumable import Job, add_options, run_script, train, train_missing
 from scipy.stats import rankdata
 from stability import shortened
 from tables import table
-from torch import nn
 
 from mgnas.errors import ConfigError, UserError, first_line
 from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import Dataset, data_shape
-from mgnas.search.training.trainer import EpochResult, Trainer
 from mgnas.space.candidate import Candidate, TrainingSettings
 from mgnas.space.limits import parse_count
 from mgnas.space.search_space import SearchSpace
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 BANDS = ("20k", "60k", "140k")
-
-LAST_EPOCHS = 3
-"""Epochs at the end of each training after which the accuracy is measured."""
 
 EMA_DECAY = 0.99
 """Decay per step of the averaged weights, if the recipe has no average of its own."""
@@ -61,35 +57,6 @@ SIGNALS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "averaged weights": lambda row: row["averaged"][-1],
 }
 """What a short training may be judged by: the accuracy of its weights or of their moving average."""
-
-
-class MeasuredTrainer(Trainer):
-    """Measures the weights and their moving average after each of the last epochs. The average changes no weights.
-
-    Attributes:
-        accuracies: "plain" and "averaged" -> those after each of the last epochs.
-    """
-
-    def __init__(self, job: Job, dataset: Dataset) -> None:
-        settings = replace(job.training, ema_decay=job.training.ema_decay or EMA_DECAY)
-        super().__init__(job.architecture, settings, dataset.train, None, job.seed)
-        self.accuracies: dict[str, list[float]] = {"plain": [], "averaged": []}
-        self._validation = dataset.validation
-        self._evaluates_average = bool(job.training.ema_decay)
-
-    @property
-    def trained_model(self) -> nn.Module:
-        return super().trained_model if self._evaluates_average else self.model
-
-    def run_epoch(self) -> EpochResult:
-        result = super().run_epoch()
-        if self.settings.epochs - len(self.history) < LAST_EPOCHS:
-            by_recipe = self._evaluates_average
-            for name, accuracies in self.accuracies.items():
-                self._evaluates_average = name == "averaged"
-                accuracies.append(self.evaluate(self._validation))
-            self._evaluates_average = by_recipe
-        return result
 
 
 def band_networks(space: SearchSpace, bands: Sequence[str], count: int) -> dict[str, list[Candidate]]:
@@ -276,8 +243,10 @@ def run(options: argparse.Namespace) -> list[str]:
     """
 
     def row_of(job: Job, dataset: Dataset) -> dict[str, Any]:
-        trainer = MeasuredTrainer(job, dataset)
-        return train(job, trainer, dataset, options.threads) | trainer.accuracies
+        trainer = ObservedTrainer(job, dataset, EMA_DECAY)
+        row = train(job, trainer, dataset, options.threads)
+        qualities = {"plain": trainer.plain, "averaged": trainer.averaged}
+        return row | {name: [quality.accuracy for quality in of] for name, of in qualities.items()}
 
     lines = summary(train_missing(jobs(options), row_of, options).rows)
     return table(lines) if lines else ["There is no network yet with both a short and a final training."]

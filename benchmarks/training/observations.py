@@ -26,11 +26,12 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from observed_trainer import LAST_EPOCHS, ObservedTrainer
 from resumable import Job, add_options, run_script, train, train_missing
 from tables import table
 from torch import Tensor, nn
@@ -41,18 +42,12 @@ from mgnas.models.build import build_model
 from mgnas.search.data.dataset import Dataset, DataSettings
 from mgnas.search.data.images import ImageDataset
 from mgnas.search.history.table import SHIPPED, TabularBenchmark
-from mgnas.search.training.step import autocast
-from mgnas.search.training.trainer import EpochResult, Trainer
 from mgnas.settings import build
 from mgnas.space.candidate import TrainingSettings
-
-LAST_EPOCHS = 3
-"""Epochs at the end of a training after which the network is observed."""
 
 EMA_DECAY = 0.97
 """Decay per step of the averaged weights: they look back on 33 steps, one to two epochs of these trainings."""
 
-_BATCH = 500
 _BOOTSTRAPS = 1_000
 
 OBSERVATIONS: dict[str, tuple[str, ...]] = {
@@ -75,64 +70,6 @@ OBSERVATIONS: dict[str, tuple[str, ...]] = {
     "gradient alone": ("gradient",),
 }
 """Row of the table -> the values that the mean accuracy of the other seeds is predicted from, beside the weights."""
-
-
-# --------------------------------------------------------------------------------------------------------- one training
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well a network answers images.
-
-    Args:
-        accuracy: share of the images that are classified correctly.
-        probability: mean probability of the right class.
-        cross_entropy: mean, in nats.
-    """
-
-    accuracy: float
-    probability: float
-    cross_entropy: float
-
-    @classmethod
-    def of(cls, logits: Tensor, labels: Tensor) -> Quality:
-        """Of logits, n x classes, and labels, n."""
-        logs = torch.log_softmax(logits.double(), dim=1).gather(1, labels[:, None])[:, 0]
-        correct = (logits.argmax(dim=1) == labels).double()
-        return cls(correct.mean().item(), logs.exp().mean().item(), -logs.mean().item())
-
-
-class ObservedTrainer(Trainer):
-    """Observes the weights and their moving average after each of the last epochs. The average changes no weights.
-
-    Attributes:
-        plain, averaged: the quality of both after each of the last epochs.
-    """
-
-    def __init__(self, job: Job, dataset: Dataset) -> None:
-        super().__init__(job.architecture, replace(job.training, ema_decay=EMA_DECAY), dataset.train, None, job.seed)
-        self.plain: list[Quality] = []
-        self.averaged: list[Quality] = []
-        self._validation = dataset.validation
-
-    @property
-    def trained_model(self) -> nn.Module:
-        return self.model
-
-    def run_epoch(self) -> EpochResult:
-        result = super().run_epoch()
-        if self.settings.epochs - len(self.history) < LAST_EPOCHS:
-            self.plain.append(self._quality(self.model))
-            self.averaged.append(self._quality(super().trained_model))
-        return result
-
-    @torch.inference_mode()
-    def _quality(self, model: nn.Module) -> Quality:
-        model.eval()
-        images = torch.from_numpy(self._validation.gather(slice(None)))
-        with autocast(self.device, self.precision):
-            logits = [model(self._normalisation(part)) for part in images.split(_BATCH)]
-        return Quality.of(torch.cat(logits), torch.from_numpy(self._validation.labels))
 
 
 # ------------------------------------------------------------------------------------------------ the untrained network
@@ -376,7 +313,7 @@ def run(options: argparse.Namespace) -> list[str]:
     """
 
     def row_of(job: Job, dataset: Dataset) -> dict[str, Any]:
-        trainer = ObservedTrainer(job, dataset)
+        trainer = ObservedTrainer(job, dataset, EMA_DECAY)
         row = train(job, trainer, dataset, options.threads)
         row["plain"] = [vars(quality) for quality in trainer.plain]
         row["averaged"] = [vars(quality) for quality in trainer.averaged]

@@ -28,7 +28,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def trained_resnet8(
     checkpoint = work / f"resnet8-{hashlib.sha256(identity.encode()).hexdigest()[:8]}-seed-{seed}.pt"
     network = ResNet8(dataset.in_channels, dataset.num_classes, seed)
     similar = similar_config(dataset.in_channels, dataset.num_classes)
-    trainer = Trainer(similar, recipe, training_images(dataset), None, seed, model=network)
+    trainer = Trainer(similar, recipe, dataset.final_train, None, seed, model=network)
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -180,8 +180,7 @@ def trained_resnet8(
     trained = trainer.trained_model
     assert isinstance(trained, ResNet8)
     name = f"ResNet-8, {recipe.epochs} epochs, seed {seed}"
-    plain = resnet8(name, trained, dataset.image_size, trainer.normalisation())
-    return Measured(plain.name, plain.model, plain.weights, plain.macs, recipe)
+    return replace(resnet8(name, trained, dataset.image_size, trainer.normalisation()), recipe=recipe)
 
 
 def model_of_folder(folder: Path, image_size: int) -> Measured:
@@ -190,11 +189,6 @@ def model_of_folder(folder: Path, image_size: int) -> Measured:
     recipe = build(TrainingSettings, result.get("training") or {}, "training", str(folder))
     macs = count_macs(model.config, model.image_size or image_size)
     return Measured(model.config.describe(), model, count_weights(model.config), macs, recipe)
-
-
-def training_images(dataset: Dataset) -> ImageDataset:
-    """As in `mgnas train`: the validation images, too, if there are test images."""
-    return dataset.train if dataset.test is None else dataset.train + dataset.validation
 
 
 def row(measured: Measured, dataset: Dataset | None, image_size: int) -> dict[str, str]:
@@ -220,7 +214,7 @@ def row(measured: Measured, dataset: Dataset | None, image_size: int) -> dict[st
         # No image has the class -1, so int8 cannot lose accuracy and be refused.
         train = unseen = ImageDataset(pixels, np.full(len(pixels), -1))
     else:
-        train, unseen = training_images(dataset), dataset.validation if dataset.test is None else dataset.test
+        train, unseen = dataset.final_train, dataset.unseen
     recipe, tuned = measured.recipe, None
     if dataset is not None and recipe is not None:
         tuned = lambda: fine_tune(model, recipe, train)  # noqa: E731 - called only if int8 loses much

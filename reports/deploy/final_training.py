@@ -149,9 +149,8 @@ def _train(
     execution: Execution,
 ) -> dict[str, Any]:
     """Train in a folder that is claimed; `facts` say what is trained, for `result.json`."""
-    # Without test images the validation images are the only unseen ones, so they are not trained on.
-    train = dataset.train if dataset.test is None else dataset.train + dataset.validation
     checkpoint = folder / _CHECKPOINT
+    train = dataset.final_train
     run = _continued(task, train, checkpoint, device, precision, execution)
     try:
         while not run.finished:
@@ -159,7 +158,7 @@ def _train(
             run.save(checkpoint)
     except TrainingDivergedError as error:
         raise UserError(f"training: {error}; lower learning_rate") from None
-    unseen, part = (dataset.validation, "validation") if dataset.test is None else (dataset.test, "test")
+    unseen, part = dataset.unseen, "validation" if dataset.test is None else "test"
     result = {
         **_accuracies(run, unseen, part, dataset.class_names),
         f"{part}_images": len(unseen),

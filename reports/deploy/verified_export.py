@@ -66,7 +66,7 @@ def export_and_verify(
     if int8 and result.get(DIGEST, dataset_digest(dataset)) != dataset_digest(dataset):
         problem = "the images are not those that the network was trained on, so some of them may be in both parts"
         raise UserError(f"--int8: {problem}; --data says where the images of the training are")
-    unseen = dataset.validation if dataset.test is None else dataset.test
+    unseen = dataset.unseen
     images = unseen.gather(np.linspace(0, len(unseen) - 1, min(len(unseen), _IMAGES)).round().astype(int))
     file = output or folder / FILES[kind]
     if file.is_dir() or (file.suffix not in ("", Path(FILES[kind]).suffix) and file.exists()):
@@ -79,7 +79,7 @@ def export_and_verify(
     say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
     if int8:
         int8_file = file.with_name(f"{file.stem}.int8{file.suffix}")
-        train = dataset.train if dataset.test is None else dataset.train + dataset.validation  # As in its training.
+        train = dataset.final_train
         recipe = build(TrainingSettings, result.get("training") or {}, "training", str(folder / RESULT_FILE))
         quantised = quantise(file, int8_file, train, unseen, lambda: fine_tune(model, recipe, train))
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})

@@ -96,6 +96,16 @@ class Dataset:
     def image_size(self) -> int:
         return self.train.shape[2]
 
+    @property
+    def final_train(self) -> ImageDataset:
+        """The images of a final training: the validation images, too, unless they are the only unseen ones."""
+        return self.train if self.test is None else self.train + self.validation
+
+    @property
+    def unseen(self) -> ImageDataset:
+        """The images that a final training is measured on: the test images, or else the validation images."""
+        return self.validation if self.test is None else self.test
+
 
 def data_shape(data: DataSettings) -> tuple[int, int, int]:
     """(classes, channels, image size) of a data set, which the architectures must fit. Nothing is downloaded.

@@ -2,19 +2,15 @@
 
 import json
 import math
-from dataclasses import replace
 
 import fidelity
 import pytest
-import torch
-from fidelity import MeasuredTrainer, band_networks, rank_correlation, regret, summary
+from fidelity import band_networks, rank_correlation, regret, summary
 from hypothesis import given
 from hypothesis import strategies as st
 from resumable import Job
 
 from mgnas.search.config import SearchConfig
-from mgnas.search.data.dataset import load_dataset
-from mgnas.search.training.trainer import Trainer
 
 CONFIG = """
 name: tiny
@@ -96,26 +92,6 @@ def test_fewer_images_and_smaller_ones(tmp_path):
     assert (made.images.train_images, made.images.validation_fraction) == (40, 0.25)
     assert (made.images.image_size, made.images.path) == (16, "some.npz")
     assert made.training.crop_padding == 1
-
-
-def test_weights_and_their_average_are_measured_in_one_training(config):
-    """The weights of a training without an average, and the average of one with it."""
-    job = jobs(config, "--bands", "2270", "--networks", "1", "--seeds", "1")[2]
-    dataset = load_dataset(job.images)
-    plain = Trainer(job.architecture, job.training, dataset.train, dataset.validation, job.seed)
-    averaging = replace(job.training, ema_decay=fidelity.EMA_DECAY)
-    averaged = Trainer(job.architecture, averaging, dataset.train, dataset.validation, job.seed)
-    measured = MeasuredTrainer(job, dataset)
-    for trainer in (plain, averaged, measured):
-        while not trainer.finished:
-            trainer.run_epoch()
-    last = slice(-fidelity.LAST_EPOCHS, None)
-    assert measured.accuracies == {
-        "plain": [epoch.accuracy for epoch in plain.history[last]],
-        "averaged": [epoch.accuracy for epoch in averaged.history[last]],
-    }
-    assert measured.evaluate(dataset.validation) == measured.accuracies["plain"][-1]
-    assert all(map(torch.equal, measured.model.state_dict().values(), plain.model.state_dict().values()))
 
 
 def test_an_interrupted_comparison_goes_on_with_what_is_missing(run, tmp_path):

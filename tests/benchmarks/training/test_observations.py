@@ -1,4 +1,4 @@
-"""benchmarks/training/observations.py: what is observed in a training, scores of untrained networks, predictions."""
+"""benchmarks/training/observations.py: which networks are trained, scores of untrained networks, predictions."""
 
 import json
 import math
@@ -7,14 +7,12 @@ import numpy as np
 import observations
 import pytest
 import torch
-from observations import OBSERVATIONS, Observed, Quality, jacobian_score, networks_of, ratio_interval, synflow
+from observations import OBSERVATIONS, Observed, jacobian_score, networks_of, ratio_interval, synflow
 from resumable import Job
 from torch import nn
 
 from mgnas.errors import UserError
-from mgnas.search.data.dataset import load_dataset
 from mgnas.search.history.table import SHIPPED, TabularBenchmark
-from mgnas.search.training.trainer import Trainer
 
 
 def jobs(*more) -> list[Job]:
@@ -41,36 +39,6 @@ def test_each_network_is_trained_with_each_seed_by_the_recipe_of_its_table():
     ] + 3 * [("cifar10", 1)]
     assert [job.training.epochs for job in made[::3]] == [16, 8, 16, 8]
     assert [job.images.image_size for job in made[::3]] == [None, 16, None, 16]
-
-
-@pytest.fixture(scope="module")
-def short_job():
-    (job, _) = jobs("--data", "digits", "--networks", "2", "--seeds", "1")
-    return Job(
-        job.labels, 0, job.architecture, observations.replace(job.training, epochs=4, warmup_epochs=1), job.images
-    )
-
-
-def test_observing_changes_no_training_and_the_last_epochs_are_observed(short_job):
-    dataset = load_dataset(short_job.images)
-    plain = Trainer(short_job.architecture, short_job.training, dataset.train, dataset.validation, short_job.seed)
-    observed = observations.ObservedTrainer(short_job, dataset)
-    while not plain.finished:
-        plain.run_epoch()
-        observed.run_epoch()
-    assert [quality.accuracy for quality in observed.plain] == [epoch.accuracy for epoch in plain.history[1:]]
-    assert len(observed.averaged) == observations.LAST_EPOCHS
-    assert observed.averaged != observed.plain
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, observed.model.state_dict()[name]), name
-
-
-def test_quality_of_known_logits():
-    logits = torch.log(torch.tensor([[0.8, 0.2], [0.6, 0.4]]))
-    quality = Quality.of(logits, torch.tensor([0, 1]))
-    assert quality.accuracy == 0.5
-    assert quality.probability == pytest.approx(0.6)
-    assert quality.cross_entropy == pytest.approx(-(math.log(0.8) + math.log(0.4)) / 2)
 
 
 # ------------------------------------------------------------------------------------------------ the untrained network
