@@ -65,12 +65,12 @@ def count_macs(config: ArchitectureConfig | Mapping[str, Any] | str, image_size:
 
 
 def load(model: str | os.PathLike[str]) -> Classifier:
-    """The trained network of a folder that `Run.retrain` or `mgnas train` wrote, or of a safetensors file.
+    """The trained network of a folder that `Run.retrain` or `mgnas train` wrote, of one in `zoo/`, or of a file.
 
     Needs neither Ray nor Optuna, and runs no code from the file.
 
     Args:
-        model: the folder, the `model.pt` in it, or a `.safetensors` file that `export` wrote.
+        model: the folder, its `model.pt`, or a `.safetensors` file that `export` wrote.
 
     Returns:
         an nn.Module in evaluation mode; its `predict(images)` gives the class numbers of PIL images or uint8
@@ -95,10 +95,11 @@ def export(
 ) -> Path:
     """Export a trained network, and verify the export on real images against PyTorch.
 
-    The exported network takes raw uint8 images. The folder's model_card.md tells how to use it.
+    The exported network takes raw uint8 images. The folder's model_card.md tells how to use it. If the images of the
+    training are not at hand, random ones verify the export, and a warning says so.
 
     Args:
-        model: folder that `Run.retrain` or `mgnas train` wrote.
+        model: folder that `Run.retrain` or `mgnas train` wrote, or one of `zoo/`.
         to: `onnx` for any runtime, `torch-export` for PyTorch without mgnas, `executorch` and `litert` for phones and
             small computers (one image at a time), `safetensors` for `load`.
         output: file to write; default: in the folder.
@@ -110,7 +111,7 @@ def export(
         the exported file.
 
     Raises:
-        UserError: no model, no images, a missing package, or an export that computes something else.
+        UserError: no model, no images for int8, a missing package, or an export that computes something else.
     """
     from mgnas.reports.deploy.export import Format
     from mgnas.reports.deploy.verified_export import export_and_verify

@@ -100,11 +100,8 @@ def precision_name(trainer: Trainer) -> str:
 
 def hardware(options: argparse.Namespace) -> dict[str, Any]:
     """The machine and the versions that the figures were measured with."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu": processor(),
         "cores": available_cores(),
         "threads": options.threads,
         "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
@@ -112,6 +109,14 @@ def hardware(options: argparse.Namespace) -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }
+
+
+def processor() -> str:
+    """The processor's name, as Linux gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def available_cores() -> int:

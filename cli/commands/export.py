@@ -33,7 +33,8 @@ def export(model: Path, kind: Format, int8: bool, output: Path | None, tolerance
 
     The export takes raw uint8 images, any number at a time (executorch, litert: one). Normalisation is part of the
     network, and its metadata has the class names (not in litert). It is run and compared with the PyTorch network; if
-    any logit differs by more than the tolerance, nothing is written. The folder's model_card.md tells how to use it.
+    any logit differs by more than the tolerance, nothing is written. The folder's model_card.md tells how to use it. If
+    the images of the training are not at hand, random ones verify the export, and a warning says so.
 
     --int8 quantises per channel, with ranges measured on training images, and prints accuracy and size of both
     networks. If more than half a point is lost, the network is fine-tuned with rounding for a few epochs.

@@ -1,7 +1,7 @@
 """A trained network as a user has it: raw images in, classes out. And the files that it is kept in:
 
     model.pt             architecture, normalisation, class names and weights; read with `weights_only=True`
-    model.safetensors    the same, as `mgnas export --to safetensors` writes it
+    model.safetensors    the same, as `mgnas export --to safetensors` writes it and the networks in zoo/ are kept
 
 Neither format can run code when it is read. Importing this module imports neither Ray nor Optuna.
 """
@@ -172,12 +172,12 @@ def load_model(path: str | os.PathLike) -> Classifier:
     """The trained network of a folder that `mgnas train` wrote, or of a file; in evaluation mode.
 
     Args:
-        path: the folder, its model.pt, or a `.safetensors` file.
+        path: a folder with a model.pt or else a model.safetensors, or one of these files.
 
     Raises:
         UserError: there is no model, the file is damaged, or it is an export for other programs.
     """
-    file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+    file = _model_file(Path(path))
     if not file.is_file():
         expected = file if file.suffix else file / MODEL_FILE
         raise UserError(f"{expected}: no such model; `mgnas train` writes one")
@@ -190,6 +190,13 @@ def load_model(path: str | os.PathLike) -> Classifier:
     return model.eval()
 
 
+def _model_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    weights_alone = path / "model.safetensors"
+    return weights_alone if weights_alone.is_file() and not (path / MODEL_FILE).exists() else path / MODEL_FILE
+
+
 def _from_checkpoint(file: Path) -> Classifier:
     state = read_torch_file(file, "cpu")
     model = Classifier.from_metadata(state)
@@ -198,10 +205,8 @@ def _from_checkpoint(file: Path) -> Classifier:
 
 
 def _from_safetensors(file: Path) -> Classifier:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise UserError(f"{file}: reading it needs safetensors; pip install 'mgnas[export]'") from None
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(file, framework="pt") as content:
             model = Classifier.from_metadata(parse_json((content.metadata() or {})[METADATA]))

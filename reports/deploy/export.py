@@ -82,7 +82,7 @@ def export_model(
         model: the trained network.
         kind: what to write.
         file: where to write; replaced if it exists.
-        images: real ones to compare on, uint8 n x channels x h x w.
+        images: to compare on, uint8 n x channels x h x w; real ones if there are any.
         tolerance: largest difference of a logit.
 
     Raises:
@@ -254,15 +254,9 @@ def _write_safetensors(model: Classifier, file: Path, images: np.ndarray) -> Non
 
 
 def as_safetensors(model: Classifier) -> bytes:
-    """A safetensors file's bytes: the weights, and as metadata what `mgnas.load` needs besides them.
+    """A safetensors file's bytes: the weights, and as metadata what `mgnas.load` needs besides them."""
+    from safetensors.torch import save
 
-    Raises:
-        UserError: safetensors is not installed.
-    """
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise needs(error) from None
     return save({name: value.contiguous() for name, value in model.state_dict().items()}, _metadata(model))
 
 

@@ -190,7 +190,8 @@ def _exports(exports: Mapping[str, Any], channels: int) -> list[str]:
     for kind, facts in exports.items():
         if kind == "int8":
             continue
-        measured = f"largest difference of a logit {facts['difference']:.1e} on {facts['images']:,} images"
+        images = f"{facts['images']:,} {'random ' if facts.get('random_images') else ''}images"
+        measured = f"largest difference of a logit {facts['difference']:.1e} on {images}"
         lines.append(f"| {facts['file']} | {facts['size']:,} | {measured} |")
     if "onnx" in exports:
         lines += [

@@ -25,6 +25,7 @@ from .quantisation import quantise
 from .retraining import Retrained
 
 _IMAGES = 256
+_SIZE_IF_UNKNOWN = 32  # Files of version 0.1.0 do not tell it.
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,15 @@ def export_and_verify(
 ) -> Path:
     """Export the network in `folder`, verify it on images of its data set, and bring the model card up to date.
 
+    Where the images are not at hand, as with a network from someone else, random ones verify it, and a warning says so.
+
     Args:
         folder: of a trained network; `mgnas train` and `mgnas retrain` write such folders.
         kind: what to export.
         output: the file to write; default: in the folder. An earlier export is replaced, a file of another kind is not.
         int8: quantise the ONNX network, too, into NAME.int8.onnx beside NAME.onnx.
         tolerance: largest difference of a logit from the PyTorch network.
-        data_path: where the images are now, if they have moved.
+        data_path: where the images are now, if they have moved; then no random ones are taken.
         say: called with each line about what was written.
 
     Returns:
@@ -60,28 +63,34 @@ def export_and_verify(
     if int8 and kind != "onnx":
         raise UserError("--int8: quantises an ONNX network; give it with --to onnx")
     model, result = load_model(folder), read_result(folder)
-    dataset = _dataset(folder, result, data_path)
-    _check_fits(dataset, model)
+    dataset, problem = _dataset(folder, result, data_path)
+    if problem and (int8 or data_path is not None):
+        raise UserError(f"the export is verified on real images: {problem}; --data says where they are")
+    if dataset is not None:
+        _check_fits(dataset, model)
     write_card(folder)  # It needs all of the folder's files, so a damaged one is refused before the export is written.
-    if int8 and result.get(DIGEST, dataset_digest(dataset)) != dataset_digest(dataset):
-        problem = "the images are not those that the network was trained on, so some of them may be in both parts"
-        raise UserError(f"--int8: {problem}; --data says where the images of the training are")
-    unseen = dataset.unseen
-    images = unseen.gather(np.linspace(0, len(unseen) - 1, min(len(unseen), _IMAGES)).round().astype(int))
+    if int8 and dataset is not None and result.get(DIGEST, dataset_digest(dataset)) != dataset_digest(dataset):
+        difference = "the images are not those that the network was trained on, so some of them may be in both parts"
+        raise UserError(f"--int8: {difference}; --data says where the images of the training are")
+    images = _random_images(model) if dataset is None else _some_images(dataset)
     file = output or folder / FILES[kind]
     if file.is_dir() or (file.suffix not in ("", Path(FILES[kind]).suffix) and file.exists()):
         kept = "is a folder" if file.is_dir() else f"exists already and is no {Path(FILES[kind]).suffix} file"
         raise UserError(f"{file}: {kept}; choose another file with --output")
     written = export_model(model, kind, file, images, tolerance)
+    facts = written.to_dict() | {"random_images": dataset is None}
     names = {"class_names": list(model.class_names)} if kind == "litert" else {}  # The format has no place for them.
-    note_export(folder, kind, written.to_dict() | names)
+    note_export(folder, kind, facts | names)
     say(f"Wrote {file}: {written.size:,} bytes")
-    say(f"Verified on {written.images} images: largest difference of a logit {written.difference:.1e}")
-    if int8:
+    which = f"{written.images} {'random ' if dataset is None else ''}images"
+    say(f"Verified on {which}: largest difference of a logit {written.difference:.1e}")
+    if dataset is None:
+        logger.warning("there are no real images to verify it on: %s; --data says where they are", problem)
+    if int8 and dataset is not None:
         int8_file = file.with_name(f"{file.stem}.int8{file.suffix}")
         train = dataset.final_train
         recipe = build(TrainingSettings, result.get("training") or {}, "training", str(folder / RESULT_FILE))
-        quantised = quantise(file, int8_file, train, unseen, lambda: fine_tune(model, recipe, train))
+        quantised = quantise(file, int8_file, train, dataset.unseen, lambda: fine_tune(model, recipe, train))
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
         say(quantised.in_words() + (f". Wrote {int8_file}" if quantised.kept else ""))
     return file
@@ -105,15 +114,29 @@ def quantise_retrained(retrained: Retrained) -> None:
         )
 
 
-def _dataset(folder: Path, result: dict[str, Any], data_path: str | None) -> Dataset:
+def _dataset(folder: Path, result: dict[str, Any], data_path: str | None) -> tuple[Dataset | None, str]:
+    """The images of the training; or None, and why they cannot be had."""
     file = str(folder / RESULT_FILE)
     data = build(DataSettings, result.get("data"), "data", file)
     path = locate(data.path, folder) if data_path is None else data_path
     data = build(DataSettings, asdict(data) | {"path": path}, "data", file)
     try:
-        return load_dataset(data)
+        return load_dataset(data), ""
     except UserError as error:
-        raise UserError(f"the export is verified on real images: {error}; --data says where they are") from None
+        return None, str(error)
+
+
+def _some_images(dataset: Dataset) -> np.ndarray:
+    """Images that the network has not seen, evenly spread."""
+    unseen = dataset.unseen
+    return unseen.gather(np.linspace(0, len(unseen) - 1, min(len(unseen), _IMAGES)).round().astype(int))
+
+
+def _random_images(model: Classifier) -> np.ndarray:
+    """Random pixels in the network's shape."""
+    size = model.image_size or _SIZE_IF_UNKNOWN
+    shape = (_IMAGES, model.config.in_channels, size, size)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def _check_fits(dataset: Dataset, model: Classifier) -> None:

@@ -113,6 +113,14 @@ def test_safetensors_is_loaded_back(folder, images, tmp_path):
     np.testing.assert_array_equal(logits_of(file, images), logits_of(folder, images))
 
 
+def test_a_folder_with_safetensors_alone_is_loaded_and_exported(folder, images):
+    before = logits_of(folder, images)
+    export_and_verify(folder, "safetensors")
+    (folder / "model.pt").unlink()
+    np.testing.assert_array_equal(logits_of(folder, images), before)
+    assert export_and_verify(folder, "torch-export").is_file()
+
+
 def test_what_is_refused_is_noted_nowhere(folder):
     with pytest.raises(UserError, match=r"model\.onnx: not written: .* on 256 images"):
         export_and_verify(folder, "onnx", tolerance=0.0)
@@ -130,7 +138,9 @@ def test_bad_exports_are_one_line(folder, tmp_path):
     result["data"] |= {"name": "npz", "path": str(tmp_path / "gone.npz")}
     (folder / "result.json").write_text(json.dumps(result))
     with pytest.raises(UserError, match=r"verified on real images: .*gone\.npz: no such file.*--data"):
-        export_and_verify(folder, "safetensors")
+        export_and_verify(folder, "onnx", int8=True)
+    with pytest.raises(UserError, match=r"verified on real images: .*gone\.npz: no such file.*--data"):
+        export_and_verify(folder, "safetensors", data_path=str(tmp_path / "gone.npz"))
     (folder / "result.json").write_text("[]")
     with pytest.raises(UserError, match=r"result\.json: is damaged"):
         export_and_verify(folder, "safetensors")
@@ -163,13 +173,19 @@ def test_images_of_another_kind_are_refused_and_nothing_is_overwritten(
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_images_that_have_moved_are_found_by_the_option(trained_on_photos, tmp_path):
+def test_images_that_have_moved_are_found_by_the_option(trained_on_photos, tmp_path, caplog):
     images, trained = trained_on_photos
     folder = Path(shutil.copytree(trained, tmp_path / "far" / "away" / "net"))
-    with pytest.raises(UserError, match=r"verified on real images: .*; --data says where they are"):
-        export_and_verify(folder, "safetensors")
+    lines = []
+    export_and_verify(folder, "onnx", say=lines.append)
+    assert lines[1].startswith("Verified on 256 random images: largest difference of a logit ")
+    assert "there are no real images to verify it on: " in caplog.text
+    assert "; --data says where they are" in caplog.text
+    assert " on 256 random images |" in (folder / "model_card.md").read_text()
     moved = shutil.copytree(images, tmp_path / "moved")
-    assert export_and_verify(folder, "safetensors", data_path=str(moved)).is_file()
+    export_and_verify(folder, "onnx", data_path=str(moved), say=lines.append)
+    assert "random" not in lines[3]
+    assert "random images" not in (folder / "model_card.md").read_text()
 
 
 def test_images_that_move_together_with_the_network_are_found(trained_on_photos, tmp_path):

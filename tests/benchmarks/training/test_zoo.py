@@ -1,0 +1,85 @@
+"""benchmarks/training/zoo.py: a retrained network is put into the zoo as it is, and the page tells all seeds."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import zoo
+
+import mgnas
+from mgnas.models import ArchitectureConfig
+from mgnas.reports.deploy.final_training import FinalTraining, train_fully
+from mgnas.search.data.dataset import DataSettings
+from mgnas.space.candidate import TrainingSettings
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One training on dark and light images, as `mgnas retrain` leaves it."""
+    rng, arrays = np.random.default_rng(0), {}
+    for part, count in (("train", 64), ("test", 20)):
+        labels = np.arange(count) % 2
+        pixels = rng.integers(0, 128, (count, 8, 8, 3)) + 127 * labels[:, None, None, None]
+        arrays |= {f"{part}_images": pixels.astype(np.uint8), f"{part}_labels": labels}
+    folder = tmp_path_factory.mktemp("retrained")
+    np.savez(folder / "images.npz", **arrays)
+    config = ArchitectureConfig(family="mgnet", base_channels=(4,), num_classes=2)
+    data = DataSettings(name="npz", path=str(folder / "images.npz"))
+    train_fully(FinalTraining(config, TrainingSettings(epochs=1, batch_size=32), data), folder / "seed-0", "cpu")
+    return folder
+
+
+@pytest.fixture
+def retrained(trained, tmp_path):
+    """Two seeds with test accuracies of 90 and 94 %, and int8 ones of 89 and 93 %."""
+    folder = tmp_path / "retrained"
+    for seed, accuracy in enumerate((0.9, 0.94)):
+        copied = shutil.copytree(trained / "seed-0", folder / f"seed-{seed}")
+        result = json.loads((copied / "result.json").read_text())
+        result |= {"seed": seed, "test_accuracy": accuracy, "seconds": 3600.0}
+        (copied / "result.json").write_text(json.dumps(result))
+        (copied / "exports.json").write_text(json.dumps({"int8": {"accuracy": accuracy - 0.01, "size": 4321}}))
+        (copied / "spread.json").write_text(json.dumps({"seeds": 2, "mean": 0.92, "spread": 0.0283}))
+    return folder
+
+
+def call(tmp_path, *arguments):
+    return zoo.main(["--zoo", str(tmp_path / "zoo"), "--page", str(tmp_path / "page.md"), *map(str, arguments)])
+
+
+def test_a_network_of_the_zoo_is_seed_0_and_its_page_tells_all_seeds(retrained, tmp_path, capsys):
+    commands = ["mgnas search small.yaml", "mgnas retrain run --seeds 2"]
+    assert call(tmp_path, "--add", retrained, "--name", "dark-or-light", "--command", *commands) == 0
+    folder, images = tmp_path / "zoo" / "dark-or-light", torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    loaded, original = mgnas.load(folder), mgnas.load(retrained / "seed-0")
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), original(images))
+    assert str(retrained) not in "".join(file.read_text() for file in folder.glob("*.json"))
+    recorded = json.loads((folder / "logits.json").read_text())
+    np.testing.assert_allclose(recorded, zoo.generated_logits(loaded), rtol=1e-5)
+    assert np.shape(recorded) == (zoo.IMAGES, 2)
+    text = (tmp_path / "page.md").read_text()
+    assert "| 92.00 +- 2.83 (2 seeds) | 91.00 +- 2.83 (2 seeds) | 4,321 | 1 | 1.0 |" in text
+    assert f"```\n{commands[0]}\n{commands[1]}\n```" in text
+    assert "92.00 % +- 2.83" in (folder / "model_card.md").read_text()
+    assert capsys.readouterr().out in text
+
+
+def test_a_network_of_the_zoo_is_exported_without_its_images(retrained, tmp_path, caplog):
+    call(tmp_path, "--add", retrained, "--name", "one")
+    assert mgnas.export(tmp_path / "zoo" / "one", "onnx", output=tmp_path / "one.onnx").is_file()
+    assert "no real images" in caplog.text
+
+
+def test_what_cannot_be_done_is_one_line(retrained, tmp_path, capsys):
+    shutil.rmtree(retrained / "seed-0")
+    for arguments, words in (
+        (["--add", retrained, "--name", "one"], "no seed-0/result.json"),
+        (["--add", retrained], "--add and --name"),
+        ([], "no networks; --add puts one there"),
+    ):
+        assert call(tmp_path, *arguments) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
