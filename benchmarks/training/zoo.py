@@ -34,7 +34,7 @@ from cases import available_cores, processor
 from resumable import run_script
 from tables import table
 
-from mgnas.errors import UserError
+from mgnas.errors import UserError, first_line
 from mgnas.files import read_json, write_bytes, write_text
 from mgnas.reports.deploy.classifier import Classifier, load_model
 from mgnas.reports.deploy.export import as_safetensors
@@ -50,6 +50,7 @@ _ABSENT = "images-are-not-in-the-zoo.npz"
 def generated_logits(model: Classifier) -> list[list[float]]:
     """Logits of `IMAGES` images of random pixels (NumPy's default_rng(0)), which every NumPy generates alike."""
     size = model.image_size
+    assert size is not None, "every training of today stores it"
     shape = (IMAGES, model.config.in_channels, size, size)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     with torch.inference_mode():
@@ -140,7 +141,7 @@ def page(folders: Sequence[Path]) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
     parser.add_argument("--add", type=Path, metavar="FOLDER", help="a network's folder in RUN/retrained")
     parser.add_argument("--name", metavar="NAME", help="of its folder in the zoo")
     parser.add_argument("--command", nargs="+", default=[], metavar="LINE", help="what led to it, for the table's page")
