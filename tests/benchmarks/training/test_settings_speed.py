@@ -67,5 +67,5 @@ def test_the_row_of_a_case():
 
 @pytest.mark.slow
 def test_the_script_measures_a_case(run_benchmark):
-    (measured,) = run_benchmark("settings_speed.py", "--cases", "mgnet-stem-4")
+    (measured,) = run_benchmark("settings_speed.py", case="mgnet-stem-4")
     assert measured["case"] == "mgnet-stem-4"
