@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ _MODULES = {
     "run_search": "api",
 }
 """Public name -> the module that defines it."""
+
+# In a checkout the subpackages lie beside this folder. Ray's workers, and Python itself, look into the working
+# directory first: there they find this folder without its subpackages, also if mgnas is installed elsewhere.
+_folder = Path(__file__).absolute().parent
+if not (_folder / "models").is_dir():
+    __path__.append(str(_folder.parent))
 
 # Without a handler Python would print warnings of a library to the terminal.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

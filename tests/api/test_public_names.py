@@ -37,13 +37,27 @@ def test_every_public_name_can_be_used_and_explains_itself(name):
 
 def test_type_checkers_see_the_names_that_programs_see():
     tree = ast.parse(Path(mgnas.__file__).read_text())
-    (checked,) = (node for node in tree.body if isinstance(node, ast.If))
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
     imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
     assert sorted(alias.name for node in imports for alias in node.names) == sorted(mgnas.__all__)
     modules = {alias.name: f"{'.' * node.level}{node.module}" for node in imports for alias in node.names}
     assert {name: f"mgnas.{module}" for name, module in mgnas._MODULES.items()} == {
         name: module if module.startswith("mgnas.") else f"mgnas{module}" for name, module in modules.items()
     }
+
+
+def test_a_checkout_is_complete_on_its_own():
+    """In a checkout Ray's workers find its folder first, also if mgnas is installed elsewhere."""
+    checkout = Path(mgnas.__file__).resolve().parents[1]
+    script = (
+        "import sys\n"
+        "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]\n"
+        f"sys.path.insert(0, {str(checkout)!r})\n"
+        "import mgnas.cli, mgnas.models, mgnas.reports, mgnas.search, mgnas.space\n"
+        "print(mgnas.space.__file__)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert Path(run.stdout.strip()).resolve().parents[1] == checkout
 
 
 def test_an_unknown_name_is_an_attribute_error():
