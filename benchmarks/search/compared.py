@@ -166,8 +166,8 @@ COMPARED: dict[str, Compared] = {
     "gp": Compared(STRATEGIES["gp"], seeds=20, trainings=60),
     "botorch qLogNEHVI": Compared(noisy_ehvi, seeds=20, trainings=60),
     "tpe as it is": Compared(PEERS["tpe as it is"], trainings=320),
-    **{name: Compared(PEERS[name], seeds=20, trainings=320) for name in _REPEATING if name in PEERS},
-    **{name: Compared(PEERS[name], seeds=10, trainings=60) for name in _SLOW if name in PEERS},
+    **{name: Compared(PEERS[name], seeds=20, trainings=320) for name in _REPEATING},
+    **{name: Compared(PEERS[name], seeds=10, trainings=60) for name in _SLOW},
 }
 """Optuna's samplers stand here twice: with mgnas's no-repeat layer, and "as it is", when a repeated proposal costs
 again."""

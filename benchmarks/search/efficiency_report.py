@@ -67,16 +67,17 @@ def markdown(results: dict[str, dict[str, Entries]], tables: Sequence[TabularBen
 
 
 def versions() -> str:
-    """Of Python and of what computes."""
-    packages = ", ".join(f"{name} {_version(name)}" for name in ("torch", "optuna", "botorch", "syne-tune"))
-    return f"Python {platform.python_version()}, {packages}"
+    """Of Python and of what is installed of that which computes."""
+    packages = [f"{name} {version(name)}" for name in ("torch", "optuna", "botorch", "syne-tune") if _has(name)]
+    return ", ".join([f"Python {platform.python_version()}", *packages])
 
 
-def _version(package: str) -> str:
+def _has(package: str) -> bool:
     try:
-        return version(package)
+        version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return False
+    return True
 
 
 def _epochs_table(by_search: dict[str, Entries], table: TabularBenchmark) -> list[str]:

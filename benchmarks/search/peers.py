@@ -243,8 +243,12 @@ PEERS: dict[str, StrategyFactory] = {
     "nsga2 as it is": partial(raw, "nsga2"),
     "gp as it is": partial(raw, "gp"),
     "random as it is": partial(raw, "random"),
-}
-if SYNE_TUNE:
-    PEERS["syne tune evolution as it is"] = partial(syne_tune, SyneTuneEvolution, 1)
+    "syne tune evolution as it is": partial(syne_tune, SyneTuneEvolution, 1),
     # Most of its trials end after an epoch.
-    PEERS["syne tune mo-asha as it is"] = partial(syne_tune, SyneTuneASHA, 8)
+    "syne tune mo-asha as it is": partial(syne_tune, SyneTuneASHA, 8),
+}
+
+
+def is_installed(search: str) -> bool:
+    """Whether the package that this search of the comparison needs is installed."""
+    return SYNE_TUNE or not search.startswith("syne tune")

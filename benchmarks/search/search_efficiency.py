@@ -28,6 +28,7 @@ from typing import Any
 
 from compared import COMPARED
 from efficiency_report import GRID, markdown
+from peers import is_installed
 
 from mgnas.files import write_text
 from mgnas.reports.simulation.efficiency import SHARES
@@ -126,7 +127,8 @@ def _is_of(line: list, tables: list[str], names: list[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--searches", nargs="+", choices=COMPARED, default=list(COMPARED), metavar="SEARCH")
+    installed = list(filter(is_installed, COMPARED))
+    parser.add_argument("--searches", nargs="+", choices=COMPARED, default=installed, metavar="SEARCH")
     names = [*shipped_tables(), *(f"{name}+added" for name in shipped_tables())]
     parser.add_argument("--tables", nargs="+", choices=names, default=list(shipped_tables()))
     parser.add_argument("--seeds", type=int, default=40, help="slow peers have fewer, see compared.py")
@@ -134,6 +136,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--fresh", action="store_true", help="forget the results of these searches and tables first")
     options = parser.parse_args()
+    if not set(options.searches) <= set(installed):
+        parser.error("--searches: Syne Tune is not installed; see benchmarks/README.md")
     RESULTS.parent.mkdir(exist_ok=True)
     tables = [load_table(name) for name in options.tables]
     if options.fresh:
