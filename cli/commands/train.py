@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the config's.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores, or 1 for small networks]")
 @execution_options("auto")
 def train(
     config: Path,
@@ -45,6 +45,8 @@ def train(
     import torch
 
     from mgnas.errors import UserError, printable
+    from mgnas.search.data.dataset import load_dataset
+    from mgnas.search.training.threads import default_threads
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     if device == "cuda" and gpu is None:
@@ -52,8 +54,9 @@ def train(
     on_gpu = gpu is not None and device != "cpu"
     if gpu is not None and not on_gpu:
         click.echo(f"The GPU ({gpu}) is not used; --device cuda uses it.")
-    if threads:
-        torch.set_num_threads(threads)
+    if not on_gpu:
+        size = load_dataset(task.data).image_size
+        torch.set_num_threads(threads or default_threads(task.architecture, task.training.batch_size, size))
     folder = output or Path("trained") / task.architecture.id
     total = task.training.epochs
     click.echo(f"{task.architecture.describe()}: {total} epochs on {f'the GPU ({gpu})' if on_gpu else 'the CPU'}")

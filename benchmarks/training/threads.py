@@ -1,0 +1,86 @@
+"""Does a training on a CPU become faster by more threads? Networks of several sizes, with one thread and with all.
+
+Both train the same network in one process and take turns. The rule of mgnas/search/training/threads.py follows from it.
+
+    python benchmarks/training/threads.py [--repetitions 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+from cases import available_cores, precision_name, processor
+from tables import table
+
+from mgnas.errors import first_line
+from mgnas.models import ArchitectureConfig
+from mgnas.search.data.images import ImageDataset
+from mgnas.search.training.trainer import Trainer
+from mgnas.space.candidate import TrainingSettings
+
+CASES = (
+    (ArchitectureConfig(family="mgnet", base_channels=(4, 8)), 8, 64),
+    (ArchitectureConfig(family="mgiad", base_channels=(8, 16), group_size=4, fully_coupled_channels=8), 8, 64),
+    (ArchitectureConfig(family="mgnet", base_channels=(16, 32)), 8, 64),
+    (ArchitectureConfig(family="mgic", base_channels=(32, 64), group_size=4, fully_coupled_channels=8), 8, 64),
+    (ArchitectureConfig(family="mgnet", base_channels=(16, 32, 64)), 16, 64),
+    (ArchitectureConfig(family="mgiad", base_channels=(32, 64), group_size=4, fully_coupled_channels=8), 16, 64),
+    (ArchitectureConfig(family="mgnet", base_channels=(8, 16, 32)), 32, 128),
+    (ArchitectureConfig(family="mgnet", base_channels=(16, 32, 64)), 32, 128),
+)
+"""Architecture, pixels per side, images per step."""
+
+
+def steps_of(size: int) -> int:
+    """Steps of an epoch."""
+    return 20 if size < 32 else 5
+
+
+def make_trainer(architecture: ArchitectureConfig, size: int, batch: int) -> Trainer:
+    """A training on random images."""
+    count, rng = batch * steps_of(size), np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+    images = ImageDataset(pixels, rng.integers(0, 10, count))
+    return Trainer(architecture, TrainingSettings(epochs=1000, batch_size=batch), images, None)
+
+
+def measure(architecture: ArchitectureConfig, size: int, batch: int, repetitions: int, many: int) -> dict[str, str]:
+    """The case's row: seconds of an epoch with one thread over those with many; the median, and the quartiles."""
+    trainers = {threads: make_trainer(architecture, size, batch) for threads in (1, many)}
+    seconds: dict[int, list[float]] = {1: [], many: []}
+    for repetition in range(repetitions + 1):
+        for threads, trainer in trainers.items():
+            torch.set_num_threads(threads)
+            start = time.perf_counter()
+            trainer.run_epoch()
+            if repetition:  # The first epoch chooses algorithms.
+                seconds[threads].append(time.perf_counter() - start)
+    ratios = sorted(one / more for one, more in zip(seconds[1], seconds[many], strict=True))
+    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    return {
+        "network": architecture.describe(),
+        "images": f"{batch} of {size} x {size}",
+        "values of an activation": f"{batch * architecture.channels[0] * size**2:,}",
+        "type": precision_name(trainers[1]),
+        "ms of a step, 1 thread": f"{1000 * statistics.median(seconds[1]) / steps_of(size):.1f}",
+        f"{many} threads are faster by": f"{middle:.2f} ({low:.2f} to {high:.2f})",
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
+    parser.add_argument("--repetitions", type=int, default=5, metavar="N")
+    options = parser.parse_args(arguments)
+    many = available_cores()
+    print(f"{many} cores, {processor()}, torch {torch.__version__}\n")
+    print("\n".join(table([measure(*case, options.repetitions, many) for case in CASES])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
