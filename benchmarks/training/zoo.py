@@ -1,7 +1,7 @@
 """Puts fully trained networks into zoo/, and writes the table of all networks there.
 
     mgnas search configs/mlperf-tiny.yaml --data cifar10.npz
-    mgnas retrain runs/mlperf-tiny-1 --max-weights 78k --seeds 3 --int8
+    mgnas retrain runs/mlperf-tiny-1 --select --prefer accuracy --seeds 3 --int8
     python benchmarks/training/zoo.py --add runs/mlperf-tiny-1/retrained/mgnet-1d4c --name cifar10-63k
         --command "mgnas search ..." "mgnas retrain ..."
     python benchmarks/training/zoo.py                      writes results/cifar10_cpu.md alone
@@ -76,6 +76,8 @@ def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
     source, results = seeds[0].parent, [read_result(file.parent) for file in seeds]
     exports = [read_exports(file.parent).get("int8") for file in seeds]
     model = load_model(source)
+    if (folder / TRAINING).exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "model.safetensors", as_safetensors(model))
     result = results[0] | {"data": results[0]["data"] | {"path": _ABSENT}}
