@@ -80,7 +80,8 @@ def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "model.safetensors", as_safetensors(model))
-    result = results[0] | {"data": results[0]["data"] | {"path": _ABSENT}}
+    data = results[0]["data"]
+    result = results[0] | {"data": data | {"path": data["path"] and _ABSENT}}
     write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
     if (source / "spread.json").exists():
         shutil.copyfile(source / "spread.json", folder / "spread.json")
