@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -15,6 +13,7 @@ from mgnas.reports.analysis.front_confidence import FrontConfidence, front_confi
 from mgnas.reports.analysis.int8 import Int8Choice, int8_networks, select_int8
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
+from mgnas.reports.analysis.trial_table import trial_table
 from mgnas.reports.deploy.export import require_onnx
 from mgnas.reports.deploy.latency.device import device_latencies
 from mgnas.reports.deploy.latency.meter import LatencyMeter
@@ -132,31 +131,7 @@ class Run:
         `finished` is counted in seconds from the beginning of the search. Searched settings that do not belong to the
         network's family have their default.
         """
-        import pandas as pd
-
-        trials = self.trials
-        numbers_on_front = {trial.number for trial in pareto_front(trials)}
-        settings = [asdict(trial.candidate.training) | asdict(trial.candidate.architecture) for trial in trials]
-        columns: dict[str, list[Any]] = {
-            "trial": [trial.number for trial in trials],
-            "state": [trial.state.value for trial in trials],
-            "accuracy": [math.nan if trial.accuracy is None else trial.accuracy for trial in trials],
-            "balanced_accuracy": [
-                math.nan if trial.accuracy is None or trial.balanced_accuracy is None else trial.balanced_accuracy
-                for trial in trials
-            ],
-            "weights": [trial.weights for trial in trials],
-            "macs": [trial.candidate.macs for trial in trials],
-            "on_front": [trial.number in numbers_on_front for trial in trials],
-            "epochs": [len(trial.curve) for trial in trials],
-            "seconds": [trial.seconds for trial in trials],
-            "finished": [math.nan if trial.finished is None else trial.finished for trial in trials],
-            "network": [trial.candidate.architecture.describe() for trial in trials],
-            "id": [trial.candidate.id for trial in trials],
-            "reason": [trial.reason for trial in trials],
-        }
-        names = [parameter.name for parameter in self._directory.space.parameters]
-        return pd.DataFrame(columns | {name: [values[name] for values in settings] for name in names})
+        return trial_table(self.trials, self._directory.space.parameters)
 
     def resume(
         self,
