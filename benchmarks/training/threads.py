@@ -14,44 +14,48 @@ import time
 
 import numpy as np
 import torch
-from cases import available_cores, precision_name, processor
+from cases import Case, available_cores, precision_name, processor, random_images
 from tables import table
 
 from mgnas.errors import first_line
 from mgnas.models import ArchitectureConfig
-from mgnas.search.data.images import ImageDataset
 from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
 
+_GROUPS = {"group_size": 4, "fully_coupled_channels": 8}
+
+
+def _case(family: str, channels: tuple[int, ...], size: int, batch: int, **more: int) -> Case:
+    architecture = ArchitectureConfig.from_dict({"family": family, "base_channels": channels, **more})
+    return Case(architecture, TrainingSettings(epochs=1000, batch_size=batch), size)
+
+
 CASES = (
-    (ArchitectureConfig(family="mgnet", base_channels=(4, 8)), 8, 64),
-    (ArchitectureConfig(family="mgiad", base_channels=(8, 16), group_size=4, fully_coupled_channels=8), 8, 64),
-    (ArchitectureConfig(family="mgnet", base_channels=(16, 32)), 8, 64),
-    (ArchitectureConfig(family="mgic", base_channels=(32, 64), group_size=4, fully_coupled_channels=8), 8, 64),
-    (ArchitectureConfig(family="mgnet", base_channels=(16, 32, 64)), 16, 64),
-    (ArchitectureConfig(family="mgiad", base_channels=(32, 64), group_size=4, fully_coupled_channels=8), 16, 64),
-    (ArchitectureConfig(family="mgnet", base_channels=(8, 16, 32)), 32, 128),
-    (ArchitectureConfig(family="mgnet", base_channels=(16, 32, 64)), 32, 128),
+    _case("mgnet", (4, 8), 8, 64),
+    _case("mgiad", (8, 16), 8, 64, **_GROUPS),
+    _case("mgnet", (16, 32), 8, 64),
+    _case("mgic", (32, 64), 8, 64, **_GROUPS),
+    _case("mgnet", (16, 32, 64), 16, 64),
+    _case("mgiad", (32, 64), 16, 64, **_GROUPS),
+    _case("mgnet", (8, 16, 32), 32, 128),
+    _case("mgnet", (16, 32, 64), 32, 128),
 )
-"""Architecture, pixels per side, images per step."""
 
 
-def steps_of(size: int) -> int:
+def steps_of(case: Case) -> int:
     """Steps of an epoch."""
-    return 20 if size < 32 else 5
+    return 20 if case.size < 32 else 5
 
 
-def make_trainer(architecture: ArchitectureConfig, size: int, batch: int) -> Trainer:
+def make_trainer(case: Case) -> Trainer:
     """A training on random images."""
-    count, rng = batch * steps_of(size), np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (count, 3, size, size), dtype=np.uint8)
-    images = ImageDataset(pixels, rng.integers(0, 10, count))
-    return Trainer(architecture, TrainingSettings(epochs=1000, batch_size=batch), images, None)
+    images = random_images(case, case.settings.batch_size * steps_of(case))
+    return Trainer(case.architecture, case.settings, images, None)
 
 
-def measure(architecture: ArchitectureConfig, size: int, batch: int, repetitions: int, many: int) -> dict[str, str]:
+def measure(case: Case, repetitions: int, many: int) -> dict[str, str]:
     """The case's row: seconds of an epoch with one thread over those with many; the median, and the quartiles."""
-    trainers = {threads: make_trainer(architecture, size, batch) for threads in (1, many)}
+    trainers = {threads: make_trainer(case) for threads in (1, many)}
     seconds: dict[int, list[float]] = {1: [], many: []}
     for repetition in range(repetitions + 1):
         for threads, trainer in trainers.items():
@@ -62,12 +66,13 @@ def measure(architecture: ArchitectureConfig, size: int, batch: int, repetitions
                 seconds[threads].append(time.perf_counter() - start)
     ratios = sorted(one / more for one, more in zip(seconds[1], seconds[many], strict=True))
     low, middle, high = np.percentile(ratios, (25, 50, 75))
+    architecture, batch, size = case.architecture, case.settings.batch_size, case.size
     return {
         "network": architecture.describe(),
         "images": f"{batch} of {size} x {size}",
         "values of an activation": f"{batch * architecture.channels[0] * size**2:,}",
         "type": precision_name(trainers[1]),
-        "ms of a step, 1 thread": f"{1000 * statistics.median(seconds[1]) / steps_of(size):.1f}",
+        "ms of a step, 1 thread": f"{1000 * statistics.median(seconds[1]) / steps_of(case):.1f}",
         f"{many} threads are faster by": f"{middle:.2f} ({low:.2f} to {high:.2f})",
     }
 
@@ -78,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     many = available_cores()
     print(f"{many} cores, {processor()}, torch {torch.__version__}\n")
-    print("\n".join(table([measure(*case, options.repetitions, many) for case in CASES])))
+    print("\n".join(table([measure(case, options.repetitions, many) for case in CASES])))
     return 0
 
 

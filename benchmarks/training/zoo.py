@@ -36,7 +36,7 @@ from tables import table
 
 from mgnas.errors import UserError, first_line
 from mgnas.files import read_json, write_bytes, write_text
-from mgnas.reports.deploy.classifier import Classifier, load_model
+from mgnas.reports.deploy.classifier import SAFETENSORS_FILE, Classifier, load_model
 from mgnas.reports.deploy.export import as_safetensors
 from mgnas.reports.deploy.model_card import RESULT_FILE, read_exports, read_result, write_card
 
@@ -74,12 +74,14 @@ def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
             f"{retrained}: no seed-0/{RESULT_FILE}; give a folder in RUN/retrained whose training is finished"
         )
     source, results = seeds[0].parent, [read_result(file.parent) for file in seeds]
+    if any("test_accuracy" not in result for result in results):
+        raise UserError(f"{retrained}: was not measured on test images; the zoo's networks are")
     exports = [read_exports(file.parent).get("int8") for file in seeds]
     model = load_model(source)
     if (folder / TRAINING).exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "model.safetensors", as_safetensors(model))
+    write_bytes(folder / SAFETENSORS_FILE, as_safetensors(model))
     data = results[0]["data"]
     result = results[0] | {"data": data | {"path": data["path"] and _ABSENT}}
     write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")

@@ -55,8 +55,10 @@ def train(
     if gpu is not None and not on_gpu:
         click.echo(f"The GPU ({gpu}) is not used; --device cuda uses it.")
     if not on_gpu:
-        size = load_dataset(task.data).image_size
-        torch.set_num_threads(threads or default_threads(task.architecture, task.training.batch_size, size))
+        if threads is None:
+            size = load_dataset(task.data).image_size
+            threads = default_threads(task.architecture, task.training.batch_size, size)
+        torch.set_num_threads(threads)
     folder = output or Path("trained") / task.architecture.id
     total = task.training.epochs
     click.echo(f"{task.architecture.describe()}: {total} epochs on {f'the GPU ({gpu})' if on_gpu else 'the CPU'}")

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 def trial_table(trials: Sequence[TrialRecord], searched: Sequence[Parameter]) -> pd.DataFrame:
     """One row per trial, with a column for each searched setting.
 
-    `accuracy` and `balanced_accuracy` are NaN unless the trial is complete. `seconds` is the training time, and
-    `finished` is counted in seconds from the beginning of the search. Searched settings that do not belong to the
-    network's family have their default.
+    `Run.to_dataframe` explains the columns.
 
     Args:
         trials: in the order of the rows.

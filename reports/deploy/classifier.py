@@ -31,7 +31,7 @@ from .image_input import as_images
 if TYPE_CHECKING:
     from PIL import Image
 
-MODEL_FILE = "model.pt"
+MODEL_FILE, SAFETENSORS_FILE = "model.pt", "model.safetensors"
 METADATA = "mgnas"
 """Key in a safetensors file's metadata; its value is everything but the weights, as JSON."""
 
@@ -193,7 +193,7 @@ def load_model(path: str | os.PathLike) -> Classifier:
 def _model_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    weights_alone = path / "model.safetensors"
+    weights_alone = path / SAFETENSORS_FILE
     return weights_alone if weights_alone.is_file() and not (path / MODEL_FILE).exists() else path / MODEL_FILE
 
 

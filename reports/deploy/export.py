@@ -31,7 +31,7 @@ from mgnas import __version__
 from mgnas.errors import UserError, first_line
 from mgnas.scratch import scratch_folder
 
-from .classifier import METADATA, Classifier, load_model
+from .classifier import METADATA, SAFETENSORS_FILE, Classifier, load_model
 from .mobile_formats import executorch_runner, litert_runner, write_executorch, write_litert
 
 Format = Literal["onnx", "torch-export", "executorch", "litert", "safetensors"]
@@ -40,7 +40,7 @@ FILES: dict[Format, str] = {
     "torch-export": "model.pt2",
     "executorch": "model.pte",
     "litert": "model.tflite",
-    "safetensors": "model.safetensors",
+    "safetensors": SAFETENSORS_FILE,
 }
 TOLERANCE = 1e-4
 """Largest difference of a logit that counts as rounding; a larger one shows another computation."""

@@ -63,32 +63,24 @@ def export_and_verify(
     if int8 and kind != "onnx":
         raise UserError("--int8: quantises an ONNX network; give it with --to onnx")
     model, result = load_model(folder), read_result(folder)
-    dataset, problem = _dataset(folder, result, data_path)
-    if problem and (int8 or data_path is not None):
-        raise UserError(f"the export is verified on real images: {problem}; --data says where they are")
-    if dataset is not None:
-        _check_fits(dataset, model)
+    dataset = _dataset(folder, model, result, data_path, required=int8 or data_path is not None)
     write_card(folder)  # It needs all of the folder's files, so a damaged one is refused before the export is written.
-    if int8 and dataset is not None and result.get(DIGEST, dataset_digest(dataset)) != dataset_digest(dataset):
-        difference = "the images are not those that the network was trained on, so some of them may be in both parts"
-        raise UserError(f"--int8: {difference}; --data says where the images of the training are")
+    if int8:
+        _check_same_images(dataset, result)
     images = _random_images(model) if dataset is None else _some_images(dataset)
     file = output or folder / FILES[kind]
     if file.is_dir() or (file.suffix not in ("", Path(FILES[kind]).suffix) and file.exists()):
         kept = "is a folder" if file.is_dir() else f"exists already and is no {Path(FILES[kind]).suffix} file"
         raise UserError(f"{file}: {kept}; choose another file with --output")
     written = export_model(model, kind, file, images, tolerance)
-    facts = written.to_dict() | {"random_images": dataset is None}
     names = {"class_names": list(model.class_names)} if kind == "litert" else {}  # The format has no place for them.
-    note_export(folder, kind, facts | names)
+    note_export(folder, kind, written.to_dict() | {"random_images": dataset is None} | names)
     say(f"Wrote {file}: {written.size:,} bytes")
     which = f"{written.images} {'random ' if dataset is None else ''}images"
     say(f"Verified on {which}: largest difference of a logit {written.difference:.1e}")
-    if dataset is None:
-        logger.warning("there are no real images to verify it on: %s; --data says where they are", problem)
-    if int8 and dataset is not None:
-        int8_file = file.with_name(f"{file.stem}.int8{file.suffix}")
-        train = dataset.final_train
+    if int8:
+        assert dataset is not None, "it was required"
+        int8_file, train = file.with_name(f"{file.stem}.int8{file.suffix}"), dataset.final_train
         recipe = build(TrainingSettings, result.get("training") or {}, "training", str(folder / RESULT_FILE))
         quantised = quantise(file, int8_file, train, dataset.unseen, lambda: fine_tune(model, recipe, train))
         note_export(folder, "int8", quantised.to_dict() | {"words": quantised.in_words()})
@@ -114,16 +106,38 @@ def quantise_retrained(retrained: Retrained) -> None:
         )
 
 
-def _dataset(folder: Path, result: dict[str, Any], data_path: str | None) -> tuple[Dataset | None, str]:
-    """The images of the training; or None, and why they cannot be had."""
+def _dataset(
+    folder: Path, model: Classifier, result: dict[str, Any], data_path: str | None, required: bool
+) -> Dataset | None:
+    """The images of the training; None, after a warning, if they cannot be had and are not required.
+
+    Raises:
+        UserError: they cannot be had and are required, or they are of another kind than the network's.
+    """
     file = str(folder / RESULT_FILE)
     data = build(DataSettings, result.get("data"), "data", file)
     path = locate(data.path, folder) if data_path is None else data_path
     data = build(DataSettings, asdict(data) | {"path": path}, "data", file)
     try:
-        return load_dataset(data), ""
+        dataset = load_dataset(data)
     except UserError as error:
-        return None, str(error)
+        if required:
+            raise UserError(f"the export is verified on real images: {error}; --data says where they are") from None
+        logger.warning("there are no real images to verify the export on: %s; --data says where they are", error)
+        return None
+    _check_fits(dataset, model)
+    return dataset
+
+
+def _check_same_images(dataset: Dataset | None, result: dict[str, Any]) -> None:
+    """Refuse images that the network was not trained on; earlier versions did not note which they were.
+
+    Raises:
+        UserError: they are others.
+    """
+    if DIGEST in result and (dataset is None or result[DIGEST] != dataset_digest(dataset)):
+        problem = "the images are not those that the network was trained on, so some of them may be in both parts"
+        raise UserError(f"--int8: {problem}; --data says where the images of the training are")
 
 
 def _some_images(dataset: Dataset) -> np.ndarray:

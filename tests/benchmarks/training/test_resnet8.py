@@ -1,6 +1,5 @@
 """benchmarks/training/resnet8.py: MLPerf Tiny's ResNet-8, and its row beside that of a network of mgnas."""
 
-import numpy as np
 import pytest
 import resnet8
 import torch
@@ -45,25 +44,23 @@ def test_its_memory_is_that_of_the_first_block():
     assert traced_peak(resnet8.ResNet8().eval(), 3, 32) == 3 * 16 * 32**2
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """64 training and 20 test images of 8 x 8 pixels, of two classes: dark and light ones."""
-    rng, arrays = np.random.default_rng(0), {}
-    for part, count in (("train", 64), ("test", 20)):
-        labels = np.arange(count) % 2
-        pixels = rng.integers(0, 128, (count, 8, 8, 3)) + 127 * labels[:, None, None, None]
-        arrays |= {f"{part}_images": pixels.astype(np.uint8), f"{part}_labels": labels}
-    file = tmp_path_factory.mktemp("images") / "images.npz"
-    np.savez(file, **arrays)
-    return file
-
-
-def test_both_networks_get_a_row_and_nothing_is_trained_twice(images, tmp_path, capsys):
+def test_both_networks_get_a_row_and_nothing_is_trained_twice(dark_or_light, tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     config = ArchitectureConfig(family="mgnet", base_channels=(4,), num_classes=2)
-    task = FinalTraining(config, TrainingSettings(epochs=1, batch_size=32), DataSettings(name="npz", path=str(images)))
+    task = FinalTraining(
+        config, TrainingSettings(epochs=1, batch_size=32), DataSettings(name="npz", path=str(dark_or_light))
+    )
     train_fully(task, tmp_path / "model", "cpu")
-    options = ["--config", tmp_path / "tiny.yaml", "--data", images, "--epochs", "1", "--work", tmp_path / "work"]
+    options = [
+        "--config",
+        tmp_path / "tiny.yaml",
+        "--data",
+        dark_or_light,
+        "--epochs",
+        "1",
+        "--work",
+        tmp_path / "work",
+    ]
     assert resnet8.main([*map(str, options), "--model", str(tmp_path / "model")]) == 0
     progress, titles, _, reference, ours = capsys.readouterr().out.splitlines()
     assert progress.startswith("seed 0, epoch 1 of 1: loss ")

@@ -16,17 +16,11 @@ from mgnas.space.candidate import TrainingSettings
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """One training on dark and light images, as `mgnas retrain` leaves it."""
-    rng, arrays = np.random.default_rng(0), {}
-    for part, count in (("train", 64), ("test", 20)):
-        labels = np.arange(count) % 2
-        pixels = rng.integers(0, 128, (count, 8, 8, 3)) + 127 * labels[:, None, None, None]
-        arrays |= {f"{part}_images": pixels.astype(np.uint8), f"{part}_labels": labels}
+def trained(dark_or_light, tmp_path_factory):
+    """One training, as `mgnas retrain` leaves it."""
     folder = tmp_path_factory.mktemp("retrained")
-    np.savez(folder / "images.npz", **arrays)
     config = ArchitectureConfig(family="mgnet", base_channels=(4,), num_classes=2)
-    data = DataSettings(name="npz", path=str(folder / "images.npz"))
+    data = DataSettings(name="npz", path=str(dark_or_light))
     train_fully(FinalTraining(config, TrainingSettings(epochs=1, batch_size=32), data), folder / "seed-0", "cpu")
     return folder
 

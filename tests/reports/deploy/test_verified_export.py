@@ -179,7 +179,7 @@ def test_images_that_have_moved_are_found_by_the_option(trained_on_photos, tmp_p
     lines = []
     export_and_verify(folder, "onnx", say=lines.append)
     assert lines[1].startswith("Verified on 256 random images: largest difference of a logit ")
-    assert "there are no real images to verify it on: " in caplog.text
+    assert "there are no real images to verify the export on: " in caplog.text
     assert "; --data says where they are" in caplog.text
     assert " on 256 random images |" in (folder / "model_card.md").read_text()
     moved = shutil.copytree(images, tmp_path / "moved")
