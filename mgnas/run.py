@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mgnas.reports.analysis.constraints import Constraints
 from mgnas.reports.analysis.front_confidence import FrontConfidence, front_confidence
 from mgnas.reports.analysis.int8 import Int8Choice, int8_networks, select_int8
 from mgnas.reports.analysis.pareto import pareto_front
-from mgnas.reports.analysis.select import Choice, Constraints, Preference, select
+from mgnas.reports.analysis.select import Choice, Preference, select
 from mgnas.reports.analysis.trial_table import trial_table
 from mgnas.reports.deploy.export import require_onnx
 from mgnas.reports.deploy.latency.device import device_latencies
@@ -23,7 +23,6 @@ from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import load_dataset
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
-from mgnas.space.limits import parse_bytes, parse_count
 
 from .errors import ConfigError, UserError
 from .launch import SearchInterrupt, is_finished, resumed_run, search, undisturbed
@@ -246,20 +245,13 @@ class Run:
         """
         if prefer not in get_args(Preference):
             raise UserError(f"prefer: expected one of {', '.join(get_args(Preference))}, got {prefer!r}")
-        for name, value in (
-            ("min_accuracy", min_accuracy),
-            ("max_latency", max_latency),
-            ("max_latency_32", max_latency_32),
-        ):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-                raise ConfigError(name, f"expected a number, got {value!r}")
-        constraints = Constraints(
-            max_weights=_count("max_weights", max_weights),
-            max_macs=_count("max_macs", max_macs),
-            max_memory=_count("max_memory", max_memory, parse_bytes),
-            max_memory_int8=_count("max_memory_int8", max_memory_int8, parse_bytes),
+        constraints = Constraints.parse(
+            max_weights=max_weights,
+            max_macs=max_macs,
+            max_memory=max_memory,
+            max_memory_int8=max_memory_int8,
             min_accuracy=min_accuracy,
-            max_size=_count("max_size", max_size, parse_bytes),
+            max_size=max_size,
             max_latency=max_latency,
             max_latency_32=max_latency_32,
         )
@@ -281,8 +273,13 @@ class Run:
         *,
         max_weights: int | str | None = None,
         max_macs: int | str | None = None,
+        max_memory: int | str | None = None,
+        max_memory_int8: int | str | None = None,
         min_accuracy: float | None = None,
         max_size: int | str | None = None,
+        max_latency: float | None = None,
+        max_latency_32: float | None = None,
+        device: str | None = None,
         prefer: Preference = "knee",
     ) -> Int8Choice:
         """Choose one of the retrained networks that were quantised, by int8 accuracy and int8 size.
@@ -290,10 +287,10 @@ class Run:
         Accuracies are on the test images, or on the validation images if there are no test images.
 
         Args:
-            max_weights: largest number of weights, such as 20000 or "20k".
-            max_macs: largest number of multiply-accumulates per image, such as "5M".
+            max_weights, max_macs, max_memory, max_memory_int8: as for `select`.
             min_accuracy: smallest accuracy of the int8 network, as a fraction.
             max_size: largest number of bytes of the int8 network, such as "100k".
+            max_latency, max_latency_32, device: as for `select`, but of the int8 network.
             prefer: `knee`: where more bytes stop paying. `accuracy`: the most accurate. `weights`: the smallest.
 
         Returns:
@@ -302,18 +299,21 @@ class Run:
         Raises:
             UserError: no network was quantised, or none keeps the limits.
         """
+        constraints = Constraints.parse(
+            max_weights=max_weights,
+            max_macs=max_macs,
+            max_memory=max_memory,
+            max_memory_int8=max_memory_int8,
+            min_accuracy=min_accuracy,
+            max_size=max_size,
+            max_latency=max_latency,
+            max_latency_32=max_latency_32,
+        )
         networks = int8_networks(completed_trials(self.trials), {full.trial: full for full in self.retrained})
         if not networks:
             remedy = f"`mgnas retrain {self.path} --front --int8` trains and quantises those of the front"
             raise UserError(f"{self.path}: no int8 network is measured; {remedy}")
-        return select_int8(
-            networks,
-            max_weights=_count("max_weights", max_weights),
-            max_macs=_count("max_macs", max_macs),
-            min_accuracy=min_accuracy,
-            max_size=_count("max_size", max_size, parse_bytes),
-            prefer=prefer,
-        )
+        return select_int8(networks, constraints, prefer, self.latency_meter(device))
 
     def retrain(
         self,
@@ -402,10 +402,3 @@ def search_to_the_end(directory: RunDirectory, address: str | None, progress: bo
 def _log_failure(outcome: Outcome) -> None:
     if outcome.accuracy is None:
         logger.warning("trial %d, seed %d failed: %s", outcome.record.number, outcome.seed, outcome.reason)
-
-
-def _count(name: str, value: int | str | None, parse: Callable[[Any], int] = parse_count) -> int | None:
-    try:
-        return None if value is None else parse(value)
-    except ConfigError as error:
-        raise error.inside(name) from None

@@ -164,7 +164,8 @@ def remember_latencies():
     Trial n takes n + 1 ms for one image, and 8 times that for 32. `except_for` names trials that the file leaves out.
     """
     from mgnas.reports.deploy.latency.measure import BATCHES
-    from mgnas.reports.deploy.latency.meter import machine, network_key
+    from mgnas.reports.deploy.latency.meter import machine
+    from mgnas.reports.deploy.latency.untrained import network_key
 
     def remember(run: RunDirectory, except_for: tuple[int, ...] = ()) -> None:
         records = [record for record in run.load() if record.number not in except_for]

@@ -9,8 +9,6 @@ import click
 
 from ..options import selection_options
 
-_INT8_LIMITS = ("max_weights", "max_macs", "min_accuracy", "max_size", "prefer")
-
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -18,7 +16,7 @@ _INT8_LIMITS = ("max_weights", "max_macs", "min_accuracy", "max_size", "prefer")
 @click.option(
     "--int8",
     is_flag=True,
-    help="Choose of the networks that `mgnas retrain --int8` has quantised. Accuracy and size are then the int8 ones.",
+    help="Choose of the networks that `mgnas retrain --int8` has quantised. Accuracy, size and latencies are int8's.",
 )
 @click.option("--output", type=click.Path(path_type=Path), default=Path("selected.yaml"), show_default=True)
 @click.option("--force", is_flag=True, help="Overwrite the file, if it exists.")
@@ -40,11 +38,9 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
     if not force and (output.exists() or output.is_symlink()):
         raise UserError(f"{output}: exists already; --force overwrites it, --output chooses another file")
     config = opened.config
+    limits_latency = any(constraints[name] for name in ("max_latency", "max_latency_32", "device"))
     if int8:
-        given = [name for name, value in constraints.items() if value is not None and name not in _INT8_LIMITS]
-        if given:
-            raise UserError(f"--{given[0].replace('_', '-')}: is not known of int8 networks; leave it out with --int8")
-        found = opened.select_int8(**{name: constraints[name] for name in _INT8_LIMITS})
+        found = opened.select_int8(**constraints)
         chosen = found.network
         write_yaml(output, selection(chosen.trial, str(run), asdict(config.data), asdict(config.final_training)))
         position = found.front.index(chosen)
@@ -52,6 +48,8 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
             click.echo(f"{'->' if network is chosen else '  '} {network.in_words()}")
         click.echo(f"Chosen for {found.why}.")
         click.echo(f"The accuracy is that on the {chosen.part} images, over {chosen.seeds} of its trainings.")
+        if limits_latency:
+            click.echo(f"Latency: {opened.latency_meter(constraints['device']).int8_in_words(chosen.trial.candidate)}")
         click.echo(f"Its most accurate one: {chosen.folder}")
         click.echo(f"Wrote {output}")
         return
@@ -64,7 +62,7 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
         network = trial.candidate.architecture.describe()
         click.echo(f"{mark} {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  {network}")
     click.echo(f"Chosen for {choice.why}.")
-    if constraints["max_latency"] or constraints["max_latency_32"] or constraints["device"]:
+    if limits_latency:
         click.echo(f"Latency: {opened.latency_meter(constraints['device']).in_words(chosen.candidate)}")
     confidence = choice.confidence or opened.front_confidence()
     if confidence is not None:

@@ -7,7 +7,7 @@ that lost too much was not kept, and does not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,8 +16,10 @@ from typing import Any
 from mgnas.errors import UserError
 
 from ...search.trial_record import CompletedTrial
+from ..deploy.latency.meter import LatencyMeter
 from ..deploy.model_card import EXPORTS_FILE, read_exports
 from ..deploy.retraining import Retrained
+from .constraints import UNLIMITED, Constraints
 from .select import Preference
 
 
@@ -126,42 +128,45 @@ class Int8Choice:
 
 def select_int8(
     networks: Sequence[Int8Network],
-    *,
-    max_weights: int | None = None,
-    max_macs: int | None = None,
-    min_accuracy: float | None = None,
-    max_size: int | None = None,
+    constraints: Constraints = UNLIMITED,
     prefer: Preference = "knee",
+    meter: LatencyMeter | None = None,
 ) -> Int8Choice:
     """Choose by accuracy and size of the int8 networks.
 
     Args:
         networks: at least one.
-        max_weights, max_macs: largest numbers of weights, and of multiply-accumulates per image.
-        min_accuracy: smallest int8 accuracy, as a fraction.
-        max_size: bytes of the int8 network.
+        constraints: what to keep; accuracy, size and latencies are those of the int8 network.
         prefer: `knee`: the point farthest above the line between the ends of the front (accuracy against log bytes).
             `accuracy`: the most accurate. `weights`: the smallest.
+        meter: measures latencies, or knows a device's; only asked if they are limited.
 
     Raises:
-        UserError: no network keeps the limits, or `expected`, which only trials of the search have.
+        UserError: no network keeps the limits, a latency cannot be told, or `expected`, which only trials of the search
+            have.
     """
     if prefer == "expected":
         raise UserError("--prefer expected: is known of trials of the search, not of int8 networks; leave it out")
+    meter = meter or LatencyMeter()
     left = list(networks)
+    # In ascending order of what it costs to know: only networks that keep all other limits are measured.
     for option, limit, unit, amount in (
-        ("--max-weights", max_weights, "weights", lambda network: network.trial.weights),
-        ("--max-macs", max_macs, "MACs", lambda network: network.trial.macs),
-        ("--max-size", max_size, "bytes", lambda network: network.size),
+        ("--max-weights", constraints.max_weights, "weights", lambda n: n.trial.weights),
+        ("--max-macs", constraints.max_macs, "MACs", lambda n: n.trial.macs),
+        ("--max-memory", constraints.max_memory, "bytes of float32 activations", lambda n: _memory(n, False)),
+        ("--max-memory-int8", constraints.max_memory_int8, "bytes of activations", lambda n: _memory(n, True)),
+        ("--max-size", constraints.max_size, "bytes", lambda n: n.size),
     ):
-        if limit is not None:
-            least, left = min(map(amount, left)), [network for network in left if amount(network) <= limit]
-            if not left:
-                raise UserError(f"{option}: no int8 network has at most {limit:,} {unit}; the least is {least:,}")
-    if min_accuracy is not None:
-        best, left = max(n.accuracy for n in left), [n for n in left if n.accuracy >= min_accuracy]
+        left = _within(left, option, limit, unit, amount)
+    if (lowest := constraints.min_accuracy) is not None:
+        best, left = max(n.accuracy for n in left), [n for n in left if n.accuracy >= lowest]
         if not left:
-            raise UserError(f"--min-accuracy: no int8 network reaches {min_accuracy:g}; the best has {best:.4f}")
+            raise UserError(f"--min-accuracy: no int8 network reaches {lowest:g}; the best has {best:.4f}")
+    for option, limit, batch in (
+        ("--max-latency", constraints.max_latency, 1),
+        ("--max-latency-32", constraints.max_latency_32, 32),
+    ):
+        left = _within(left, option, limit, "ms", lambda n, b=batch: meter.int8_latencies(n.trial.candidate)[b])
     front = int8_front(left)
     among = f"of {len(left)} int8 networks that keep the limits" if len(left) > 1 else "the only one within the limits"
     if prefer == "weights":
@@ -169,6 +174,31 @@ def select_int8(
     if prefer == "accuracy":
         return Int8Choice(front[-1], front, f"accuracy: the most accurate {among}")
     return Int8Choice(max(front, key=lambda network: _height(network, front)), front, f"knee: {among}")
+
+
+def _memory(network: Int8Network, int8: bool) -> int:
+    return network.trial.candidate.activation_memory(int8)
+
+
+def _within(
+    networks: list[Int8Network],
+    option: str,
+    limit: float | None,
+    unit: str,
+    amount: Callable[[Int8Network], float],
+) -> list[Int8Network]:
+    """The networks whose amount is at most the limit.
+
+    Raises:
+        UserError: none is left; it names the option and the least amount.
+    """
+    if limit is None:
+        return networks
+    amounts = [amount(network) for network in networks]
+    left = [network for network, value in zip(networks, amounts, strict=True) if value <= limit]
+    if not left:
+        raise UserError(f"{option}: no int8 network has at most {limit:,} {unit}; the least is {min(amounts):,}")
+    return left
 
 
 def _height(network: Int8Network, front: Sequence[Int8Network]) -> float:

@@ -11,35 +11,12 @@ from mgnas.errors import UserError
 
 from ...search.trial_record import CompletedTrial, TrialRecord, completed_trials
 from ..deploy.latency.meter import LatencyMeter
+from .constraints import UNLIMITED, Constraints
 from .failures import nothing_complete
 from .front_confidence import Expected, FrontConfidence, front_confidence
 from .pareto import nondominated
 
 Preference = Literal["knee", "accuracy", "weights", "expected"]
-
-
-@dataclass(frozen=True)
-class Constraints:
-    """What the network must keep; None: anything.
-
-    Args:
-        max_weights: trainable parameters.
-        max_macs: multiply-accumulates per image.
-        max_memory, max_memory_int8: peak bytes of the activations for one image in float32 and int8.
-        min_accuracy: validation accuracy, as a fraction.
-        max_size: bytes of the exported weights.
-        max_latency: milliseconds for 1 image, on this machine or the meter's device.
-        max_latency_32: milliseconds for 32 images.
-    """
-
-    max_weights: int | None = None
-    max_macs: int | None = None
-    max_memory: int | None = None
-    max_memory_int8: int | None = None
-    min_accuracy: float | None = None
-    max_size: int | None = None
-    max_latency: float | None = None
-    max_latency_32: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +56,7 @@ def exchange(chosen: CompletedTrial, other: CompletedTrial) -> str:
 
 def select(
     records: Sequence[TrialRecord],
-    constraints: Constraints = Constraints(),
+    constraints: Constraints = UNLIMITED,
     prefer: Preference = "knee",
     meter: LatencyMeter | None = None,
     images: int | None = None,

@@ -1,6 +1,7 @@
 """mgnas latency: the front's networks here, kits for other devices, and what came back."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,7 +9,8 @@ import yaml
 
 from mgnas.api import open_run
 from mgnas.reports.deploy.latency.device import add_device_latencies
-from mgnas.reports.deploy.latency.meter import LatencyMeter, network_key
+from mgnas.reports.deploy.latency.meter import LatencyMeter
+from mgnas.reports.deploy.latency.untrained import network_key
 from mgnas.search.config import SearchConfig
 
 
@@ -18,7 +20,8 @@ def device_file(run, tmp_path):
     networks = {}
     for index, number in enumerate((0, 2, 3, 4), start=1):
         times = {"1": 3 * [index], "32": 3 * [32 * index]}
-        networks[network_key(run.load()[number].candidate)] = {"float32": times, "int8": times}
+        halves = {"1": 3 * [index / 2], "32": 3 * [16 * index]}
+        networks[network_key(run.load()[number].candidate)] = {"float32": times, "int8": halves}
     file = tmp_path / "latency.json"
     machine = {"threads": 4, "processor": "armv8", "onnxruntime": "1.20.0"}
     file.write_text(json.dumps({"format": 1, "device": "raspberry", **machine, "networks": networks}))
@@ -50,6 +53,47 @@ def test_a_device_is_reported_and_chosen_by(command, run, device_file, tmp_path)
     assert code == 0
     assert "A model of 4 networks; if each is predicted from the others" in out
     assert "latency_model: {network: " in out
+
+
+@pytest.fixture
+def quantised_trials(device_run):
+    """Trials 0 and 3 of the run, retrained and quantised; the heavier one is better and, in int8, takes 1.5 ms."""
+    for number, accuracy in ((0, 0.8), (3, 0.95)):
+        folder = device_run.path / "retrained" / device_run.load()[number].candidate.id
+        (folder / "seed-0").mkdir(parents=True)
+        (folder / "seed-0" / "result.json").write_text(json.dumps({"test_accuracy": accuracy}))
+        size = 10_000 * (1 + number)
+        facts = {"accuracy": accuracy, "float_accuracy": accuracy, "size": size, "float_size": 3 * size, "kept": True}
+        (folder / "seed-0" / "exports.json").write_text(json.dumps({"int8": facts}))
+        (folder / "choice.json").write_text(json.dumps({"trial": number, "validation_accuracy": accuracy}))
+
+
+@pytest.mark.usefixtures("quantised_trials")
+def test_int8_networks_are_chosen_by_their_own_latencies(command, device_run, refused, tmp_path):
+    def choose(*limits):
+        output = tmp_path / f"{len(list(tmp_path.iterdir()))}.yaml"
+        return command("select", device_run.path, "--int8", "--prefer", "accuracy", "--output", output, *limits)
+
+    _, out, _ = choose("--device", "raspberry", "--max-latency", "1.5")
+    assert "95.00 %" in next(line for line in out.splitlines() if line.startswith("->"))
+    assert "Latency: 1.5 ms for 1 image on raspberry (4 threads of armv8, ONNX Runtime 1.20.0, int8), measured" in out
+    _, out, _ = choose("--device", "raspberry", "--max-latency-32", "47.9")
+    assert "80.00 %" in next(line for line in out.splitlines() if line.startswith("->"))
+    line = "--max-latency: no int8 network has at most 0.1 ms; the least is 0.5"
+    refused(choose("--device", "raspberry", "--max-latency", "0.1"), line)
+    # Without a device they are measured here.
+    _, out, _ = choose("--max-latency", "1e6")
+    assert re.search(r"^Latency: .* ms for 1 image on one thread of .*, ONNX Runtime .*, int8$", out, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("quantised_trials")
+def test_int8_networks_are_chosen_by_their_memory(device_run):
+    light, heavy = (device_run.load()[number].candidate for number in (0, 3))
+    limit = heavy.activation_memory(int8=True) - 1
+    assert light.activation_memory(int8=True) <= limit
+    run = open_run(device_run.path)
+    assert run.select_int8(max_memory_int8=limit, prefer="accuracy").network.trial.number == 0
+    assert run.select_int8(max_memory_int8=limit + 1, prefer="accuracy").network.trial.number == 3
 
 
 def test_networks_that_were_measured_beside_the_front_count(command, device_run, monkeypatch):

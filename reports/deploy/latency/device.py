@@ -15,7 +15,8 @@ from mgnas.files import read_json, short, write_text
 from ....space.candidate import Candidate
 from .fit import MIN_NETWORKS, FittedLatency, fit_with_error
 from .measure import BATCHES, DEVICE_NAME, FORMAT
-from .meter import LatencyMeter, network_key
+from .meter import LatencyMeter
+from .untrained import network_key
 
 _DEVICES = "devices"
 _KINDS = ("float32", "int8")
@@ -33,11 +34,11 @@ class DeviceLatencies(LatencyMeter):
         super().__init__()
         self.name: str = content["device"]
         threads = "one thread" if content["threads"] == 1 else f"{content['threads']} threads"
-        runtime = f"ONNX Runtime {content['onnxruntime']}"
-        self.machine = f"{self.name} ({threads} of {content['processor']}, {runtime}, float32)"
+        self._runtime = f"{threads} of {content['processor']}, ONNX Runtime {content['onnxruntime']}"
+        self.machine = self._machine("float32")
         self._times: dict[str, dict[str, dict[str, list[float]]]] = content["networks"]
         self._candidates = {network_key(c): c for c in candidates if network_key(c) in self._times}
-        self._fitted: dict[int, FittedLatency] = {}
+        self._fitted: dict[tuple[int, str], FittedLatency] = {}
 
     def quartiles(self, candidate: Candidate, kind: str = "float32", batch: int = 1) -> list[float] | None:
         """Lower quartile, median and upper quartile of the milliseconds; None: not measured."""
@@ -49,39 +50,61 @@ class DeviceLatencies(LatencyMeter):
         Raises:
             UserError: it was not measured, and too few others were.
         """
-        return {batch: self._latency(candidate, batch) for batch in BATCHES}
+        return self._latencies_of(candidate, "float32")
 
-    def _latency(self, candidate: Candidate, batch: int) -> float:
-        measured = self.quartiles(candidate, batch=batch)
-        return self.fitted(batch).model.milliseconds(candidate.cost) if measured is None else measured[1]
+    def int8_latencies(self, candidate: Candidate) -> dict[int, float]:
+        """Batch -> milliseconds in int8, measured or predicted.
 
-    def fitted(self, batch: int = 1) -> FittedLatency:
+        Raises:
+            UserError: it was not measured, and too few others were.
+        """
+        return self._latencies_of(candidate, "int8")
+
+    def _latencies_of(self, candidate: Candidate, kind: str) -> dict[int, float]:
+        measured = {batch: self.quartiles(candidate, kind, batch) for batch in BATCHES}
+        return {
+            batch: times[1] if times else self.fitted(batch, kind).model.milliseconds(candidate.cost)
+            for batch, times in measured.items()
+        }
+
+    def fitted(self, batch: int = 1, kind: str = "float32") -> FittedLatency:
         """The model of the milliseconds for `batch` images.
 
         Raises:
             UserError: too few networks were measured.
         """
-        if batch not in self._fitted:
-            candidates = list(self._candidates.values())
-            if not self.predicts:
-                problem = f"{len(candidates)} measured networks are too few to predict others"
+        if (batch, kind) not in self._fitted:
+            times = {key: self.quartiles(one, kind, batch) for key, one in self._candidates.items()}
+            known = {key: quartiles[1] for key, quartiles in times.items() if quartiles}
+            if len(known) < MIN_NETWORKS:
+                problem = f"{len(known)} networks measured in {kind} are too few to predict others"
                 raise UserError(f"device {self.name}: {problem}; a new kit has at least {MIN_NETWORKS}")
-            times = [self._latency(candidate, batch) for candidate in candidates]
-            self._fitted[batch] = fit_with_error([candidate.cost for candidate in candidates], times)
-        return self._fitted[batch]
+            costs = [self._candidates[key].cost for key in known]
+            self._fitted[batch, kind] = fit_with_error(costs, list(known.values()))
+        return self._fitted[batch, kind]
 
     @property
     def predicts(self) -> bool:
-        """Whether enough networks were measured to predict others."""
+        """Whether enough networks were measured to predict others in float32."""
         return len(self._candidates) >= MIN_NETWORKS
 
     def in_words(self, candidate: Candidate) -> str:
         """The latency for one image, and where it comes from."""
+        return self._in_words(candidate, "float32")
+
+    def int8_in_words(self, candidate: Candidate) -> str:
+        """As `in_words`, of the int8 network."""
+        return self._in_words(candidate, "int8")
+
+    def _in_words(self, candidate: Candidate, kind: str) -> str:
         origin = "measured"
-        if self.quartiles(candidate) is None:
-            fitted = self.fitted()
+        if self.quartiles(candidate, kind) is None:
+            fitted = self.fitted(kind=kind)
             origin = f"predicted from {fitted.networks} networks with a median error of {100 * fitted.error:.0f} %"
-        return f"{self.latencies(candidate)[1]:.4g} ms for 1 image on {self.machine}, {origin}"
+        return f"{self._latencies_of(candidate, kind)[1]:.4g} ms for 1 image on {self._machine(kind)}, {origin}"
+
+    def _machine(self, kind: str) -> str:
+        return f"{self.name} ({self._runtime}, {kind})"
 
 
 def add_device_latencies(run: Path, files: Sequence[Path], candidates: Sequence[Candidate]) -> None:

@@ -11,21 +11,15 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mgnas import __version__
 from mgnas.errors import UserError
 from mgnas.files import write_text
 
-from ....search.data.images import ImageDataset
 from ....space.candidate import Candidate
-from ..export import write_onnx
-from ..quantisation import quantise
 from . import measure
-from .meter import network_key, untrained
+from .untrained import network_key, write_untrained
 
 _KIT, _SCRIPT = "kit.json", "measure.py"
-_CALIBRATION_IMAGES = 8
 
 
 def write_kit(candidates: Sequence[Candidate], folder: Path, say: Callable[[str], None] = lambda line: None) -> None:
@@ -48,7 +42,7 @@ def write_kit(candidates: Sequence[Candidate], folder: Path, say: Callable[[str]
         for key, candidate in distinct.items():
             config, size = candidate.architecture, candidate.image_size
             files = {"float32": f"{config.id}-{size}.onnx", "int8": f"{config.id}-{size}.int8.onnx"}
-            _write_network(candidate, folder / files["float32"], folder / files["int8"])
+            write_untrained(candidate, folder / files["float32"], folder / files["int8"])
             networks[key] = {"image": [config.in_channels, size, size], "files": files}
             say(f"{candidate.weights:>11,} weights  {config.describe()}")
         write_text(folder / _SCRIPT, Path(measure.__file__).read_text(encoding="utf-8"))
@@ -56,12 +50,3 @@ def write_kit(candidates: Sequence[Candidate], folder: Path, say: Callable[[str]
         write_text(folder / _KIT, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}); choose another with --kit") from None
-
-
-def _write_network(candidate: Candidate, file: Path, int8: Path) -> None:
-    shape = (_CALIBRATION_IMAGES, candidate.architecture.in_channels, *2 * (candidate.image_size,))
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    write_onnx(untrained(candidate), file, images)
-    # No image has the class -1, so both networks are always wrong, and int8 cannot lose accuracy and be refused.
-    unlabelled = ImageDataset(images, np.full(len(images), -1))
-    quantise(file, int8, unlabelled, unlabelled)

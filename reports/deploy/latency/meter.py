@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mgnas.errors import UserError
@@ -26,17 +25,18 @@ from mgnas.files import read_json, write_text
 from ....search.trial_record import CompletedTrial
 from ....space.candidate import Candidate
 from ..classifier import Classifier
-from ..export import as_safetensors, write_onnx
+from ..export import as_safetensors, require_onnx
 from .measure import BATCHES, quartiles
+from .untrained import network_key, untrained, write_untrained
 
 _MIN_RUNS, _MAX_RUNS, _SECONDS = 3, 50, 0.15
 
 
-def machine() -> str:
-    """On what latencies are measured here: processor, runtime, version."""
+def machine(kind: str = "float32") -> str:
+    """On what latencies are measured here: processor, runtime, version, and the kind of network."""
     name = platform.processor() or platform.machine()
     runtime = f"ONNX Runtime {version('onnxruntime')}" if _has_runtime() else f"PyTorch {torch.__version__}"
-    return f"one thread of {name}, {runtime}, float32"
+    return f"one thread of {name}, {runtime}, {kind}"
 
 
 def _has_runtime() -> bool:
@@ -50,14 +50,30 @@ def measure_latencies(candidate: Candidate) -> list[float]:
     Small networks gain nothing from more threads. And on a busy machine, threads wait for each other, so the time would
     tell more about the other processes than about the network.
     """
-    model = untrained(candidate)
-    shapes = [(batch, candidate.architecture.in_channels, *2 * (candidate.image_size,)) for batch in BATCHES]
     if not _has_runtime():
-        return [_in_pytorch(model, shape) for shape in shapes]
+        return [_in_pytorch(untrained(candidate), shape) for shape in _shapes(candidate)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
-        write_onnx(model, file, np.zeros(shapes[0], dtype=np.uint8))
-        return [quartiles(file, shape, seconds=_SECONDS)[1] for shape in shapes]
+        write_untrained(candidate, file)
+        return [quartiles(file, shape, seconds=_SECONDS)[1] for shape in _shapes(candidate)]
+
+
+def measure_int8_latencies(candidate: Candidate) -> list[float]:
+    """As `measure_latencies`, of the int8 network in ONNX Runtime.
+
+    Raises:
+        UserError: a package of the extra `export` is not installed.
+    """
+    require_onnx()
+    with tempfile.TemporaryDirectory() as folder:
+        file, int8 = Path(folder) / "network.onnx", Path(folder) / "network.int8.onnx"
+        write_untrained(candidate, file, int8)
+        return [quartiles(int8, shape, seconds=_SECONDS)[1] for shape in _shapes(candidate)]
+
+
+def _shapes(candidate: Candidate) -> list[tuple[int, ...]]:
+    """Of the images, for each of `BATCHES`."""
+    return [(batch, candidate.architecture.in_channels, *2 * (candidate.image_size,)) for batch in BATCHES]
 
 
 def _in_pytorch(model: Classifier, shape: tuple[int, ...]) -> float:
@@ -88,6 +104,7 @@ class LatencyMeter:
     def __init__(self, file: Path | None = None) -> None:
         self._file, self.machine = file, machine()
         self._latencies = self._remembered()
+        self._int8: dict[str, dict[int, float]] = {}
         self._sizes: dict[str, int] = {}
 
     def latencies(self, candidate: Candidate) -> dict[int, float]:
@@ -98,9 +115,24 @@ class LatencyMeter:
             self._remember()
         return dict(zip(BATCHES, self._latencies[key], strict=True))
 
+    def int8_latencies(self, candidate: Candidate) -> dict[int, float]:
+        """Batch -> milliseconds of the int8 network. The file does not keep them.
+
+        Raises:
+            UserError: it cannot be measured here.
+        """
+        key = network_key(candidate)
+        if key not in self._int8:
+            self._int8[key] = dict(zip(BATCHES, measure_int8_latencies(candidate), strict=True))
+        return self._int8[key]
+
     def in_words(self, candidate: Candidate) -> str:
         """The latency for one image, and where it comes from."""
         return f"{self.latencies(candidate)[1]:.4g} ms for 1 image on {self.machine}"
+
+    def int8_in_words(self, candidate: Candidate) -> str:
+        """As `in_words`, of the int8 network."""
+        return f"{self.int8_latencies(candidate)[1]:.4g} ms for 1 image on {machine('int8')}"
 
     def measured(self, trials: Sequence[CompletedTrial], seconds: float) -> dict[int, dict[int, float]]:
         """Trial number -> latencies, of the trials that are remembered or can be measured within `seconds`.
@@ -137,18 +169,6 @@ class LatencyMeter:
             return
         content = {"machine": self.machine, "batches": BATCHES, "milliseconds": self._latencies}
         write_text(self._file, json.dumps(content, indent=1) + "\n")
-
-
-def network_key(candidate: Candidate) -> str:
-    """The name of a network for images of one size, in files of latencies."""
-    return f"{candidate.architecture.id} {candidate.image_size}"
-
-
-def untrained(candidate: Candidate) -> Classifier:
-    """The network with random weights, which is as fast and as large as the trained one."""
-    config = candidate.architecture
-    channels = config.in_channels
-    return Classifier(config, [0.5] * channels, [0.25] * channels, image_size=candidate.image_size).eval()
 
 
 def _spread_out(count: int) -> list[int]:

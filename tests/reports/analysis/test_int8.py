@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnas.errors import UserError
+from mgnas.reports.analysis.constraints import Constraints
 from mgnas.reports.analysis.int8 import Int8Network, int8_front, int8_networks, select_int8
 from mgnas.reports.deploy.retraining import load_retrained
 from mgnas.reports.report import write_report
@@ -82,12 +83,12 @@ def test_preferences_and_limits():
     assert select_int8(given_networks).network.size == 200
     assert select_int8(given_networks, prefer="accuracy").network.size == 1000
     assert select_int8(given_networks, prefer="weights").network.size == 100
-    assert sizes(select_int8(given_networks, max_size=999).front) == [100, 200]
-    assert select_int8(given_networks, min_accuracy=0.94, prefer="weights").network.size == 200
+    assert sizes(select_int8(given_networks, Constraints(max_size=999)).front) == [100, 200]
+    assert select_int8(given_networks, Constraints(min_accuracy=0.94), "weights").network.size == 200
     with pytest.raises(UserError, match=r"^--max-size: no int8 network has at most 99 bytes; the least is 100$"):
-        select_int8(given_networks, max_size=99)
+        select_int8(given_networks, Constraints(max_size=99))
     with pytest.raises(UserError, match=r"^--min-accuracy: no int8 network reaches 0.99; the best has 0.9500$"):
-        select_int8(given_networks, min_accuracy=0.99)
+        select_int8(given_networks, Constraints(min_accuracy=0.99))
     with pytest.raises(UserError, match=r"^--prefer expected: is known of trials of the search"):
         select_int8(given_networks, prefer="expected")
 

@@ -1,7 +1,8 @@
 import pytest
 
 from mgnas.errors import UserError
-from mgnas.reports.analysis.select import Constraints, by_preference, exchange, height_above_chord, select
+from mgnas.reports.analysis.constraints import Constraints
+from mgnas.reports.analysis.select import by_preference, exchange, height_above_chord, select
 from mgnas.reports.deploy.latency.meter import LatencyMeter
 from mgnas.search.trial_record import completed_trials
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from mgnas.errors import UserError
+from mgnas.reports.analysis.constraints import Constraints
 from mgnas.reports.analysis.front_confidence import front_confidence
 from mgnas.reports.analysis.run_data import load_run_data
-from mgnas.reports.analysis.select import Constraints, select
+from mgnas.reports.analysis.select import select
 from mgnas.reports.figures.front import accuracy_range
 from mgnas.reports.page.data import MARKS, as_script_block, page_data, preference_ranks
 from mgnas.search.trial_record import completed_trials

@@ -6,7 +6,8 @@ import re
 import pytest
 from browser import CHROMIUM, DRIVER, browser
 
-from mgnas.reports.analysis.select import Constraints, select
+from mgnas.reports.analysis.constraints import Constraints
+from mgnas.reports.analysis.select import select
 from mgnas.reports.page.data import as_script_block
 from mgnas.reports.report import report_folder, write_report
 from mgnas.search.trial_record import completed_trials

@@ -6,7 +6,7 @@ import pytest
 
 from mgnas.errors import UserError
 from mgnas.reports.deploy.latency.device import add_device_latencies, device_latencies, load_device_latencies
-from mgnas.reports.deploy.latency.meter import network_key
+from mgnas.reports.deploy.latency.untrained import network_key
 from mgnas.space.latency import LatencyModel
 
 TRUTH = LatencyModel(network=0.1, calls=0.01, dense=0.5)
@@ -18,7 +18,8 @@ def content(candidates, device="raspberry"):
     for candidate in candidates:
         time = TRUTH.milliseconds(candidate.cost)
         single, many = [time, time, 2 * time], [32 * time, 33 * time, 34 * time]
-        networks[network_key(candidate)] = {"float32": {"1": single, "32": many}, "int8": {"1": single, "32": many}}
+        int8 = {"1": [value / 2 for value in single], "32": [value / 2 for value in many]}
+        networks[network_key(candidate)] = {"float32": {"1": single, "32": many}, "int8": int8}
     machine = {"threads": 1, "processor": "armv8", "onnxruntime": "1.20.0"}
     return {"format": 1, "device": device, **machine, "networks": networks}
 
@@ -46,8 +47,22 @@ def test_networks_that_were_not_measured_are_predicted(run, candidates, add):
     device = device_latencies(run.path, "raspberry", candidates)
     assert device.latencies(candidates[0])[32] == 33 * TRUTH.milliseconds(candidates[0].cost)
     assert device.latencies(candidates[6])[1] == pytest.approx(TRUTH.milliseconds(candidates[6].cost), rel=1e-6)
+    assert device.int8_latencies(candidates[6])[32] == pytest.approx(
+        33 / 2 * TRUTH.milliseconds(candidates[6].cost), rel=1e-6
+    )
     assert device.fitted().error == pytest.approx(0, abs=1e-6)
     assert "predicted from 5 networks with a median error of 0 %" in device.in_words(candidates[6])
+
+
+def test_without_int8_measurements_nothing_is_said_of_int8(run, candidates, add, refusal):
+    float_only = content(candidates[:5])
+    for network in float_only["networks"].values():
+        del network["int8"]
+    add(float_only)
+    device = device_latencies(run.path, "raspberry", candidates)
+    line = refusal(lambda: device.int8_latencies(candidates[0]))
+    assert line.startswith("device raspberry: 0 networks measured in int8 are too few to predict others; a new kit")
+    assert device.latencies(candidates[0])
 
 
 def test_several_devices_stand_side_by_side_and_a_new_measurement_replaces_the_old(run, candidates, add):

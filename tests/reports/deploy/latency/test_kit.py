@@ -13,7 +13,7 @@ from mgnas.errors import UserError
 from mgnas.reports.deploy.export import onnx_runner
 from mgnas.reports.deploy.latency.device import add_device_latencies, device_latencies
 from mgnas.reports.deploy.latency.kit import write_kit
-from mgnas.reports.deploy.latency.meter import network_key
+from mgnas.reports.deploy.latency.untrained import network_key
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_what_a_kit_measures_comes_back_into_the_run(kit, run):
     assert 0 < low <= median <= high
     assert device.latencies(candidates[1])[1] == device.quartiles(candidates[1])[1]
     assert device.in_words(candidates[0]).endswith("measured")
-    with pytest.raises(UserError, match="device this-one: 2 measured networks are too few to predict others"):
+    with pytest.raises(UserError, match="device this-one: 2 networks measured in float32 are too few to predict"):
         device.latencies(candidates[4])
 
 
