@@ -38,7 +38,8 @@ class FixedChannelTransfer(nn.Module):
     """The channel transfer without weights: P' averages adjacent pairs of channels, P repeats each channel twice.
 
     Training on a CPU uses convolutions with constant weights instead, because a CPU is slow at sums over pairs and at
-    interleaved copies.
+    interleaved copies. Exports work on whole channels, since runtimes keep images channel after channel: transposing to
+    pairs of neighbours and back took them longer than the transfer.
 
     Args:
         channels: channels of the finer level, an even number.
@@ -57,6 +58,8 @@ class FixedChannelTransfer(nn.Module):
         """N x c x h x w -> N x c/2 x h x w."""
         if trains_on_cpu(self, residual):
             return F.conv2d(residual, self._averages, groups=self._groups)
+        if torch.compiler.is_exporting():
+            return residual.unflatten(1, (-1, 2)).mean(dim=2)
         pairs = residual.permute(0, 2, 3, 1).unflatten(3, (-1, 2))
         return pairs.mean(dim=4).permute(0, 3, 1, 2)
 
@@ -64,6 +67,8 @@ class FixedChannelTransfer(nn.Module):
         """N x c/2 x h x w -> N x c x h x w."""
         if trains_on_cpu(self, correction):
             return F.conv2d(correction, self._repeats, groups=self._groups)
+        if torch.compiler.is_exporting():
+            return correction.unsqueeze(2).expand(-1, -1, 2, -1, -1).flatten(1, 2)
         # NOTE: repeat_interleave would lose the channels_last layout, and later operations would be slower.
         twice = correction.permute(0, 2, 3, 1).unsqueeze(4).expand(-1, -1, -1, -1, 2)
         return twice.contiguous().flatten(3).permute(0, 3, 1, 2)

@@ -100,6 +100,11 @@ def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
     write_card(folder)
 
 
+def networks(zoo: Path) -> list[Path]:
+    """The folders of the zoo's networks, by name."""
+    return sorted(file.parent for file in zoo.glob(f"*/{TRAINING}"))
+
+
 def row(folder: Path) -> dict[str, Any]:
     """The network's row of the table."""
     result, training = read_result(folder), read_json(folder / TRAINING)
@@ -165,7 +170,7 @@ def run(options: argparse.Namespace) -> list[str]:
         raise UserError("--add and --name: give both or none")
     if options.add is not None:
         add(options.add, options.zoo / options.name, options.command)
-    folders = sorted(file.parent for file in options.zoo.glob(f"*/{TRAINING}"))
+    folders = networks(options.zoo)
     if not folders:
         raise UserError(f"{options.zoo}: no networks; --add puts one there")
     write_text(options.page, page(folders))

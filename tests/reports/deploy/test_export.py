@@ -2,12 +2,15 @@ import sys
 from typing import get_args
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import mgnas
 from mgnas.errors import UserError
+from mgnas.models import ArchitectureConfig
 from mgnas.reports.deploy import export as export_module
+from mgnas.reports.deploy.classifier import Classifier
 from mgnas.reports.deploy.export import FILES, Format, accuracy, export_model, largest_difference, needs
 
 
@@ -37,6 +40,17 @@ def test_another_computation_is_refused_and_leaves_what_was_there(folder, images
         export_model(mgnas.load(folder), "onnx", file, images[:9], tolerance=0.0)
     assert file.read_bytes() == b"an older export"
     assert not list(folder.glob(".new-*"))
+
+
+def test_channel_transfers_are_exported_without_transposing(tmp_path, images):
+    config = ArchitectureConfig(family="mgiad", base_channels=(8, 16), group_size=4, channel_levels=2, in_channels=1)
+    torch.manual_seed(0)
+    model = Classifier(config, [0.5], [0.25], image_size=8).eval()
+    file = tmp_path / "model.onnx"
+    assert export_model(model, "onnx", file, images[:5]).difference < 1e-5
+    operations = {node.op_type for node in onnx.load(file).graph.node}
+    assert {"ReduceMean", "Expand"} <= operations  # averages and repeats
+    assert "Transpose" not in operations
 
 
 def test_weights_alone_are_exported_exactly(folder, images):
