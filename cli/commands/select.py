@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..options import selection_options
+
+if TYPE_CHECKING:
+    from mgnas.reports.analysis.int8 import Int8Choice
+    from mgnas.reports.analysis.select import Choice
+    from mgnas.run import Run
 
 
 @click.command()
@@ -37,40 +42,52 @@ def select(run: Path, int8: bool, output: Path, force: bool, **constraints: Any)
     opened = open_run(run)
     if not force and (output.exists() or output.is_symlink()):
         raise UserError(f"{output}: exists already; --force overwrites it, --output chooses another file")
-    config = opened.config
-    limits_latency = any(constraints[name] for name in ("max_latency", "max_latency_32", "device"))
     if int8:
-        found = opened.select_int8(**constraints)
-        chosen = found.network
-        write_yaml(output, selection(chosen.trial, str(run), asdict(config.data), asdict(config.final_training)))
-        position = found.front.index(chosen)
-        for network in found.front[max(position - 1, 0) : position + 2]:
-            click.echo(f"{'->' if network is chosen else '  '} {network.in_words()}")
-        click.echo(f"Chosen for {found.why}.")
-        click.echo(f"The accuracy is that on the {chosen.part} images, over {chosen.seeds} of its trainings.")
-        if limits_latency:
-            click.echo(f"Latency: {opened.latency_meter(constraints['device']).int8_in_words(chosen.trial.candidate)}")
-        click.echo(f"Its most accurate one: {chosen.folder}")
-        click.echo(f"Wrote {output}")
-        return
-    choice = opened.select(**constraints)
-    chosen = choice.record
+        quantised = opened.select_int8(**constraints)
+        chosen, lines = quantised.network.trial, _int8_lines(quantised)
+    else:
+        choice = opened.select(**constraints)
+        chosen, lines = choice.record, _lines(choice, opened)
+    if any(constraints[name] for name in ("max_latency", "max_latency_32", "device")):
+        meter = opened.latency_meter(constraints["device"])
+        latency = meter.int8_in_words(chosen.candidate) if int8 else meter.in_words(chosen.candidate)
+        lines.append(f"Latency: {latency}")
+    config = opened.config
     write_yaml(output, selection(chosen, str(run), asdict(config.data), asdict(config.final_training)))
+    lines.append(f"Wrote {output}" if int8 else f"Wrote {output}. Train it fully: mgnas train {output}")
+    for line in lines:
+        click.echo(line)
+
+
+def _lines(choice: Choice, run: Run) -> list[str]:
+    """The chosen trial among its neighbours, why, and what is known of it."""
+    chosen = choice.record
     index = choice.front.index(chosen)
+    lines = []
     for trial in choice.front[max(index - 1, 0) : index + 2]:
         mark = "->" if trial is chosen else "  "
         network = trial.candidate.architecture.describe()
-        click.echo(f"{mark} {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  {network}")
-    click.echo(f"Chosen for {choice.why}.")
-    if limits_latency:
-        click.echo(f"Latency: {opened.latency_meter(constraints['device']).in_words(chosen.candidate)}")
-    confidence = choice.confidence or opened.front_confidence()
+        lines.append(f"{mark} {trial.weights:>11,} weights  {100 * trial.accuracy:6.2f} %  {network}")
+    lines.append(f"Chosen for {choice.why}.")
+    confidence = choice.confidence or run.front_confidence()
     if confidence is not None:
-        click.echo(f"How sure: {confidence.in_words(chosen)}")
+        lines.append(f"How sure: {confidence.in_words(chosen)}")
     for other, exchange in choice.neighbours():
         word = "lighter" if other.weights < chosen.weights else "heavier"
-        click.echo(f"The next {word} one, trial {other.number}: {exchange}")
-    for retrained in opened.retrained:
-        if retrained.trial == chosen.number:
-            click.echo(f"Retrained: {retrained.in_words()}")
-    click.echo(f"Wrote {output}. Train it fully: mgnas train {output}")
+        lines.append(f"The next {word} one, trial {other.number}: {exchange}")
+    return lines + [f"Retrained: {full.in_words()}" for full in run.retrained if full.trial == chosen.number]
+
+
+def _int8_lines(choice: Int8Choice) -> list[str]:
+    """The chosen int8 network among its neighbours, why, and where it lies."""
+    chosen = choice.network
+    index = choice.front.index(chosen)
+    return [
+        *(
+            f"{'->' if network is chosen else '  '} {network.in_words()}"
+            for network in choice.front[max(index - 1, 0) : index + 2]
+        ),
+        f"Chosen for {choice.why}.",
+        f"The accuracy is that on the {chosen.part} images, over {chosen.seeds} of its trainings.",
+        f"Its most accurate one: {chosen.folder}",
+    ]

@@ -17,11 +17,11 @@ def test_select_says_why_and_what_the_neighbours_cost(command, run, tmp_path, re
     lines = out.splitlines()
     assert [line[:2] for line in lines[:3]] == ["  ", "->", "  "]
     assert lines[3].startswith("Chosen for knee: of the 5 trials that keep the limits")
+    assert lines[4].startswith("The next lighter one, trial 0: -")
+    assert lines[4].endswith("-10.00 points of accuracy")
+    assert lines[5].startswith("The next heavier one, trial 3: +")
     # Latencies are kept in the run, so that asking again gives the same answer.
-    assert lines[4].startswith("Latency: 3 ms for 1 image on one thread of ")
-    assert lines[5].startswith("The next lighter one, trial 0: -")
-    assert lines[5].endswith("-10.00 points of accuracy")
-    assert lines[6].startswith("The next heavier one, trial 3: +")
+    assert lines[6].startswith("Latency: 3 ms for 1 image on one thread of ")
     assert yaml.safe_load(output.read_text())["origin"]["trial"] == 2
 
 

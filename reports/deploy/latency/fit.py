@@ -32,12 +32,18 @@ class FittedLatency:
 
 def fit_with_error(costs: Sequence[Cost], milliseconds: Sequence[float]) -> FittedLatency:
     """`fit_latency` of two networks or more, and the error that it has for a network that it does not know."""
+    errors = prediction_errors(costs, milliseconds)
+    return FittedLatency(fit_latency(costs, milliseconds), len(costs), statistics.median(errors))
+
+
+def prediction_errors(costs: Sequence[Cost], milliseconds: Sequence[float]) -> list[float]:
+    """The relative error of each network's prediction from all others, as a fraction."""
     errors = []
     for index, (cost, time) in enumerate(zip(costs, milliseconds, strict=True)):
         others = [number for number in range(len(costs)) if number != index]
         model = fit_latency([costs[number] for number in others], [milliseconds[number] for number in others])
         errors.append(abs(model.milliseconds(cost) / time - 1))
-    return FittedLatency(fit_latency(costs, milliseconds), len(costs), statistics.median(errors))
+    return errors
 
 
 def fit_latency(costs: Sequence[Cost], milliseconds: Sequence[float]) -> LatencyModel:
