@@ -8,8 +8,8 @@ grouped MACs are those in convolutions of several groups. Batch norm, ReLU, pool
 
 The rest is what else takes time. Calls are the runs of convolutions and of transfers between channel levels, and the
 linear layer. Groups are counted in each run of a grouped convolution that is not depthwise, and unfolded values are
-those that it multiplies: for each output position all inputs under its kernels. Transferred values are those that
-transfers without weights between channel levels write.
+those that it multiplies: for each output position all inputs under its kernels. Written values are those that
+convolutions write, and transferred ones those that transfers without weights between channel levels write.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Cost:
     calls: int = 0
     groups: int = 0
     unfolded: int = 0
+    written: int = 0
     transferred: int = 0
 
     def __add__(self, other: Cost) -> Cost:
@@ -91,7 +92,8 @@ def _conv(
     stored, macs = copies * weights, runs * weights * size * size
     cost = Cost(stored, macs, stored, copies * fan_out, 0, macs * (groups > 1), runs)
     narrow = runs * ((groups > 1) & (groups < fan_in))
-    return cost + Cost(groups=narrow * groups, unfolded=narrow * fan_in * (kernel * size) ** 2)
+    unfolded = narrow * fan_in * (kernel * size) ** 2
+    return cost + Cost(groups=narrow * groups, unfolded=unfolded, written=runs * fan_out * size * size)
 
 
 def _batch_norm(channels: int, count: int = 1) -> Cost:

@@ -15,7 +15,7 @@ _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 def amounts(cost: Cost) -> tuple[float, ...]:
     """What the times of a `LatencyModel` are multiplied by, in their order."""
-    millions = (cost.macs - cost.grouped_macs, cost.unfolded, cost.transferred)
+    millions = (cost.macs - cost.grouped_macs, cost.unfolded, cost.written, cost.transferred)
     return 1, cost.calls, cost.groups, *(count / 1e6 for count in millions)
 
 
@@ -33,10 +33,12 @@ class LatencyModel:
     """Per million multiply-accumulates in convolutions of one group and in the linear layer."""
     unfolded: _NotNegative = 0.0
     """Per million values under the kernels of such grouped convolutions."""
+    written: _NotNegative = 0.0
+    """Per million values that convolutions write, and that batch norms, ReLU and additions then read and write."""
     transferred: _NotNegative = 0.0
     """Per million values that transfers without weights between channel levels write."""
 
     def milliseconds(self, cost: Cost) -> float:
         """For one image."""
-        times = (self.network, self.calls, self.groups, self.dense, self.unfolded, self.transferred)
+        times = (self.network, self.calls, self.groups, self.dense, self.unfolded, self.written, self.transferred)
         return sum(time * amount for time, amount in zip(times, amounts(cost), strict=True))

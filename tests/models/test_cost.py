@@ -183,6 +183,7 @@ def test_what_takes_time_worked_out_by_hand():
     assert (cost.calls, cost.groups) == (4 + 1 + 3 + 1 + 2, 4 * 2)
     assert cost.unfolded == 4 * 64 * 9 * 4
     assert cost.transferred == 64 * (4 + 2)
+    assert cost.written == 64 * (4 + 4 * 4 + 3 * 2)
     assert cost.grouped_macs == 64 * 4 * 72
 
 
@@ -190,7 +191,7 @@ def test_what_takes_time_worked_out_by_hand():
 @given(config=st.from_type(ArchitectureConfig))
 def test_counted_calls_and_groups_equal_run_ones(config):
     model = build_model(config).eval()
-    run = {"calls": 0, "groups": 0, "unfolded": 0}
+    run = {"calls": 0, "groups": 0, "unfolded": 0, "written": 0}
 
     def count(layer, inputs, output):
         run["calls"] += 1
@@ -198,6 +199,7 @@ def test_counted_calls_and_groups_equal_run_ones(config):
         if 1 < groups < inputs[0].shape[1]:
             run["groups"] += groups
             run["unfolded"] += inputs[0].shape[1] * layer.kernel_size[0] ** 2 * output[0, 0].numel()
+        run["written"] += output.numel() if isinstance(layer, nn.Conv2d) else 0
 
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -205,7 +207,7 @@ def test_counted_calls_and_groups_equal_run_ones(config):
     with torch.no_grad():
         model(torch.zeros(1, config.in_channels, 16, 16))
     cost = total_cost(config, 16)
-    assert (cost.groups, cost.unfolded) == (run["groups"], run["unfolded"])
+    assert (cost.groups, cost.unfolded, cost.written) == (run["groups"], run["unfolded"], run["written"])
     fixed = config.canonical().family == "mgiad" and config.channel_transfer == "fixed"
     transfers = sum(2 * (len(hierarchy) - 1) for hierarchy in config.channel_hierarchies) if fixed else 0
     assert cost.calls == run["calls"] + transfers

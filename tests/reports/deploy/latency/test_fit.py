@@ -21,12 +21,13 @@ COSTS = [
 
 
 def test_a_prediction_is_a_sum_worked_out_by_hand():
-    model = LatencyModel(network=0.5, calls=0.25, groups=0.125, dense=2.0, unfolded=4.0, transferred=8.0)
-    cost = Cost(macs=3_000_000, grouped_macs=1_000_000, calls=8, groups=16, unfolded=500_000, transferred=250_000)
-    assert model.milliseconds(cost) == 0.5 + 8 * 0.25 + 16 * 0.125 + 2 * 2.0 + 0.5 * 4.0 + 0.25 * 8.0
+    model = LatencyModel(network=0.5, calls=0.25, groups=0.125, dense=2.0, unfolded=4.0, written=16, transferred=8)
+    counts = {"calls": 8, "groups": 16, "unfolded": 500_000, "written": 750_000, "transferred": 250_000}
+    cost = Cost(macs=3_000_000, grouped_macs=1_000_000, **counts)
+    assert model.milliseconds(cost) == 0.5 + 8 * 0.25 + 16 * 0.125 + 2 * 2.0 + 0.5 * 4.0 + 0.75 * 16 + 0.25 * 8.0
 
 
-@given(times=st.tuples(*6 * [st.floats(0.01, 10)]))
+@given(times=st.tuples(*7 * [st.floats(0.01, 10)]))
 def test_times_of_a_model_are_predicted_exactly(times):
     truth = LatencyModel(**dict(zip([field.name for field in fields(LatencyModel)], times, strict=True)))
     milliseconds = [truth.milliseconds(cost) for cost in COSTS]
