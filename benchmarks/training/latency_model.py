@@ -25,7 +25,7 @@ from resumable import run_script
 from stability import distinct_candidates
 from tables import table
 
-from mgnas.errors import first_line
+from mgnas.errors import UserError, first_line
 from mgnas.reports.deploy.latency.fit import prediction_errors
 from mgnas.reports.deploy.latency.measure import quartiles
 from mgnas.reports.deploy.latency.untrained import write_untrained
@@ -44,14 +44,25 @@ def milliseconds(candidate: Candidate, seconds: float) -> float:
         return quartiles(file, (1, candidate.architecture.in_channels, size, size), seconds=seconds)[1]
 
 
+def _known(file: Path) -> dict[tuple[str, str], float]:
+    """Milliseconds by config and network, as an earlier call has left them."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    try:
+        entries = [json.loads(line) for line in lines]
+        return {(entry["config"], entry["network"]): entry["ms"] for entry in entries}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: is damaged; delete it, and all networks are measured again") from None
+
+
 def measure(options: argparse.Namespace) -> list[str]:
-    """Measure what is missing, and return the table."""
-    known = {}
-    if options.out.exists():
-        for line in options.out.read_text().splitlines():
-            entry = json.loads(line)
-            known[entry["config"], entry["network"]] = entry["ms"]
-    rows = []
+    """Measure what is missing, and return the table.
+
+    Raises:
+        UserError: too few networks, a wrong config, or a damaged file.
+    """
+    if options.networks < 2:
+        raise UserError(f"--networks: expected at least 2, since one is predicted from others, got {options.networks}")
+    known, rows = _known(options.out), []
     for file in options.configs:
         space = SearchConfig.load(file).search_space()
         candidates = distinct_candidates(space, options.networks, 0, space.image_size)

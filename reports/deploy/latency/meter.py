@@ -11,7 +11,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise
@@ -104,27 +104,26 @@ class LatencyMeter:
     def __init__(self, file: Path | None = None) -> None:
         self._file, self.machine = file, machine()
         self._latencies = self._remembered()
-        self._int8: dict[str, dict[int, float]] = {}
         self._sizes: dict[str, int] = {}
 
     def latencies(self, candidate: Candidate) -> dict[int, float]:
         """Batch -> milliseconds."""
-        key = network_key(candidate)
-        if key not in self._latencies:
-            self._latencies[key] = [round(milliseconds, 4) for milliseconds in measure_latencies(candidate)]
-            self._remember()
-        return dict(zip(BATCHES, self._latencies[key], strict=True))
+        return self._known(network_key(candidate), candidate, measure_latencies)
 
     def int8_latencies(self, candidate: Candidate) -> dict[int, float]:
-        """Batch -> milliseconds of the int8 network. The file does not keep them.
+        """Batch -> milliseconds of the int8 network.
 
         Raises:
             UserError: it cannot be measured here.
         """
-        key = network_key(candidate)
-        if key not in self._int8:
-            self._int8[key] = dict(zip(BATCHES, measure_int8_latencies(candidate), strict=True))
-        return self._int8[key]
+        return self._known(f"{network_key(candidate)} int8", candidate, measure_int8_latencies)
+
+    def _known(self, key: str, candidate: Candidate, measure: Callable[[Candidate], list[float]]) -> dict[int, float]:
+        """What is remembered under the key; measured first if nothing is."""
+        if key not in self._latencies:
+            self._latencies[key] = [round(milliseconds, 4) for milliseconds in measure(candidate)]
+            self._remember()
+        return dict(zip(BATCHES, self._latencies[key], strict=True))
 
     def in_words(self, candidate: Candidate) -> str:
         """The latency for one image, and where it comes from."""

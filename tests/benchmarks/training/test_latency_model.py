@@ -36,3 +36,13 @@ def test_a_real_measurement_is_a_time(tmp_path, capsys):
     )
     assert all(0 < json.loads(line)["ms"] < 1000 for line in out.read_text().splitlines())
     assert "One thread of " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--networks", "1"], "--networks: expected at least 2"), ([], "out.jsonl: is damaged")]
+)
+def test_bad_input_is_one_line(tmp_path, capsys, arguments, words):
+    (tmp_path / "out.jsonl").write_text('{"config": ')
+    assert latency_model.main(["--out", str(tmp_path / "out.jsonl"), *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
