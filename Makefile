@@ -42,8 +42,8 @@ test-slow: install
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 lint: install links
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	cd $(VENV)/src && $(CURDIR)/$(BIN)/lint-imports --no-cache --no-logo $(CURDIR)/pyproject.toml
 	$(BIN)/pyright
 

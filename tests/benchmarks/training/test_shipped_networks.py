@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-import zoo
 
 import mgnas
+import zoo
 from mgnas.reports.deploy.model_card import read_result
 
 FOLDERS = zoo.networks(zoo.ZOO)

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import zoo
 
 import mgnas
+import zoo
 from mgnas.models import ArchitectureConfig
 from mgnas.reports.deploy.final_training import FinalTraining, train_fully
 from mgnas.search.data.dataset import DataSettings
