@@ -7,11 +7,15 @@
     python benchmarks/training/zoo.py                      writes results/cifar10_cpu.md alone
 
 The network of seed 0 is the one that is put there, whatever the others gave. The accuracy of one that is chosen among
-the seeds by its test accuracy would be too good. A network's folder has
+the seeds by its test accuracy would be too good. Other seeds can follow later, and from another machine: a folder
+without `seed-0` adds its accuracies to those of the network that has this name already.
+
+A network's folder has
 
     model.safetensors, model_card.md    as `mgnas.load` and people read them
-    result.json, spread.json            as `mgnas retrain` wrote them, without the path of the images
-    training.json                       accuracies of all seeds, the commands and the machine
+    result.json                         as `mgnas retrain` wrote it, without the path of the images
+    spread.json                         mean and standard deviation of the seeds, if there are several
+    training.json                       accuracy, hours and machine of each seed, and the commands
     logits.json                         logits of generated images, to see that a network still computes what it did
 
 Call it on the machine that has trained the networks: its processor is named in the table.
@@ -24,7 +28,7 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,46 +62,79 @@ def generated_logits(model: Classifier) -> list[list[float]]:
 
 
 def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
-    """Put the network of seed 0 into a folder of the zoo.
+    """Put the network of seed 0 into a folder of the zoo, or more seeds of the network that is there.
 
     Args:
-        retrained: folder of a network that `mgnas retrain` has trained with several seeds.
-        folder: of the zoo; what it has is replaced.
-        commands: that led to the network.
+        retrained: folder with `seed-0`, `seed-1`, ..., trainings of one network by `mgnas retrain` or `mgnas train`.
+            Without `seed-0` it adds to the network that is there.
+        folder: of the zoo.
+        commands: that led to the trainings.
 
     Raises:
-        UserError: there is no network, or a file is damaged.
+        UserError: there is no training, a file is damaged, or seeds are added to another network than theirs.
     """
-    seeds = sorted(retrained.glob(f"seed-*/{RESULT_FILE}"), key=lambda file: int(file.parent.name.partition("-")[2]))
-    if not seeds or seeds[0].parent.name != "seed-0":
-        raise UserError(
-            f"{retrained}: no seed-0/{RESULT_FILE}; give a folder in RUN/retrained whose training is finished"
-        )
-    source, results = seeds[0].parent, [read_result(file.parent) for file in seeds]
-    if any("test_accuracy" not in result for result in results):
+    files = retrained.glob(f"seed-*/{RESULT_FILE}")
+    seeds = {int(file.parent.name.partition("-")[2]): read_result(file.parent) for file in files}
+    if not seeds:
+        raise UserError(f"{retrained}: no seed-0/{RESULT_FILE}; give a folder of trainings that are finished")
+    if any("test_accuracy" not in result for result in seeds.values()):
         raise UserError(f"{retrained}: was not measured on test images; the zoo's networks are")
-    exports = [read_exports(file.parent).get("int8") for file in seeds]
+    trainings = {seed: _training(retrained / f"seed-{seed}", result) for seed, result in seeds.items()}
+    if 0 in seeds:
+        notes: dict[str, Any] = {"commands": list(commands)}
+        _put(retrained / "seed-0", folder)
+    else:
+        notes = _same_network(retrained, seeds, folder)
+        notes["commands"] += [command for command in commands if command not in notes["commands"]]
+        trainings = {training["seed"]: training for training in notes["trainings"]} | trainings
+    notes["trainings"] = [trainings[seed] for seed in sorted(trainings)]
+    write_text(folder / TRAINING, json.dumps(notes, indent=2) + "\n")
+    accuracies = [training["accuracy"] for training in notes["trainings"]]
+    several = len(accuracies) > 1
+    spread = {"mean": statistics.fmean(accuracies), "spread": statistics.stdev(accuracies)} if several else None
+    write_card(folder, spread and {"seeds": len(accuracies), **spread})
+
+
+def _training(source: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """What the zoo keeps of one seed's training."""
+    int8 = read_exports(source).get("int8", {})
+    return {
+        "seed": result["seed"],
+        "accuracy": result["test_accuracy"],
+        "int8_accuracy": int8.get("accuracy"),
+        "int8_bytes": int8.get("size"),
+        "hours": round(result["seconds"] / 3600, 2),
+        "machine": f"{available_cores()} cores, {processor()}",
+    }
+
+
+def _put(source: Path, folder: Path) -> None:
+    """A trained network into a folder of the zoo, in place of what is there."""
     model = load_model(source)
     if (folder / TRAINING).exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / SAFETENSORS_FILE, as_safetensors(model))
-    data = results[0]["data"]
-    result = results[0] | {"data": data | {"path": data["path"] and _ABSENT}}
-    write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
-    if (source / "spread.json").exists():
-        shutil.copyfile(source / "spread.json", folder / "spread.json")
-    training = {
-        "accuracies": [result["test_accuracy"] for result in results],
-        "int8_accuracies": [export["accuracy"] for export in exports if export],
-        "int8_bytes": next((export["size"] for export in exports if export), None),
-        "hours": round(sum(result["seconds"] for result in results) / 3600 / len(results), 2),
-        "machine": f"{available_cores()} cores, {processor()}",
-        "commands": list(commands),
-    }
-    write_text(folder / TRAINING, json.dumps(training, indent=2) + "\n")
+    result = read_result(source)
+    data = result["data"] | {"path": result["data"]["path"] and _ABSENT}
+    write_text(folder / RESULT_FILE, json.dumps(result | {"data": data}, indent=2) + "\n")
     write_text(folder / LOGITS, json.dumps(generated_logits(model)) + "\n")
-    write_card(folder)
+
+
+def _same_network(retrained: Path, seeds: Mapping[int, dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """The zoo's notes of the network in `folder`, whose further seeds these are.
+
+    Raises:
+        UserError: there is none, or it is another network, recipe or data set.
+    """
+    if not (folder / TRAINING).exists():
+        raise UserError(f"{retrained}: no seed-0/{RESULT_FILE}, and no network {folder.name} that these seeds add to")
+    there = read_result(folder)
+    for seed, result in seeds.items():
+        for part in ("architecture", "training", "images"):
+            if result[part] != there[part]:
+                raise UserError(f"{retrained}/seed-{seed}: its {part} differs from that of {folder}")
+    return read_json(folder / TRAINING)
 
 
 def networks(zoo: Path) -> list[Path]:
@@ -107,22 +144,24 @@ def networks(zoo: Path) -> list[Path]:
 
 def row(folder: Path) -> dict[str, Any]:
     """The network's row of the table."""
-    result, training = read_result(folder), read_json(folder / TRAINING)
+    result, trainings = read_result(folder), read_json(folder / TRAINING)["trainings"]
     model = load_model(folder)
+    sizes = [training["int8_bytes"] for training in trainings if training["int8_bytes"]]
     return {
         "network": f"[{folder.name}](../../zoo/{folder.name}/model_card.md): {model.config.describe()}",
         "weights": f"{result['weights']:,}",
         "MACs": f"{result['macs']:,}",
-        "test %": _accuracies(training["accuracies"]),
-        "int8, test %": _accuracies(training["int8_accuracies"]),
-        "int8 bytes": "" if training["int8_bytes"] is None else f"{training['int8_bytes']:,}",
+        "test %": _accuracies([training["accuracy"] for training in trainings]),
+        "int8, test %": _accuracies([training["int8_accuracy"] for training in trainings]),
+        "int8 bytes": f"{sizes[0]:,}" if sizes else "",
         "epochs": result["training"]["epochs"],
-        "hours a training": training["hours"],
+        "hours a training": f"{statistics.fmean(training['hours'] for training in trainings):.2f}",
     }
 
 
-def _accuracies(accuracies: Sequence[float]) -> str:
-    """Mean, standard deviation and number of the seeds' accuracies."""
+def _accuracies(measured: Sequence[float | None]) -> str:
+    """Mean, standard deviation and number of the seeds' accuracies. None: a seed that was not measured."""
+    accuracies = [accuracy for accuracy in measured if accuracy is not None]
     if not accuracies:
         return ""
     if len(accuracies) == 1:
@@ -143,16 +182,21 @@ def page(folders: Sequence[Path]) -> str:
         *table([row(folder) for folder in folders]),
     ]
     for folder in folders:
-        training, versions = read_json(folder / TRAINING), read_result(folder)["versions"]
+        notes, versions = read_json(folder / TRAINING), read_result(folder)["versions"]
         named = ", ".join(f"{name} {version}" for name, version in versions.items())
-        lines += ["", f"## {folder.name}", "", f"Trained on {training['machine']}, {named}.", ""]
-        lines += ["```", *training["commands"], "```"]
+        machines: dict[str, list[str]] = {}
+        for training in notes["trainings"]:
+            words = f"seed {training['seed']} ({100 * training['accuracy']:.2f} %)"
+            machines.setdefault(training["machine"], []).append(words)
+        lines += ["", f"## {folder.name}", "", f"Trained with {named}:", ""]
+        lines += [f"- {', '.join(words)} on {machine}" for machine, words in machines.items()]
+        lines += ["", "```", *notes["commands"], "```"]
     return "\n".join(lines) + "\n"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
-    parser.add_argument("--add", type=Path, metavar="FOLDER", help="a network's folder in RUN/retrained")
+    parser.add_argument("--add", type=Path, metavar="FOLDER", help="trainings of one network: its folder in RUN/retrained")
     parser.add_argument("--name", metavar="NAME", help="of its folder in the zoo")
     parser.add_argument("--command", nargs="+", default=[], metavar="LINE", help="what led to it, for the table's page")
     parser.add_argument("--zoo", type=Path, default=ZOO, metavar="FOLDER")

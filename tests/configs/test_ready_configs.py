@@ -1,5 +1,6 @@
 """The searches in configs/: they load, their spaces can be looked at whole, and their networks can be built."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,8 +101,9 @@ def test_small_networks_for_cifar10_have_10k_to_150k_weights(ready):
     space, rng = ready("cifar10-small").search_space(), np.random.default_rng(0)
     candidates = [space.sample(rng) for _ in range(300)]
     assert all(10_000 <= candidate.weights <= 150_000 for candidate in candidates)
-    dense = [c.architecture for c in candidates if c.architecture.canonical().family == "mgnet"]
-    assert {network.channels for network in dense} >= {(48, 48, 48), (64, 64), (32, 64, 64)}
+    assert max(candidate.macs for candidate in candidates) <= 40e6
+    families = Counter(candidate.architecture.family for candidate in candidates)
+    assert min(families[name] for name in ("mgnet", "mgic", "mgiad")) > 30
 
 
 @pytest.mark.parametrize("size", [96, 101, 224])

@@ -35,7 +35,6 @@ def retrained(trained, tmp_path):
         result |= {"seed": seed, "test_accuracy": accuracy, "seconds": 3600.0}
         (copied / "result.json").write_text(json.dumps(result))
         (copied / "exports.json").write_text(json.dumps({"int8": {"accuracy": accuracy - 0.01, "size": 4321}}))
-        (copied / "spread.json").write_text(json.dumps({"seeds": 2, "mean": 0.92, "spread": 0.0283}))
     return folder
 
 
@@ -55,7 +54,7 @@ def test_a_network_of_the_zoo_is_seed_0_and_its_page_tells_all_seeds(retrained, 
     np.testing.assert_allclose(recorded, zoo.generated_logits(loaded), rtol=1e-5)
     assert np.shape(recorded) == (zoo.IMAGES, 2)
     text = (tmp_path / "page.md").read_text()
-    assert "| 92.00 +- 2.83 (2 seeds) | 91.00 +- 2.83 (2 seeds) | 4,321 | 1 | 1.0 |" in text
+    assert "| 92.00 +- 2.83 (2 seeds) | 91.00 +- 2.83 (2 seeds) | 4,321 | 1 | 1.00 |" in text
     assert f"```\n{commands[0]}\n{commands[1]}\n```" in text
     assert "92.00 % +- 2.83" in (folder / "model_card.md").read_text()
     assert capsys.readouterr().out in text
@@ -67,10 +66,42 @@ def test_a_network_of_the_zoo_is_exported_without_its_images(retrained, tmp_path
     assert "no real images" in caplog.text
 
 
+def test_a_seed_that_follows_is_the_same_as_one_that_came_along(retrained, tmp_path):
+    call(tmp_path, "--add", retrained, "--name", "at-once", "--command", "first", "second")
+    shutil.move(retrained / "seed-1", tmp_path / "later" / "seed-1")
+    call(tmp_path, "--add", retrained, "--name", "in-turns", "--command", "first")
+    for _ in range(2):  # A seed that is added again takes its own place.
+        assert call(tmp_path, "--add", tmp_path / "later", "--name", "in-turns", "--command", "second") == 0
+    at_once, in_turns = (
+        json.loads((tmp_path / "zoo" / name / "training.json").read_text()) for name in ("at-once", "in-turns")
+    )
+    assert at_once["trainings"] == in_turns["trainings"]
+    assert in_turns["commands"] == ["first", "second"]
+    assert "92.00 % +- 2.83" in (tmp_path / "zoo" / "in-turns" / "model_card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"), [("training", {"epochs": 2}), ("images", "others"), ("architecture", {"base_channels": [8]})]
+)
+def test_a_seed_of_another_training_is_refused_and_changes_nothing(retrained, tmp_path, capsys, part, changed):
+    shutil.move(retrained / "seed-1", tmp_path / "later" / "seed-1")
+    call(tmp_path, "--add", retrained, "--name", "one")
+    notes = (tmp_path / "zoo" / "one" / "training.json").read_text()
+    file = tmp_path / "later" / "seed-1" / "result.json"
+    result = json.loads(file.read_text())
+    file.write_text(json.dumps(result | {part: result[part] | changed if isinstance(changed, dict) else changed}))
+    capsys.readouterr()
+    assert call(tmp_path, "--add", tmp_path / "later", "--name", "one") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"seed-1: its {part} differs" in line
+    assert (tmp_path / "zoo" / "one" / "training.json").read_text() == notes
+
+
 def test_what_cannot_be_done_is_one_line(retrained, tmp_path, capsys):
     shutil.rmtree(retrained / "seed-0")
     for arguments, words in (
-        (["--add", retrained, "--name", "one"], "no seed-0/result.json"),
+        (["--add", retrained, "--name", "one"], "no seed-0/result.json, and no network one"),
+        (["--add", tmp_path, "--name", "one"], "no seed-0/result.json; give a folder"),
         (["--add", retrained], "--add and --name"),
         ([], "no networks; --add puts one there"),
     ):
