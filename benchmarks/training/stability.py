@@ -6,7 +6,7 @@ warm-up that is shorter in proportion. The space is that of the config; --image-
 networks with too many levels for the smaller images are passed over.
 
     python benchmarks/training/stability.py configs/cifar10.yaml --candidates 200 [--data cifar10.npz] [--images 512]
-        [--image-size 16] [--epochs 2] [--seed 0]
+        [--image-size 16] [--epochs 2] [--seed 0] [--threads 1]
 """
 
 from __future__ import annotations
@@ -114,14 +114,16 @@ def parsed_options() -> argparse.Namespace:
         "--seed", type=int, default=0, help="seed of the choice of candidates, and of the first training"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    if min(options.candidates, options.epochs) < 1:
-        parser.error("--candidates and --epochs count from 1")
+    if min(options.candidates, options.epochs, options.threads) < 1:
+        parser.error("--candidates, --epochs and --threads count from 1")
     return options
 
 
 def main() -> int:
     options, start = parsed_options(), time.perf_counter()
+    torch.set_num_threads(options.threads)
     try:
         outcomes = measure(options)
     except UserError as error:
