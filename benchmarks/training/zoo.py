@@ -196,7 +196,7 @@ def page(folders: Sequence[Path]) -> str:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=first_line(__doc__ or ""), allow_abbrev=False)
-    parser.add_argument("--add", type=Path, metavar="FOLDER", help="trainings of one network: its folder in RUN/retrained")
+    parser.add_argument("--add", type=Path, metavar="FOLDER", help="trainings of one network")
     parser.add_argument("--name", metavar="NAME", help="of its folder in the zoo")
     parser.add_argument("--command", nargs="+", default=[], metavar="LINE", help="what led to it, for the table's page")
     parser.add_argument("--zoo", type=Path, default=ZOO, metavar="FOLDER")
