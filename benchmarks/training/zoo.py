@@ -177,7 +177,8 @@ def page(folders: Sequence[Path]) -> str:
         "",
         "Networks of [zoo/](../../zoo), trained on all 50,000 training images and measured once on the 10,000",
         "test images. Behind each mean is the standard deviation between seeds. The zoo has the network of",
-        "seed 0. This page is written by `python benchmarks/training/zoo.py`.",
+        "seed 0. Hours are elapsed ones, beside other trainings and tests on the same cores. This page is",
+        "written by `python benchmarks/training/zoo.py`.",
         "",
         *table([row(folder) for folder in folders]),
     ]
