@@ -42,7 +42,7 @@ from mgnas.errors import UserError, first_line
 from mgnas.files import read_json, write_bytes, write_text
 from mgnas.reports.deploy.classifier import SAFETENSORS_FILE, Classifier, load_model
 from mgnas.reports.deploy.export import as_safetensors
-from mgnas.reports.deploy.model_card import RESULT_FILE, read_exports, read_result, write_card
+from mgnas.reports.deploy.model_card import DIGEST, RESULT_FILE, read_exports, read_result, write_card
 
 ROOT = Path(__file__).parents[2]
 ZOO, TABLE = ROOT / "zoo", ROOT / "benchmarks" / "results" / "cifar10_cpu.md"
@@ -82,7 +82,7 @@ def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
     trainings = {seed: _training(retrained / f"seed-{seed}", result) for seed, result in seeds.items()}
     if 0 in seeds:
         notes: dict[str, Any] = {"commands": list(commands)}
-        _put(retrained / "seed-0", folder)
+        _put(retrained / "seed-0", seeds[0], folder)
     else:
         notes = _same_network(retrained, seeds, folder)
         notes["commands"] += [command for command in commands if command not in notes["commands"]]
@@ -90,9 +90,11 @@ def add(retrained: Path, folder: Path, commands: Sequence[str]) -> None:
     notes["trainings"] = [trainings[seed] for seed in sorted(trainings)]
     write_text(folder / TRAINING, json.dumps(notes, indent=2) + "\n")
     accuracies = [training["accuracy"] for training in notes["trainings"]]
-    several = len(accuracies) > 1
-    spread = {"mean": statistics.fmean(accuracies), "spread": statistics.stdev(accuracies)} if several else None
-    write_card(folder, spread and {"seeds": len(accuracies), **spread})
+    if len(accuracies) == 1:
+        write_card(folder)
+    else:
+        mean, std = statistics.fmean(accuracies), statistics.stdev(accuracies)
+        write_card(folder, {"seeds": len(accuracies), "mean": mean, "spread": std})
 
 
 def _training(source: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -108,14 +110,13 @@ def _training(source: Path, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _put(source: Path, folder: Path) -> None:
+def _put(source: Path, result: dict[str, Any], folder: Path) -> None:
     """A trained network into a folder of the zoo, in place of what is there."""
     model = load_model(source)
     if (folder / TRAINING).exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / SAFETENSORS_FILE, as_safetensors(model))
-    result = read_result(source)
     data = result["data"] | {"path": result["data"]["path"] and _ABSENT}
     write_text(folder / RESULT_FILE, json.dumps(result | {"data": data}, indent=2) + "\n")
     write_text(folder / LOGITS, json.dumps(generated_logits(model)) + "\n")
@@ -131,8 +132,8 @@ def _same_network(retrained: Path, seeds: Mapping[int, dict[str, Any]], folder: 
         raise UserError(f"{retrained}: no seed-0/{RESULT_FILE}, and no network {folder.name} that these seeds add to")
     there = read_result(folder)
     for seed, result in seeds.items():
-        for part in ("architecture", "training", "images"):
-            if result[part] != there[part]:
+        for part in ("architecture", "training", DIGEST):
+            if result.get(part) != there.get(part):
                 raise UserError(f"{retrained}/seed-{seed}: its {part} differs from that of {folder}")
     return read_json(folder / TRAINING)
 
