@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mgnas.search.storage.run_directory import RunDirectory
 
-from .launch import configured, new_run, plain, undisturbed
-from .run import Run, search_to_the_end
+from .launch import configured, new_run, plain, search_to_the_end, undisturbed
+from .run import Run
 
 if TYPE_CHECKING:
     from mgnas.search.config import SearchConfig

@@ -23,6 +23,7 @@ from mgnas.search.trial_record import TrialState
 from .errors import ConfigError, SearchStoppedError, UserError
 from .files import short
 from .machine import check_cores
+from .progress import PlainDisplay
 from .signals import held_interrupts, restore_handlers, termination_as_interrupt
 
 if TYPE_CHECKING:
@@ -220,6 +221,17 @@ def search(
         with held_interrupts():
             from mgnas.search.tuner.ray_tune import run_search
         return run_search(directory, display, address)
+
+
+def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:
+    """Search in a run whose lock has been taken, and print a line for each trial that ends if `progress` is true.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C has ended the search.
+    """
+    if search(directory, PlainDisplay if progress else None, address).count(TrialState.RUNNING):
+        # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
+        raise SearchInterrupt(directory.path)
 
 
 class SearchInterrupt(KeyboardInterrupt):

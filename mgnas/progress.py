@@ -11,7 +11,7 @@ from mgnas.search.trial_record import TrialRecord, TrialState
 from .errors import printable
 
 if TYPE_CHECKING:
-    from mgnas.reports.deploy.retraining import Outcome
+    from mgnas.reports.deploy.retraining import Outcome, Unfinished
     from mgnas.search.tuner.progress import SearchProgress
 
 
@@ -49,7 +49,7 @@ class PlainDisplay:
 
 
 class RetrainingLines:
-    """Prints one line for each full training that ends.
+    """Prints one line for each full training that ends, and some lines of how far long ones are.
 
     Args:
         n_networks: how many networks are trained.
@@ -62,6 +62,7 @@ class RetrainingLines:
     def __init__(self, n_networks: int, n_seeds: int) -> None:
         self.total = n_networks * n_seeds
         self.outcomes: list[Outcome] = []
+        self._shown: dict[tuple[int, int], tuple[float, int]] = {}
         networks, seeds = ("s" if count > 1 else "" for count in (n_networks, n_seeds))
         print(f"{n_networks} network{networks}, {n_seeds} seed{seeds} each", flush=True)
 
@@ -74,3 +75,11 @@ class RetrainingLines:
         network = outcome.record.candidate.architecture.describe()
         place = f"[{len(self.outcomes)}/{self.total}] trial {outcome.record.number}, seed {outcome.seed}"
         print(f"{place}: {result}{note}  {network}", flush=True)
+
+    def show_progress(self, training: Unfinished) -> None:
+        """Print how far a training is, at most once a minute of training and at most once a tenth of its epochs."""
+        progress, key = training.progress, (training.trial, training.seed)
+        seconds, tenth = self._shown.get(key, (0.0, -1))
+        if progress.seconds - seconds >= 60 and 10 * progress.epoch // progress.epochs > tenth:
+            self._shown[key] = progress.seconds, 10 * progress.epoch // progress.epochs
+            print(training.in_words(), flush=True)

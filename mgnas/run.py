@@ -17,7 +17,7 @@ from mgnas.reports.analysis.trial_table import trial_table
 from mgnas.reports.deploy.export import require_onnx
 from mgnas.reports.deploy.latency.device import device_latencies
 from mgnas.reports.deploy.latency.meter import LatencyMeter
-from mgnas.reports.deploy.retraining import Outcome, Retrained, load_retrained, retrain
+from mgnas.reports.deploy.retraining import Outcome, Retrained, Unfinished, load_retrained, load_unfinished, retrain
 from mgnas.reports.deploy.verified_export import quantise_retrained
 from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import load_dataset
@@ -25,8 +25,8 @@ from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, completed_trials
 
 from .errors import ConfigError, UserError
-from .launch import SearchInterrupt, is_finished, resumed_run, search, undisturbed
-from .progress import PlainDisplay, RetrainingLines
+from .launch import is_finished, resumed_run, search_to_the_end, undisturbed
+from .progress import RetrainingLines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +99,15 @@ class Run:
             UserError: a damaged file.
         """
         return load_retrained(self._directory)
+
+    @property
+    def unfinished(self) -> list[Unfinished]:
+        """The trainings that `retrain` has begun and not ended, by the trials' numbers, and how far each is.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        return load_unfinished(self._directory)
 
     def front_confidence(self) -> FrontConfidence | None:
         """How sure the front is, by samples of what the model holds possible; None if too few trials are complete.
@@ -328,6 +337,7 @@ class Run:
         execution: str | None = None,
         int8: bool = False,
         progress: bool | Callable[[Outcome], None] = False,
+        on_epoch: Callable[[Unfinished], None] | None = None,
     ) -> list[Retrained]:
         """Train chosen networks fully, each with several seeds, on all training images.
 
@@ -345,8 +355,10 @@ class Run:
             precision: the type in which convolutions compute; default: the run's.
             execution: how training steps are executed; default: the run's.
             int8: export each trained network as ONNX, too, quantise it, and measure it, as `select_int8` needs it.
-            progress: print a line for each training that ends; or a function that is called with the outcome of each
-                training, which has `record`, `seed`, `accuracy` and `reason`.
+            progress: print a line for each training that ends, and how far long ones are; or a function that is called
+                with the outcome of each training, which has `record`, `seed`, `accuracy` and `reason`.
+            on_epoch: called with each training that has finished an epoch and has not ended: it has `trial`, `seed` and
+                `progress`, and the latter `epoch`, `epochs` and `seconds_left`.
 
         Returns:
             one entry for each network, by the trials' numbers: `mean` and `accuracies` on the test images, and
@@ -367,7 +379,8 @@ class Run:
             require_onnx()
         on_end = progress if callable(progress) else _log_failure
         if progress is True:
-            on_end = RetrainingLines(len(trials), seeds).show
+            lines = RetrainingLines(len(trials), seeds)
+            on_end, on_epoch = lines.show, on_epoch or lines.show_progress
         with undisturbed():
             results = retrain(
                 self._directory,
@@ -380,23 +393,13 @@ class Run:
                 precision=precision,
                 execution=execution,
                 on_end=on_end,
+                on_epoch=on_epoch or (lambda unfinished: None),
             )
         numbers = {trial.number for trial in trials}
         finished = [retrained for retrained in results if retrained.trial in numbers]
         for retrained in finished if int8 else ():
             quantise_retrained(retrained)
         return finished
-
-
-def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:
-    """Search in a run whose lock has been taken.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C has ended the search.
-    """
-    if search(directory, PlainDisplay if progress else None, address).count(TrialState.RUNNING):
-        # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
-        raise SearchInterrupt(directory.path)
 
 
 def _log_failure(outcome: Outcome) -> None:

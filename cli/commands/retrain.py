@@ -108,6 +108,7 @@ def retrain(
             execution=execution,
             int8=int8,
             progress=lines.show,
+            on_epoch=lines.show_progress,
         )
     except KeyboardInterrupt:
         click.echo("Stopped at once. The same command continues.")

@@ -34,6 +34,8 @@ def status(run: Path, study: str | None) -> None:
             click.echo(f"trial {trial.number} failed: {printable(trial.reason)}")
         elif trial.decisions and (trial.state is TrialState.PAUSED or "checkpoint" in trial.decisions[-1]):
             click.echo(f"trial {trial.number} at {printable(trial.decisions[-1])}")
+    for training in opened.unfinished:
+        click.echo(f"Retraining: {training.in_words()}")
     holder = holder_of(opened.path)
     if holder is not None:
         click.echo(f"Searching there now: process {holder['pid']} on {printable(holder['host'])}")

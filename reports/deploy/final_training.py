@@ -38,6 +38,7 @@ from ...space.candidate import TrainingSettings
 from .classifier import MODEL_FILE, save_model
 from .model_card import DIGEST, RESULT_FILE, write_card
 from .portable_paths import portable_path
+from .training_progress import TrainingProgress, forget_progress, write_progress
 
 _CHECKPOINT, _TASK, _LOCK = "checkpoint.pt", "task.yaml", "train.lock"
 _OF_THE_OPTIMIZER = ("learning_rate", "momentum", "weight_decay")
@@ -156,6 +157,7 @@ def _train(
         while not run.finished:
             on_epoch(run.run_epoch())
             run.save(checkpoint)
+            write_progress(folder, _progress(run))
     except TrainingDivergedError as error:
         raise UserError(f"training: {error}; lower learning_rate") from None
     unseen, part = dataset.unseen, "validation" if dataset.test is None else "test"
@@ -172,7 +174,7 @@ def _train(
             }
             for kind in ("float32", "int8")
         },
-        "seconds": round(sum(epoch.seconds for epoch in run.history), 3),
+        "seconds": _progress(run).seconds,
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         **facts,
@@ -181,7 +183,13 @@ def _train(
     write_text(folder / RESULT_FILE, json.dumps(result, indent=2) + "\n")
     write_card(folder)
     checkpoint.unlink(missing_ok=True)
+    forget_progress(folder)
     return result
+
+
+def _progress(run: Trainer) -> TrainingProgress:
+    seconds = sum(epoch.seconds for epoch in run.history)
+    return TrainingProgress(epoch=len(run.history), epochs=run.settings.epochs, seconds=round(seconds, 3))
 
 
 def _accuracies(run: Trainer, unseen: ImageDataset, part: str, class_names: tuple[str, ...]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ...search.trial_record import CompletedTrial
 from ...space.candidate import TrainingSettings
 from .final_training import FinalTraining, selection, train_fully, without_path
 from .model_card import RESULT_FILE, read_result, write_card
+from .training_progress import TrainingProgress, read_progress
 
 FOLDER = "retrained"
 _CHOICE = "choice.json"
@@ -91,6 +92,24 @@ class Outcome:
     finished_before: bool = False
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """One training that has finished an epoch and has not ended.
+
+    Args:
+        trial: number of the trial whose network is trained.
+        seed: of the training.
+        progress: how far it is.
+    """
+
+    trial: int
+    seed: int
+    progress: TrainingProgress
+
+    def in_words(self) -> str:
+        return f"trial {self.trial}, seed {self.seed}: {self.progress.in_words()}"
+
+
 def retrain(
     run: RunDirectory,
     trials: Sequence[CompletedTrial],
@@ -103,6 +122,7 @@ def retrain(
     precision: str | None = None,
     execution: str | None = None,
     on_end: Callable[[Outcome], None] = lambda outcome: None,
+    on_epoch: Callable[[Unfinished], None] = lambda unfinished: None,
 ) -> list[Retrained]:
     """Train these trials' networks fully; continue where an earlier call was interrupted.
 
@@ -118,6 +138,8 @@ def retrain(
         precision: the type in which convolutions compute; default: the run's.
         execution: how training steps are executed; default: the run's.
         on_end: called with each training that ends.
+        on_epoch: called with each training that has finished an epoch and has not ended. Epochs of less than a second
+            may be passed over. What an earlier call has left comes first.
 
     Returns:
         the results of all networks of this run that were ever retrained, in the order of their trials.
@@ -146,7 +168,7 @@ def retrain(
                 on_end(Outcome(trial, seed, _accuracy(read_result(own)), finished_before=True))
             else:
                 waiting.append((trial, task, own))
-    for outcome in _run_all(config.resources, waiting, address) if waiting else ():
+    for outcome in _run_all(config.resources, waiting, address, on_epoch) if waiting else ():
         last = outcome
         on_end(outcome)
     results = load_retrained(run)
@@ -176,14 +198,40 @@ def load_retrained(run: RunDirectory) -> list[Retrained]:
                 raise UserError(f"{file}: is damaged; delete its folder and retrain the network again")
         if not results:
             continue
-        try:
-            origin = read_json(choice)
-            trial, estimate = int(origin["trial"]), float(origin["validation_accuracy"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            raise UserError(f"{choice}: is damaged; delete it and retrain the network again") from None
+        trial, estimate = _origin(choice)
         part = "test" if "test_accuracy" in results[0] else "validation"
         retrained.append(Retrained(trial, estimate, part, tuple(map(_accuracy, results)), choice.parent))
     return sorted(retrained, key=lambda network: network.trial)
+
+
+def load_unfinished(run: RunDirectory) -> list[Unfinished]:
+    """The trainings of a run that have finished an epoch and have not ended, in the order of their trials.
+
+    Raises:
+        UserError: a damaged file, or a link.
+    """
+    unfinished = []
+    for choice in sorted((run.path / FOLDER).glob(f"*/{_CHOICE}")):
+        folders = sorted(choice.parent.glob("seed-*"))
+        refuse_links([choice.parent, *folders])
+        for folder in folders:
+            progress, seed = read_progress(folder), folder.name.removeprefix("seed-")
+            if progress is not None and seed.isdecimal() and not (folder / RESULT_FILE).exists():
+                unfinished.append(Unfinished(_origin(choice)[0], int(seed), progress))
+    return sorted(unfinished, key=lambda training: (training.trial, training.seed))
+
+
+def _origin(choice: Path) -> tuple[int, float]:
+    """The trial that a network comes from, and the accuracy that the search saw.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        origin = read_json(choice)
+        return int(origin["trial"]), float(origin["validation_accuracy"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        raise UserError(f"{choice}: is damaged; delete it and retrain the network again") from None
 
 
 def _task(run: RunDirectory, trial: CompletedTrial, seed: int, epochs: int | None) -> FinalTraining:
@@ -231,7 +279,10 @@ def _train(task: FinalTraining, folder: str, resources: Resources) -> tuple[floa
 
 
 def _run_all(
-    resources: Resources, waiting: list[tuple[CompletedTrial, FinalTraining, Path]], address: str | None
+    resources: Resources,
+    waiting: list[tuple[CompletedTrial, FinalTraining, Path]],
+    address: str | None,
+    on_epoch: Callable[[Unfinished], None],
 ) -> Iterator[Outcome]:
     """Run the trainings, as many at a time as the cluster has room for; yields each outcome when it is there."""
     from ...search.tuner.gpu_share import MemoryNeed, training_need
@@ -244,8 +295,17 @@ def _run_all(
         )
         return max(needs, key=lambda need: need.allocated)
 
+    seen: dict[Path, TrainingProgress] = {}
+
+    def look() -> None:
+        for trial, task, folder in waiting:
+            progress = read_progress(folder)
+            if progress is not None and progress != seen.get(folder):
+                seen[folder] = progress
+                on_epoch(Unfinished(trial.number, task.seed, progress))
+
     arguments = [(task, str(folder)) for _, task, folder in waiting]
-    for index, result, problem in run_tasks(_train, arguments, resources, address, need):
+    for index, result, problem in run_tasks(_train, arguments, resources, address, need, on_look=look):
         trial, task, _ = waiting[index]
         accuracy, reason = result or (None, problem)
         yield Outcome(trial, task.seed, accuracy, reason)

@@ -34,6 +34,7 @@ def run_tasks(
     address: str | None,
     need: Callable[[], MemoryNeed],
     lister: GpuLister = list_gpus,
+    on_look: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, Result | None, str]]:
     """Call a function with each of these arguments and the resources of a call, as the cluster has room.
 
@@ -49,6 +50,7 @@ def run_tasks(
         address: of a Ray cluster; None: Ray is started on this machine and stopped afterwards.
         need: gives the memory of the largest call on a GPU.
         lister: lists the machines with GPUs; tests give others.
+        on_look: called about once a second while calls run.
 
     Yields:
         (index of the arguments, result, empty text) of each call that ends; (index, None, reason) if its worker died.
@@ -81,6 +83,7 @@ def run_tasks(
             ended, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)
             if raylet_died():  # Ray would end this process a few seconds later, without a word.
                 raise SearchStoppedError(f"{RAYLET_DIED}; the same command continues")
+            on_look()
             if not ended:
                 continue
             (reference,) = ended

@@ -2,7 +2,8 @@
 
 from mgnas.progress import PlainDisplay, RetrainingLines
 from mgnas.reports.analysis.pareto import pareto_front
-from mgnas.reports.deploy.retraining import Outcome
+from mgnas.reports.deploy.retraining import Outcome, Unfinished
+from mgnas.reports.deploy.training_progress import TrainingProgress
 from mgnas.search.trial_record import ExpectedGain, TrialState
 
 
@@ -57,3 +58,23 @@ def test_each_full_training_is_a_line(run, capsys):
         f"[3/3] trial 0, seed 2: failed: the loss diverged  {network}",
     ]
     assert (lines.total, len(lines.outcomes)) == (3, 3)
+
+
+def test_long_trainings_say_how_far_they_are_and_short_ones_do_not(capsys):
+    def shown(seed, seconds_an_epoch, epochs=30):
+        lines = RetrainingLines(1, 1)
+        capsys.readouterr()
+        for epoch in range(1, epochs + 1):
+            progress = TrainingProgress(epoch=epoch, epochs=epochs, seconds=seconds_an_epoch * epoch)
+            lines.show_progress(Unfinished(3, seed, progress))
+        return capsys.readouterr().out.splitlines()
+
+    assert shown(0, 1.9) == []
+    hours = shown(1, 120)
+    assert hours[:2] == [
+        "trial 3, seed 1: epoch 1/30, about 58:00 left",
+        "trial 3, seed 1: epoch 3/30, about 54:00 left",
+    ]
+    assert [line.split()[5] for line in hours] == ["1/30,", *(f"{epoch}/30," for epoch in range(3, 31, 3))]
+    minutes = shown(2, 10)
+    assert [line.split()[5] for line in minutes] == [f"{epoch}/30," for epoch in (6, 12, 18, 24, 30)]

@@ -3,6 +3,7 @@
 import json
 import re
 
+from mgnas.reports.deploy.training_progress import TrainingProgress, write_progress
 from mgnas.search.data.dataset import Dataset
 from mgnas.search.trial_record import TrialState
 
@@ -17,6 +18,15 @@ def test_counts_failures_and_the_front_are_shown(command, run):
     assert accuracies == [("80.00", "0"), ("90.00", "2"), ("95.00", "3"), ("96.00", "4")]
     assert lines[6] == "trial 5 failed: <b>& loss became nan"
     assert lines[7] == f"Nothing is searching there now; continue with: mgnas resume {run.path}"
+
+
+def test_full_trainings_say_how_far_they_are(command, run):
+    folder = run.path / "retrained" / "network" / "seed-1"
+    folder.mkdir(parents=True)
+    (folder.parent / "choice.json").write_text('{"trial": 2, "validation_accuracy": 0.9}')
+    write_progress(folder, TrainingProgress(epoch=12, epochs=90, seconds=840.0))
+    _, out, _ = command("status", run.path)
+    assert "Retraining: trial 2, seed 1: epoch 12/90, about 1:31:00 left" in out.splitlines()
 
 
 def test_who_is_searching_is_named(command, run):

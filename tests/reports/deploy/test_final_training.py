@@ -17,6 +17,7 @@ from mgnas.models.config import ArchitectureConfig
 from mgnas.reports.analysis.pareto import pareto_front
 from mgnas.reports.deploy.classifier import load_model
 from mgnas.reports.deploy.final_training import FinalTraining, selection, train_fully
+from mgnas.reports.deploy.training_progress import read_progress
 from mgnas.search.data.dataset import DataSettings, load_dataset
 from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
@@ -68,6 +69,8 @@ def test_interrupted_training_continues_to_the_same_model(trained, tmp_path):
     with pytest.raises(InterruptedTrainingError):
         train_fully(TASK, tmp_path, "cpu", interrupt)
     assert (tmp_path / "checkpoint.pt").exists()
+    progress = read_progress(tmp_path)
+    assert (progress.epoch, progress.epochs, progress.seconds) == (1, 3, pytest.approx(seen[0].seconds, abs=1e-3))
     train_fully(TASK, tmp_path, "cpu")
     folder, _ = trained
     expected, continued = (load_model(path).state_dict() for path in (folder, tmp_path))

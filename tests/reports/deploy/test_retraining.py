@@ -7,7 +7,8 @@ from mgnas.errors import UserError
 from mgnas.files import write_yaml
 from mgnas.reports.deploy.classifier import load_model
 from mgnas.reports.deploy.final_training import FinalTraining, train_fully
-from mgnas.reports.deploy.retraining import Retrained, load_retrained, retrain
+from mgnas.reports.deploy.retraining import Retrained, Unfinished, load_retrained, load_unfinished, retrain
+from mgnas.reports.deploy.training_progress import TrainingProgress, write_progress
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.trial_record import completed_trials
 
@@ -22,8 +23,19 @@ def test_retraining_through_ray_continues_and_never_repeats(run):
     # Another training has begun where seed 1 of the larger one belongs: it fails, the others do not.
     (folder / "seed-1").mkdir(parents=True)
     write_yaml(folder / "seed-1" / "task.yaml", {"another": "training"})
-    outcomes = []
-    found = retrain(run, [small, large], 2, on_end=outcomes.append)
+    begun = TrainingProgress(epoch=2, epochs=5, seconds=3.0)
+    write_progress(folder / "seed-1", begun)
+    outcomes, epochs = [], []
+    found = retrain(run, [small, large], 2, on_end=outcomes.append, on_epoch=epochs.append)
+    left = Unfinished(large.number, 1, begun)
+    assert epochs.count(left) == 1
+    assert {(e.trial, e.seed) for e in epochs} <= {
+        (small.number, 0),
+        (small.number, 1),
+        (large.number, 0),
+        (large.number, 1),
+    }
+    assert load_unfinished(run) == [left], "the others have ended"
     assert len(outcomes) == 4
     failed = [outcome for outcome in outcomes if outcome.accuracy is None]
     assert [(o.record.number, o.seed) for o in failed] == [(large.number, 1)]
@@ -47,6 +59,25 @@ def test_retraining_through_ray_continues_and_never_repeats(run):
     assert (first.folder / "seed-0" / "model.pt").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"seed-0: was trained with another training section; move it away"):
         retrain(run, [small], 2, epochs=7)
+
+
+def test_unfinished_trainings_are_those_that_have_an_epoch_and_no_result(run):
+    progress = TrainingProgress(epoch=1, epochs=3, seconds=1.0)
+    for network, trial in (("a", 7), ("b", 2)):
+        folder = run.path / "retrained" / network
+        for seed in (0, 1, 10, 2):
+            (folder / f"seed-{seed}").mkdir(parents=True)
+        (folder / "choice.json").write_text(json.dumps({"trial": trial, "validation_accuracy": 0.8}))
+        write_progress(folder / "seed-10", progress)
+        write_progress(folder / "seed-2", progress)
+        write_progress(folder / "seed-0", progress)  # of a process that was killed after the result
+        (folder / "seed-0" / "result.json").write_text('{"test_accuracy": 0.9}')
+    expected = [Unfinished(trial, seed, progress) for trial in (2, 7) for seed in (2, 10)]
+    assert load_unfinished(run) == expected
+    assert expected[0].in_words() == "trial 2, seed 2: epoch 1/3, about 0:02 left"
+    (folder / "choice.json").write_text("{}")
+    with pytest.raises(UserError, match=r"choice\.json: is damaged"):
+        load_unfinished(run)
 
 
 def test_mean_standard_deviation_and_shift(tmp_path):
