@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mgnas.search.storage.run_directory import RunDirectory
 
 from .launch import configured, new_run, plain, search_to_the_end, undisturbed
+from .progress import PlainDisplay
 from .run import Run
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run_search(
     wanted = configured(config, **changes)
     first = [plain(params, "", "enqueue") for params in enqueue]
     with undisturbed(), new_run(wanted, runs, name, address=address, study=study, enqueue=first) as directory:
-        search_to_the_end(directory, address, progress)
+        search_to_the_end(directory, PlainDisplay if progress else None, address)
     return Run(directory)
 
 

@@ -23,7 +23,6 @@ from mgnas.search.trial_record import TrialState
 from .errors import ConfigError, SearchStoppedError, UserError
 from .files import short
 from .machine import check_cores
-from .progress import PlainDisplay
 from .signals import held_interrupts, restore_handlers, termination_as_interrupt
 
 if TYPE_CHECKING:
@@ -223,13 +222,15 @@ def search(
         return run_search(directory, display, address)
 
 
-def search_to_the_end(directory: RunDirectory, address: str | None, progress: bool) -> None:
-    """Search in a run whose lock has been taken, and print a line for each trial that ends if `progress` is true.
+def search_to_the_end(
+    directory: RunDirectory, display: Callable[[SearchProgress], Any] | None = None, address: str | None = None
+) -> None:
+    """Search as `search` does, until the run has its trials.
 
     Raises:
         KeyboardInterrupt: Ctrl-C has ended the search.
     """
-    if search(directory, PlainDisplay if progress else None, address).count(TrialState.RUNNING):
+    if search(directory, display, address).count(TrialState.RUNNING):
         # Ray has taken the first Ctrl-C for a wish to stop and store; the program that called must hear of it, too.
         raise SearchInterrupt(directory.path)
 

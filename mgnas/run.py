@@ -26,7 +26,7 @@ from mgnas.search.trial_record import CompletedTrial, TrialRecord, TrialState, c
 
 from .errors import ConfigError, UserError
 from .launch import is_finished, resumed_run, search_to_the_end, undisturbed
-from .progress import RetrainingLines
+from .progress import PlainDisplay, RetrainingLines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,7 +188,7 @@ class Run:
                 self._directory.store_config()
                 return
             self._directory.check_data(load_dataset(self.config.data))
-            search_to_the_end(self._directory, address, progress)
+            search_to_the_end(self._directory, PlainDisplay if progress else None, address)
 
     def report(
         self,
