@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -297,8 +297,8 @@ def _run_all(
 
     seen: dict[Path, TrainingProgress] = {}
 
-    def look() -> None:
-        for trial, task, folder in waiting:
+    def look(running: Collection[int]) -> None:
+        for trial, task, folder in map(waiting.__getitem__, running):
             progress = read_progress(folder)
             if progress is not None and progress != seen.get(folder):
                 seen[folder] = progress

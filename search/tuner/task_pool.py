@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ def run_tasks(
     address: str | None,
     need: Callable[[], MemoryNeed],
     lister: GpuLister = list_gpus,
-    on_look: Callable[[], None] = lambda: None,
+    on_look: Callable[[Collection[int]], None] = lambda running: None,
 ) -> Iterator[tuple[int, Result | None, str]]:
     """Call a function with each of these arguments and the resources of a call, as the cluster has room.
 
@@ -50,7 +50,7 @@ def run_tasks(
         address: of a Ray cluster; None: Ray is started on this machine and stopped afterwards.
         need: gives the memory of the largest call on a GPU.
         lister: lists the machines with GPUs; tests give others.
-        on_look: called about once a second while calls run.
+        on_look: called about once a second with the indices of the calls that run.
 
     Yields:
         (index of the arguments, result, empty text) of each call that ends; (index, None, reason) if its worker died.
@@ -83,7 +83,7 @@ def run_tasks(
             ended, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY)
             if raylet_died():  # Ray would end this process a few seconds later, without a word.
                 raise SearchStoppedError(f"{RAYLET_DIED}; the same command continues")
-            on_look()
+            on_look(running.values())
             if not ended:
                 continue
             (reference,) = ended

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mgnas.signals import held_interrupts, termination_as_interrupt
+from mgnas.signals import held_interrupts, restore_handlers, termination_as_interrupt
 
 SIGINT = signal.SIGINT
 
@@ -78,13 +78,14 @@ def test_a_thread_leaves_signals_alone():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
 def test_termination_and_a_closed_terminal_mean_ctrl_c_even_in_the_background(number, ctrl_c):
-    before = signal.signal(SIGINT, ctrl_c)
+    # Ray leaves a handler of SIGTERM of its own in a process that has used it.
+    before = {SIGINT: signal.signal(SIGINT, ctrl_c), number: signal.signal(number, signal.SIG_DFL)}
     try:
         with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
             os.kill(os.getpid(), number)
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
-        signal.signal(SIGINT, before)
+        restore_handlers(before)
 
 
 def test_after_nohup_a_closed_terminal_means_nothing():
