@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mgnas.errors import first_line
+
 from .config import ArchitectureConfig
+
+logger = logging.getLogger(__name__)
 
 INCREMENT_SCALE = 0.2
 """Initial weight of the batch norm that ends an increment.
@@ -25,12 +30,50 @@ def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
     return module.training and features.device.type == "cpu"
 
 
+@lru_cache(maxsize=1)
+def fused_batch_norm() -> Callable[..., Tensor] | None:
+    """batch_norm_kernels.BatchNormReLU.apply, or None if kernels cannot be compiled for this machine's GPU.
+
+    Triton is part of PyTorch's builds for NVIDIA GPUs. It needs a C compiler when a kernel is first used.
+    """
+    if not torch.cuda.is_available():
+        return None
+    try:
+        from .batch_norm_kernels import BatchNormReLU
+
+        image, one, zero = torch.ones(1, 1, 1, 1, device="cuda"), *torch.eye(2, 1, device="cuda").unbind()
+        BatchNormReLU.apply(image, one, zero, zero.clone(), one.clone(), 0.1, 1e-5)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        logger.warning("training is slower than it could be: Triton does not work here (%s)", first_line(error))
+        return None
+    return BatchNormReLU.apply
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch norm that does not count its batches: the count has no use, and costs a kernel in every pass."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
         self.num_batches_tracked = None
+
+    def rectified(self, features: Tensor) -> Tensor:
+        """sigma(bn(x)). In training on a GPU two kernels compute it (batch_norm_kernels.py)."""
+        fused = fused_batch_norm() if self._can_be_fused(features) else None
+        if fused is None:
+            return rectified(self(features))
+        statistics = self.running_mean, self.running_var, self.momentum, self.eps
+        return fused(features, self.weight, self.bias, *statistics)
+
+    def _can_be_fused(self, features: Tensor) -> bool:
+        return (
+            self.training
+            and features.is_cuda
+            and features.dtype in (torch.float32, torch.bfloat16, torch.float16)
+            and features.is_contiguous(memory_format=torch.channels_last)
+            and not torch.compiler.is_compiling()
+        )
 
     # Only this method, which torch documents for overriding, can ignore a key. Files of version 0.1.0 hold the count.
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride] - all arguments are positional
@@ -55,9 +98,10 @@ class Kernel(NamedTuple):
 class Convolution(nn.Conv2d):
     """A convolution without bias, padded so that it divides the image size by its stride, rounding up.
 
-    In training on a CPU, neighbouring groups of few channels are computed as one wider group (`grouped_together`). The
-    weights between the parts of the wider group are zero. This is faster, because the channels then fill a vector
-    register. The parameters stay those of the narrow groups, and the result is the same up to rounding.
+    In training, neighbouring groups of few channels are computed as one wider group (`grouped_together`). The weights
+    between the parts of the wider group are zero. This is faster, because the channels then fill a vector register of
+    a CPU or a tile of a GPU's matrix units. The parameters stay those of the narrow groups, and the result is the same
+    up to rounding.
     """
 
     def __init__(
@@ -81,8 +125,8 @@ class Convolution(nn.Conv2d):
         prepared = uses.get(self) if uses else None
         if prepared is None:
             return partial(self, kernel=self._shared_kernel(features))
-        weights = iter(prepared)
-        return lambda *inputs, **more: self(*inputs, kernel=Kernel(next(weights), self.groups), **more)
+        kernels = iter(prepared)
+        return lambda *inputs, **more: self(*inputs, kernel=next(kernels), **more)
 
     def _shared_kernel(self, features: Tensor) -> Kernel:
         return self.kernel(features)
@@ -92,23 +136,46 @@ class Convolution(nn.Conv2d):
         weight, device = self.weight, features.device.type
         if torch.is_autocast_enabled(device):
             weight = weight.to(torch.get_autocast_dtype(device))
-        merged = self._groups_to_merge(features) if trains_on_cpu(self, features) else 1
+        merged = self.groups_to_merge(features)
         if merged > 1:
             weight = grouped_together(weight, self.groups, merged)
         return Kernel(weight, self.groups // merged)
 
-    def _groups_to_merge(self, features: Tensor) -> int:
-        """Number of groups to merge into one, a divisor of `groups`: as many as fit into `_VECTOR_BYTES`."""
+    def groups_to_merge(self, features: Tensor) -> int:
+        """Number of groups that a training pass over such features computes as one, a divisor of `groups`."""
+        if not self.training or self.groups == 1:
+            return 1
+        channels = self._cpu_channels(features) if trains_on_cpu(self, features) else self._gpu_channels(features)
+        limit = channels * self.groups // self.in_channels
+        return max((count for count in range(1, min(limit, self.groups) + 1) if self.groups % count == 0), default=1)
+
+    def _cpu_channels(self, features: Tensor) -> int:
+        """Channels of a merged group on a CPU."""
         half = torch.is_autocast_enabled("cpu") or features.dtype.itemsize == 2
         # oneDNN has a special kernel for depthwise convolutions, whose backward pass is fast in float32 only.
         if not half and self.groups == self.in_channels == self.out_channels:
-            return 1
-        limit = _VECTOR_BYTES // (2 if half else 4) * self.groups // self.in_channels
-        return max((count for count in range(1, min(limit, self.groups) + 1) if self.groups % count == 0), default=1)
+            return 0
+        return _VECTOR_BYTES // (2 if half else 4)
+
+    def _gpu_channels(self, features: Tensor) -> int:
+        """Channels of a merged group on a GPU."""
+        if self.groups == self.in_channels:
+            return _GPU_DEPTHWISE_CHANNELS
+        pixels = features.numel() // features.shape[1]
+        return _GPU_CHANNELS if pixels >= _GPU_MANY_PIXELS else 0
 
 
 _VECTOR_BYTES = 16
-"""Bytes of channels of a merged group. Wider groups lose more time to multiplications by zero than they save."""
+"""Bytes of channels of a merged group on a CPU. Wider groups lose more by multiplications by zero than they save."""
+
+_GPU_DEPTHWISE_CHANNELS = 64
+_GPU_CHANNELS = 32
+_GPU_MANY_PIXELS = 16_384
+"""On a GPU depthwise convolutions are merged into groups of 64 channels, because cuDNN's kernels for them are slow.
+
+Other groups are merged into groups of 32 channels if all images of a batch have this number of pixels or more. With
+fewer pixels cuDNN's own kernels for groups are faster (benchmarks/results/gpu_h200.md).
+"""
 
 
 def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
@@ -128,7 +195,24 @@ def grouped_together(weight: Tensor, groups: int, merged: int) -> Tensor:
     return (parts * blocks).reshape(len(weight), merged * weight.shape[1], *weight.shape[2:])
 
 
-Uses = Mapping[Convolution, Sequence[Tensor]]
+def diagonal_blocks(weight: Tensor, groups: int, merged: int) -> Tensor:
+    """A view of the groups' own weights in merged ones: groups/merged x out/groups x in/groups x k x k x merged.
+
+    Args:
+        weight: merged weights, out x (merged in/groups) x k x k.
+        groups: of the convolution, before merging.
+        merged: number of groups that have become one.
+    """
+    parts = weight.unflatten(1, (merged, -1)).unflatten(0, (groups // merged, merged, -1))
+    return parts.diagonal(dim1=1, dim2=3)
+
+
+def separate_blocks(weight: Tensor, groups: int, merged: int) -> Tensor:
+    """A view of weights that are not merged, out x in/groups x k x k, in the shape of `diagonal_blocks`."""
+    return weight.unflatten(0, (groups // merged, merged, -1)).movedim(1, -1)
+
+
+Uses = Mapping[Convolution, Sequence[Kernel]]
 """Weights for each use of a convolution in one forward pass: -A or B of the type in which the pass computes."""
 
 
@@ -219,7 +303,7 @@ class ResolutionTransfer(nn.Module):
             residual = rectified(residual)
         features, residual = self.pi.repeatedly(features, uses)(features), self.r.repeatedly(residual, uses)(residual)
         if self.pi_bn is not None and self.r_bn is not None:
-            features, residual = rectified(self.pi_bn(features)), rectified(self.r_bn(residual))
+            features, residual = self.pi_bn.rectified(features), self.r_bn.rectified(residual)
         return features, residual
 
 
@@ -234,6 +318,11 @@ class Stem(nn.Sequential):
         channels = config.channels[0]
         convolution = Convolution(config.in_channels, channels, config.stem_kernel, config.stem_stride)
         super().__init__(convolution, BatchNorm(channels), nn.ReLU(inplace=True))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Sequential's name
+        convolution, batch_norm, _ = self
+        assert isinstance(batch_norm, BatchNorm)
+        return batch_norm.rectified(convolution(input))
 
 
 class Head(nn.Module):

@@ -24,7 +24,7 @@ class ResidualSmoother(nn.Module):
         nn.init.constant_(self.bn2.weight, INCREMENT_SCALE)
 
     def forward(self, features: Tensor) -> Tensor:
-        return rectified(self.bn2(self.k2(rectified(self.bn1(self.k1(features))))).add_(features))
+        return rectified(self.bn2(self.k2(self.bn1.rectified(self.k1(features)))).add_(features))
 
 
 class MGICBlock(nn.Module):

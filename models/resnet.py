@@ -23,7 +23,7 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Sequential(projection, BatchNorm(out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        increment = self.bn2(self.conv2(rectified(self.bn1(self.conv1(features)))))
+        increment = self.bn2(self.conv2(self.bn1.rectified(self.conv1(features))))
         return rectified(increment.add_(self.shortcut(features)))
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .layers import INCREMENT_SCALE, BatchNorm, Convolution, ResidualOperator, Uses, rectified, trains_on_cpu
+from .layers import INCREMENT_SCALE, BatchNorm, Convolution, ResidualOperator, Uses, trains_on_cpu
 
 COEFFICIENT_START = 0.0
 """Initial value of the coefficients of p_d(A): every polynomial starts as the identity.
@@ -63,8 +63,8 @@ class SmoothingStep(nn.Module):
             b: B; None: p_d(A).
             a: computes y - s A x of (x, y, scale=s); needed for d > 0.
         """
-        activated = rectified(self.bn1(residual))
-        return rectified(self.bn2(b(activated) if b else self._polynomial(activated, a)))
+        activated = self.bn1.rectified(residual)
+        return self.bn2.rectified(b(activated) if b else self._polynomial(activated, a))
 
     def _polynomial(self, features: Tensor, a: Callable[..., Tensor] | None) -> Tensor:
         """p_d(A) x by Horner's rule: v_d = c_d x, v_j = c_j x + A v_{j+1}, and v_0 = p_d(A) x with c_0 = 1.

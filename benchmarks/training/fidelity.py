@@ -243,7 +243,7 @@ def run(options: argparse.Namespace) -> list[str]:
     """
 
     def row_of(job: Job, dataset: Dataset) -> dict[str, Any]:
-        trainer = ObservedTrainer(job, dataset, EMA_DECAY)
+        trainer = ObservedTrainer(job, dataset, EMA_DECAY, options.device)
         row = train(job, trainer, dataset, options.threads)
         qualities = {"plain": trainer.plain, "averaged": trainer.averaged}
         return row | {name: [quality.accuracy for quality in of] for name, of in qualities.items()}

@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
+import math
+import os
 import platform
 import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
+from unittest.mock import patch
 
 import roofline
 import torch
@@ -28,29 +33,52 @@ from torch.autograd.profiler_util import FunctionEvent
 from trials_per_hour import measure_trials
 
 import mgnas
+from mgnas.models import layers
+from mgnas.search.training import trainer as trainer_module
 from mgnas.search.training.execution import Execution
 from mgnas.search.training.trainer import Trainer
 from mgnas.space.candidate import TrainingSettings
 from mgnas.space.published import preset
 
-_CASES = ("mgiad-g8", "resnet18", "mgnet", "digits-mgiad")
+_CASES = ("resnet18", "mgnet", "digits-mgiad", "mgiad-g8")
 _EXECUTIONS = tuple(name for name in get_args(Execution) if name != "auto")
 _COMPILED = tuple(name for name in _EXECUTIONS if "compile" in name)
-_QUICKLY_COMPILED = ("resnet18", "mgnet", "digits-mgiad", "mgiad-g8")
-"""The cases, the one that compiles fastest first."""
-_RECIPE = TrainingSettings(epochs=1, weight_decay=5e-4, label_smoothing=0.1, crop_padding=4, flip=True)
+_VARIANTS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractContextManager]]] = {
+    "PyTorch's batch norm": (_CASES, partial(patch.object, layers, "fused_batch_norm", lambda: None)),
+    "groups not merged": (
+        ("mgnet", "mgiad-g8", "digits-mgiad"),
+        partial(patch.multiple, layers, _GPU_CHANNELS=0, _GPU_DEPTHWISE_CHANNELS=0),
+    ),
+    "depthwise in 32s": (("mgnet",), partial(patch.object, layers, "_GPU_DEPTHWISE_CHANNELS", 32)),
+    "depthwise in 128s": (("mgnet",), partial(patch.object, layers, "_GPU_DEPTHWISE_CHANNELS", 128)),
+    "all groups in 32s": (("mgiad-g8", "digits-mgiad"), partial(patch.object, layers, "_GPU_MANY_PIXELS", 0)),
+    "groups in 64s": (("mgiad-g8",), partial(patch.object, layers, "_GPU_CHANNELS", 64)),
+    # The last one, because cuDNN keeps what it has found.
+    "search of algorithms": (_CASES, partial(patch.object, trainer_module, "_MANY_STEPS", 0)),
+}
+"""What may be changed in recorded training, and in which cases."""
+_RECIPE = TrainingSettings(epochs=1, weight_decay=5e-4, label_smoothing=0.1, crop_padding=4, flip=True, cutout=8)
 _GOAL = 0.956
 """Test accuracy of which the time is taken: the published one of ResNet18."""
+_FEW_STEPS = 12
+"""Steps of an epoch of what is slow."""
 _LONGEST = 20
+_MPS = "nvidia-cuda-mps-control"
 
 
 def options_for(context: Context, execution: str | None = None, precision: str = "auto") -> argparse.Namespace:
     """The options that the other benchmarks expect. By default steps are executed as mgnas does by default."""
-    default = "auto" if "auto" in get_args(Execution) else "eager"
-    options = argparse.Namespace(device=context.device, execution=execution or default, precision=precision)
+    options = argparse.Namespace(device=context.device, execution=execution or "auto", precision=precision)
     options.steps, options.batch, options.epochs = (2, 8, 1) if context.tiny else (None, None, 2)
+    if execution in ("plain", "eager") and not context.tiny:
+        options.steps = _FEW_STEPS
     options.threads, options.repetitions = 1 if context.tiny else available_cores(), 1 if context.tiny else 3
     return options
+
+
+def short_training() -> AbstractContextManager:
+    """A context of trainings in which cuDNN does not search for the fastest algorithms, as in those of a search."""
+    return patch.object(trainer_module, "_MANY_STEPS", math.inf)
 
 
 # ---------------------------------------------------------------------------------------------------------- environment
@@ -94,23 +122,24 @@ def throughput(context: Context) -> Jobs:
     found: dict[str, Callable[[], dict[str, Any]]] = {}
     for name in names:
         found[f"{name}, plain"] = partial(_plain, context, name)
-        for execution in _EXECUTIONS:
-            if execution not in _COMPILED:
-                found[f"{name}, {execution}"] = partial(_ours, context, name, execution, "auto")
+        found[f"{name}, cuda-graphs"] = partial(_ours, context, name, "cuda-graphs", "auto")
+    for name in names:
+        found[f"{name}, eager"] = partial(_ours, context, name, "eager", "auto")
+    for variant, (cases, change) in _VARIANTS.items():
+        for name in names if context.tiny else cases:
+            found[f"{name}, cuda-graphs, {variant}"] = partial(_ours, context, name, "cuda-graphs", "auto", change)
     if context.tiny:
         return found
-    compiled = [(name, execution) for name in _QUICKLY_COMPILED for execution in _COMPILED]
-    for name, execution in compiled[: 2 * len(_COMPILED)]:
-        found[f"{name}, {execution}"] = partial(_ours, context, name, execution, "auto")
     for name, precision in itertools.product(names, ("float32", "float16")):
         found[f"{name}, cuda-graphs, {precision}"] = partial(_ours, context, name, "cuda-graphs", precision)
-    for name, execution in compiled[2 * len(_COMPILED) :]:
+    for name, execution in itertools.product(names, _COMPILED):
         found[f"{name}, {execution}"] = partial(_ours, context, name, execution, "auto")
     return found
 
 
 def _plain(context: Context, name: str) -> dict[str, Any]:
-    options = options_for(context)
+    options = options_for(context, "plain")
+    options.execution = "eager"
     case = case_for(name, options)
     train = random_images(case, case.settings.batch_size * steps_for(case, options))
     network = make_trainer(case, options).model
@@ -125,11 +154,18 @@ def _plain(context: Context, name: str) -> dict[str, Any]:
     return {**row, "computes in": "float32", **equality}
 
 
-def _ours(context: Context, name: str, execution: str, precision: str) -> dict[str, Any]:
+def _ours(
+    context: Context,
+    name: str,
+    execution: str,
+    precision: str,
+    change: Callable[[], AbstractContextManager] = nullcontext,
+) -> dict[str, Any]:
     options = options_for(context, execution, precision)
     case = case_for(name, options)
-    trainer = make_trainer(case, options)
-    row = _speed(trainer, case.settings.batch_size * steps_for(case, options), options)
+    with short_training(), change():
+        trainer = make_trainer(case, options)
+        row = _speed(trainer, case.settings.batch_size * steps_for(case, options), options)
     plain = context.rows.get(f"{name}, plain", {}).get("images/s")
     ratio = {} if plain is None else {"of plain": round(row["images/s"] / plain, 2)}
     return {**row, **ratio, "computes in": precision_name(trainer)}
@@ -159,14 +195,15 @@ def profile(context: Context) -> Jobs:
 def _kernels(context: Context, name: str, execution: str) -> dict[str, Any]:
     options = options_for(context, execution)
     options.steps = 2 if context.tiny else 5
-    trainer = make_trainer(case_for(name, options), options)
-    for _ in range(2):
-        trainer.run_epoch()
     activities = [torch.profiler.ProfilerActivity.CPU]
     if context.device == "cuda":
         activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profiler:
-        trainer.run_epoch()
+    with short_training():
+        trainer = make_trainer(case_for(name, options), options)
+        for _ in range(2):
+            trainer.run_epoch()
+        with torch.profiler.profile(activities=activities) as profiler:
+            trainer.run_epoch()
     return kernel_row(profiler.events() or [], context.device, options.steps)
 
 
@@ -212,10 +249,19 @@ def _covered(intervals: list[tuple[float, float]]) -> float:
 
 
 def packing(context: Context) -> Jobs:
-    """1, 2, 4 and 8 trainings at the same time on one device."""
-    names, counts = (("digits-mgnet",), (1, 2)) if context.tiny else (("digits-mgiad", "mgiad-g8"), (1, 2, 4, 8))
-    pairs = itertools.product(names, counts)
-    return {f"{name}, {count}": partial(_packed, context, name, count) for name, count in pairs}
+    """1, 2, 4 and 8 trainings at the same time on one device, also with NVIDIA's Multi-Process Service (MPS).
+
+    Without MPS processes take turns on a GPU. With it their kernels run at the same time.
+    """
+    names, counts = (
+        (("digits-mgnet",), (1, 2)) if context.tiny else (("mgiad-g8", "digits-mgiad", "resnet18"), (1, 8, 4, 2))
+    )
+    found: dict[str, Callable[[], dict[str, Any]]] = {}
+    for name, count in itertools.product(names, counts):
+        found[f"{name}, {count}"] = partial(_packed, context, name, count)
+        if count > 1 and context.device == "cuda" and shutil.which(_MPS):
+            found[f"{name}, {count}, MPS"] = partial(_packed_with_mps, context, name, count)
+    return found
 
 
 def _packed(context: Context, name: str, count: int) -> dict[str, Any]:
@@ -223,11 +269,23 @@ def _packed(context: Context, name: str, count: int) -> dict[str, Any]:
     options.repetitions = 1
     options.epochs = 10 if name == "digits-mgiad" else options.epochs
     # This process has not used the GPU, so its copies may.
-    row = measure_trials(name, count, options, start="fork")
+    with short_training():
+        row = measure_trials(name, count, options, start="fork")
     images = row["images per epoch"] * row["epochs per trial"] / row["seconds per trial"]
     alone = context.rows.get(f"{name}, 1", {}).get("images/s")
     ratio = {} if alone is None else {"of one alone": round(count * images / alone, 2)}
     return {"images/s": round(count * images, 1), **ratio, "images/s of each": round(images, 1)}
+
+
+def _packed_with_mps(context: Context, name: str, count: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        with patch.dict(os.environ, places):
+            subprocess.run([_MPS, "-d"], check=True, capture_output=True, timeout=10)
+            try:
+                return _packed(context, name, count)
+            finally:
+                subprocess.run([_MPS], input="quit\n", text=True, check=False, capture_output=True, timeout=10)
 
 
 # ------------------------------------------------------------------------------------------------------ a published row

@@ -313,7 +313,7 @@ def run(options: argparse.Namespace) -> list[str]:
     """
 
     def row_of(job: Job, dataset: Dataset) -> dict[str, Any]:
-        trainer = ObservedTrainer(job, dataset, EMA_DECAY)
+        trainer = ObservedTrainer(job, dataset, EMA_DECAY, options.device)
         row = train(job, trainer, dataset, options.threads)
         row["plain"] = [vars(quality) for quality in trainer.plain]
         row["averaged"] = [vars(quality) for quality in trainer.averaged]

@@ -47,14 +47,15 @@ class ObservedTrainer(Trainer):
         job: the training.
         dataset: its images; the validation images are those that the network is observed on.
         ema_decay: decay per step of the averaged weights, if the recipe has no average of its own.
+        device: the device to train on.
 
     Attributes:
         plain, averaged: the quality of both after each of the last epochs.
     """
 
-    def __init__(self, job: Job, dataset: Dataset, ema_decay: float) -> None:
+    def __init__(self, job: Job, dataset: Dataset, ema_decay: float, device: str = "cpu") -> None:
         settings = replace(job.training, ema_decay=job.training.ema_decay or ema_decay)
-        super().__init__(job.architecture, settings, dataset.train, None, job.seed)
+        super().__init__(job.architecture, settings, dataset.train, None, job.seed, device)
         self.plain: list[Quality] = []
         self.averaged: list[Quality] = []
         self._validation = dataset.validation
@@ -74,7 +75,7 @@ class ObservedTrainer(Trainer):
     @torch.inference_mode()
     def _quality(self, model: nn.Module) -> Quality:
         model.eval()
-        images = torch.from_numpy(self._validation.gather(slice(None)))
+        images = torch.from_numpy(self._validation.gather(slice(None))).to(self.device)
         with autocast(self.device, self.precision):
             logits = [model(self._normalisation(part)) for part in images.split(_BATCH)]
-        return Quality.of(torch.cat(logits), torch.from_numpy(self._validation.labels))
+        return Quality.of(torch.cat(logits), torch.from_numpy(self._validation.labels).to(self.device))

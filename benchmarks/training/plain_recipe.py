@@ -308,6 +308,9 @@ class PlainTrainer:
             drop_last=shuffle,
             num_workers=workers,
             persistent_workers=workers > 0,
+            # As in a script of one's own on Linux. In the process of a benchmark another method may be the default, by
+            # which each loader process imports everything anew.
+            multiprocessing_context="fork" if workers else None,
             pin_memory=self.device.type == "cuda",
         )
 

@@ -228,7 +228,7 @@ def run(options: argparse.Namespace) -> list[str]:
     """
 
     def row_of(job: Job, dataset: Dataset) -> dict[str, Any]:
-        trainer = Trainer(job.architecture, job.training, dataset.train, None, job.seed)
+        trainer = Trainer(job.architecture, job.training, dataset.train, None, job.seed, options.device)
         return train(job, trainer, dataset, options.threads)
 
     return table(summary(train_missing(jobs(options), row_of, options).rows))

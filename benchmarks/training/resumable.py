@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from published import environment
+from trials_per_hour import wait_for_all
 
 from mgnas.errors import UserError, first_line
 from mgnas.models import ArchitectureConfig
@@ -117,7 +119,7 @@ def train(job: Job, trainer: Trainer, dataset: Dataset, threads: int) -> dict[st
         "training_images": len(dataset.train),
         "measured_images": len(dataset.validation),
         "threads": threads,
-        **environment("cpu"),
+        **environment(trainer.device.type),
     }
 
 
@@ -126,9 +128,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines, outside the checkout")
     parser.add_argument("--data-cifar10", metavar="PATH", help="an npz file or folder; default: downloaded")
     parser.add_argument("--images", type=int, nargs=2, metavar="N", help="images to train on, and to measure on")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at the same time")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each process")
     parser.add_argument(
-        "--minutes", type=float, default=math.inf, metavar="N", help="stop after the training they end in"
+        "--minutes", type=float, default=math.inf, metavar="N", help="stop after the trainings they end in"
     )
     parser.add_argument("--show", action="store_true", help="print the table and train nothing")
 
@@ -153,17 +157,42 @@ def train_missing(
     torch.set_num_threads(options.threads)
     missing = [job for job in jobs if job not in results]
     datasets: dict[DataSettings, Dataset] = {}
-    for number, job in enumerate(missing, start=1):
+    for job in missing:
         if job.images not in datasets:
             datasets[job.images] = load_dataset(job.images)
-        row = row_of(job, datasets[job.images])
-        results.add(row)
-        outcome = row["failure"] or f"{100 * row['accuracy']:.2f} %"
-        print(f"{number} of {len(missing)}: {job.name}: {outcome}, {row['seconds']:.1f} s", flush=True)
-        if time.monotonic() >= deadline:
-            print(f"{len(missing) - number} trainings are left; the same call goes on with them")
-            break
+    # Forked processes share the images. This one has not used a GPU, so its copies may.
+    context = multiprocessing.get_context("fork")
+    begun = context.Value("i", 0)
+
+    def work() -> None:
+        while (number := _next(begun)) <= len(missing):
+            job = missing[number - 1]
+            row = row_of(job, datasets[job.images])
+            results.add(row)
+            outcome = row["failure"] or f"{100 * row['accuracy']:.2f} %"
+            print(f"{number} of {len(missing)}: {job.name}: {outcome}, {row['seconds']:.1f} s", flush=True)
+            if time.monotonic() >= deadline:
+                break
+
+    if options.processes == 1:
+        work()
+    else:
+        processes = [context.Process(target=work) for _ in range(options.processes)]
+        for process in processes:
+            process.start()
+        wait_for_all(processes)
+        results = Results(options.out)
+    left = sum(job not in results for job in missing)
+    if left:
+        print(f"{left} trainings are left; the same call goes on with them")
     return results
+
+
+def _next(counter: Any) -> int:
+    """Count up a number that processes share."""
+    with counter.get_lock():
+        counter.value += 1
+        return counter.value
 
 
 def run_script(run: Callable[[], list[str]]) -> int:

@@ -137,11 +137,13 @@ def host_copy(state: Any) -> Any:
         alike[tensor.device, tensor.dtype].append(tensor.detach())
     copies = {}
     for tensors in alike.values():
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+        flat = to_host(torch.cat([tensor.reshape(-1) for tensor in tensors]))
         parts = flat.split([tensor.numel() for tensor in tensors])
         copies[tensors[0].device, tensors[0].dtype] = iter(
             [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
         )
+    if any(device.type == "cuda" for device, _ in alike):
+        torch.cuda.current_stream().synchronize()
     return _with_copies(state, copies)
 
 

@@ -31,7 +31,7 @@ from ...models.config import ArchitectureConfig
 from ...space.candidate import TrainingSettings
 from ..data.images import ImageDataset
 from .device_images import DeviceImages, Normalisation
-from .epoch_plan import draw_epoch
+from .epoch_plan import draw_epoch, steps_and_batch
 from .execution import Execution, RecordingError, make_forward, make_runner
 from .memory import NotEnoughMemoryError, host_copy, is_out_of_memory, within_memory
 from .optimization import Optimization
@@ -42,6 +42,13 @@ from .torch_file import UNREADABLE, read_torch_file
 logger = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 1024
+
+_MANY_STEPS = 10_000
+"""Steps of a training from which cuDNN searches for the fastest algorithms.
+
+On an H200 the search took 17 s for an MGiaD of 42 shapes, 2 s for an MgNet and 3 s for a ResNet18. Then the first two
+trained about a tenth faster, and the last one no faster (benchmarks/gpu.py).
+"""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -203,10 +210,14 @@ class Trainer:
         self._runner.forget()
         self._optimization.restore(state)
 
-    def _search_algorithms(self, on: bool) -> None:
-        """Whether cuDNN tries its algorithms for each new shape of a convolution, which pays for shapes that recur."""
+    def _search_algorithms(self, often: bool) -> None:
+        """Whether cuDNN tries its algorithms for each new shape of a convolution. `often`: the shape recurs.
+
+        The search takes up to 18 seconds, so it does not pay in short trainings.
+        """
         if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = on and not torch.are_deterministic_algorithms_enabled()
+            long = self.settings.epochs * steps_and_batch(self.settings, len(self._train))[0] >= _MANY_STEPS
+            torch.backends.cudnn.benchmark = often and long and not torch.are_deterministic_algorithms_enabled()
 
     def evaluate(self, images: ImageDataset) -> float:
         """Share of these images that the network classifies correctly.

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from ..config import Resources
     from ..data.dataset import Dataset
 
-MOST_TRIALS_PER_GPU = 4
-"""The largest number of trainings that `auto` lets share a GPU.
+MOST_TRIALS_PER_GPU = 2
+"""The largest number of trainings that `auto` lets share a GPU on which processes take turns.
 
-Each further training on a GPU adds less to the trainings an hour. From which number on it adds nothing has not been
-measured yet; `benchmarks/training/trials_per_hour.py --device cuda` measures it. Until then this is a careful guess.
+Recorded steps keep a GPU busy: 4 or 8 trainings of a network of 16 channels trained as many images a second together as
+one alone (0.98, NVIDIA H200, benchmarks/gpu.py). With two, one computes while the other starts or writes a checkpoint.
+"""
+
+MOST_TRIALS_WITH_MPS = 8
+"""The same with NVIDIA's Multi-Process Service (MPS), by which kernels of several processes run at the same time.
+
+There 4 trainings trained 2.8 times as many images a second as one, and 8 trainings 4.8 times. More were not measured.
 """
 
 CONTEXT_BYTES = 700 * 2**20
@@ -53,11 +59,13 @@ class GpuNode:
         host: name of the machine.
         cpus: its CPU cores.
         gpus: the GPUs that PyTorch can use there.
+        mps: whether NVIDIA's Multi-Process Service runs there.
     """
 
     host: str
     cpus: float
     gpus: tuple[Gpu, ...]
+    mps: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,9 @@ def _valid(space: SearchSpace, combinations: Iterable[dict[str, Any]]) -> Iterat
 def trials_per_gpu(nodes: Sequence[GpuNode], need: MemoryNeed, resources: Resources, n_trials: int) -> int:
     """How many trainings share a GPU.
 
-    As many as fit into the smallest GPU's memory, but at most MOST_TRIALS_PER_GPU. A GPU is not shared while another
-    one would be idle: there are no more trainings on a GPU than its share of its machine's cores has room for, and than
-    its share of the trainings at the same time.
+    As many as fit into the smallest GPU's memory, but at most MOST_TRIALS_PER_GPU, or MOST_TRIALS_WITH_MPS if MPS runs
+    on all machines. A GPU is not shared while another one would be idle: there are no more trainings on a GPU than its
+    share of its machine's cores has room for, and than its share of the trainings at the same time.
 
     Args:
         nodes: all machines with GPUs, at least one.
@@ -165,7 +173,8 @@ def trials_per_gpu(nodes: Sequence[GpuNode], need: MemoryNeed, resources: Resour
     by_cores = min(int(node.cpus / resources.cpus_per_trial / len(node.gpus)) for node in nodes)
     at_once = n_trials if resources.workers is None else min(resources.workers, n_trials)
     by_trials = math.ceil(at_once / sum(len(node.gpus) for node in nodes))
-    return max(1, min(MOST_TRIALS_PER_GPU, by_memory, by_cores, by_trials))
+    most = MOST_TRIALS_WITH_MPS if all(node.mps for node in nodes) else MOST_TRIALS_PER_GPU
+    return max(1, min(most, by_memory, by_cores, by_trials))
 
 
 def share_of(trials: int) -> float:

@@ -31,9 +31,10 @@ GpuLister = Callable[[Cluster], Sequence[GpuNode]]
 def list_gpus(cluster: Cluster) -> list[GpuNode]:
     """The machines of a cluster with GPUs that PyTorch can use there."""
 
-    def probe() -> list[tuple[str, int]]:
+    def probe() -> tuple[list[tuple[str, int]], bool]:
         # A function inside a function travels by value, so a node without mgnas can run it too.
         import os
+        import subprocess
 
         import torch
 
@@ -41,15 +42,25 @@ def list_gpus(cluster: Cluster) -> list[GpuNode]:
         if not os.environ.get("CUDA_VISIBLE_DEVICES", "all"):
             del os.environ["CUDA_VISIBLE_DEVICES"]
         if not torch.cuda.is_available():
-            return []
+            return [], False
         gpus = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        return [(gpu.name, gpu.total_memory) for gpu in gpus]
+        # The control program answers a question only if its daemon runs.
+        try:
+            ask = {"input": "get_default_active_thread_percentage\n", "text": True, "timeout": 10}
+            answer = subprocess.run(["nvidia-cuda-mps-control"], capture_output=True, check=False, **ask)
+            mps = answer.returncode == 0
+        except (OSError, subprocess.TimeoutExpired):
+            mps = False
+        return [(gpu.name, gpu.total_memory) for gpu in gpus], mps
 
     return [
         GpuNode(
-            node["NodeManagerHostname"], node["Resources"].get("CPU", 0), tuple(Gpu(name, size) for name, size in gpus)
+            node["NodeManagerHostname"],
+            node["Resources"].get("CPU", 0),
+            tuple(Gpu(name, size) for name, size in gpus),
+            mps,
         )
-        for node, gpus in cluster.ask_nodes(probe, having="GPU")
+        for node, (gpus, mps) in cluster.ask_nodes(probe, having="GPU")
         if gpus
     ]
 
@@ -82,8 +93,11 @@ def settle_gpus(
     if wanted == "auto" and trained_on_gpus is False:
         wanted = gpus = 0.0
     nodes = lister(cluster) if n_gpus and wanted != 0 else []
+    hint = ""
     if gpus == "auto":
-        gpus = share_of(trials_per_gpu(nodes, need(), resources, n_trials)) if nodes else 0.0
+        sharing = trials_per_gpu(nodes, need(), resources, n_trials) if nodes else 0
+        gpus = share_of(sharing) if sharing else 0.0
+        hint = hint_at_mps(nodes, need, resources, n_trials, sharing)
         if trained_on_gpus and not nodes:
             problem = "this run's trials were trained on GPUs, and there is none here"
             remedy = "resume it where there is one, or force CPUs with --gpus-per-trial 0"
@@ -93,16 +107,26 @@ def settle_gpus(
         raise ConfigError("resources.gpus_per_trial", problem)
     settled = replace(resources, gpus_per_trial=gpus)
     cluster.use(settled)
-    _announce(wanted, gpus, n_gpus, nodes, need)
+    _announce(wanted, gpus, n_gpus, nodes, need, hint)
     return settled
 
 
+def hint_at_mps(
+    nodes: Sequence[GpuNode], need: Callable[[], MemoryNeed], resources: Resources, n_trials: int, sharing: int
+) -> str:
+    """What NVIDIA's Multi-Process Service would change, in words; nothing if it runs or changes nothing."""
+    if not nodes:
+        return ""
+    with_mps = trials_per_gpu([replace(node, mps=True) for node in nodes], need(), resources, n_trials)
+    return f"; with NVIDIA's MPS (nvidia-cuda-mps-control -d) {with_mps} would" if with_mps > sharing else ""
+
+
 def _announce(
-    wanted: float | str, gpus: float, n_gpus: int, nodes: Sequence[GpuNode], need: Callable[[], MemoryNeed]
+    wanted: float | str, gpus: float, n_gpus: int, nodes: Sequence[GpuNode], need: Callable[[], MemoryNeed], hint: str
 ) -> None:
     """Say which GPUs are used, and which are not."""
     if nodes:
-        logger.info("%s: %s", gpus_in_words(nodes), use_in_words(gpus))
+        logger.info("%s: %s%s", gpus_in_words(nodes), use_in_words(gpus), hint)
         if lack := lack_of_memory([gpu for node in nodes for gpu in node.gpus], gpus, need()):
             logger.warning("%s", lack)
     elif n_gpus and wanted == "auto":

@@ -1,4 +1,4 @@
-"""Grouped convolutions in the form that a CPU trains fastest."""
+"""Grouped convolutions in the forms that a CPU and a GPU train fastest."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def image(channels, dtype=torch.float64):
 
 def merged_groups(layer, dtype=torch.float32):
     """Groups of the convolution that a training layer really runs on such features."""
-    return layer.groups // layer.train()._groups_to_merge(image(layer.in_channels, dtype))
+    return layer.groups // layer.train().groups_to_merge(image(layer.in_channels, dtype))
 
 
 @settings(max_examples=60)
@@ -70,6 +70,26 @@ def test_under_autocast_features_count_as_bfloat16():
     layer = Convolution(64, 64, groups=64)
     with torch.autocast("cpu", torch.bfloat16):
         assert merged_groups(layer) == 8
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "pixels", "expected"),
+    [
+        ((64, 64), 64, 100, 1),  # Depthwise convolutions are groups of 64 channels, however few pixels there are:
+        ((64, 128), 64, 100, 1),
+        ((256, 256), 256, 100, 4),
+        ((16, 32), 16, 100, 1),
+        ((64, 64), 8, 16_383, 8),  # other groups stay as they are for few pixels,
+        ((64, 64), 8, 16_384, 2),  # and have 32 channels for many.
+        ((64, 64), 2, 16_384, 2),
+        ((48, 48), 6, 16_384, 2),  # 6 groups of 8 do not make groups of 32, but of 24.
+        ((3, 8), 1, 16_384, 1),
+    ],
+)
+def test_groups_on_a_gpu(channels, groups, pixels, expected, gpu_form):
+    layer, features = Convolution(*channels, groups=groups), torch.empty(pixels, channels[0], 1, 1)
+    assert groups // layer.train().groups_to_merge(features) == expected
+    assert layer.eval().groups_to_merge(features) == 1
 
 
 def test_an_evaluated_network_runs_its_groups_as_they_are(monkeypatch):

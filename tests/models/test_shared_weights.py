@@ -52,19 +52,41 @@ def model(request) -> nn.Module:
 
 
 def gradients(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).to(model.head.linear.weight.dtype)
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16, cache_enabled=False):
         model(images).square().sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def test_gradients_in_float32_are_those_of_weights_prepared_at_each_use(model, gpu_form, monkeypatch):
+def test_gradients_are_those_of_weights_prepared_at_each_use(model, gpu_form, monkeypatch):
+    model = model.double()
     together = gradients(model)
     monkeypatch.setattr("mgnas.models.mgnet.prepare", lambda *_: None)
     alone = gradients(model)
     for name, gradient in alone.items():
-        torch.testing.assert_close(together[name], gradient, rtol=1e-6, atol=1e-7, msg=name)
+        torch.testing.assert_close(together[name], gradient, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("channels", [8, 64])
+def test_gradients_do_not_depend_on_how_groups_are_merged(model, gpu_form, monkeypatch, channels):
+    model = model.double().to(memory_format=torch.channels_last)
+    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def result() -> list[torch.Tensor]:
+        model.zero_grad()
+        logits = model(images)
+        logits.square().sum().backward()
+        return [logits.detach(), *(parameter.grad for parameter in model.parameters())]
+
+    monkeypatch.setattr(layers, "_GPU_CHANNELS", 0)
+    monkeypatch.setattr(layers, "_GPU_DEPTHWISE_CHANNELS", 0)
+    separate = result()
+    monkeypatch.setattr(layers, "_GPU_CHANNELS", channels)
+    monkeypatch.setattr(layers, "_GPU_DEPTHWISE_CHANNELS", channels)
+    monkeypatch.setattr(layers, "_GPU_MANY_PIXELS", 0)
+    for one, other in zip(result(), separate, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_in_half_precision_point_where_those_of_float32_do(model, gpu_form):
@@ -120,6 +142,6 @@ def test_an_unused_alias_has_no_gradient_and_the_others_count(gpu_form):
     operator, other = layers.ResidualOperator(2), layers.Convolution(2, 2)
     features = torch.randn(1, 2, 4, 4)
     uses = prepare([(operator, 3), (other, 2)], features)
-    (uses[operator][0].sum() + 2 * uses[operator][2].sum()).backward()
+    (uses[operator][0].weight.sum() + 2 * uses[operator][2].weight.sum()).backward()
     assert torch.equal(operator.weight.grad, torch.full_like(operator.weight, -3.0))
     assert other.weight.grad is None

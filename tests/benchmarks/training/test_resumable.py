@@ -70,3 +70,25 @@ def test_jobs_are_not_looked_at_if_results_are_only_shown(tmp_path, options):
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path, options):
     with pytest.raises(UserError, match=r"cannot be read .*; choose another --out"):
         train_missing([], lambda *_: {}, options("--out", str(tmp_path)))
+
+
+@pytest.mark.parametrize("processes", ["1", "3"])
+def test_processes_share_the_trainings(options, processes, monkeypatch, capsys):
+    """Each training is done once, and what is there already is not done again."""
+    monkeypatch.setattr("resumable.load_dataset", lambda _: None)
+    jobs = [job(seed) for seed in range(7)]
+    chosen = options("--processes", processes)
+    Results(chosen.out).add(line(jobs[2]))
+    rows = train_missing(jobs, lambda one, _: line(one, one.seed / 10), chosen).rows
+    assert sorted(row["job"]["seed"] for row in rows) == list(range(7))
+    assert sorted(row["accuracy"] for row in rows) == [0.0, 0.1, 0.3, 0.4, 0.5, 0.5, 0.6]
+
+
+def test_a_process_that_fails_ends_the_others(options, monkeypatch):
+    monkeypatch.setattr("resumable.load_dataset", lambda _: None)
+
+    def fails(one: Job, _: object) -> dict:
+        raise ValueError(one.name)
+
+    with pytest.raises(RuntimeError, match="one of 2 trials ended with status 1"):
+        train_missing([job(seed) for seed in range(3)], fails, options("--processes", "2"))

@@ -350,3 +350,10 @@ def test_recorded_steps_on_a_gpu_train_as_eager_ones_do(start, deterministic, pr
     for name, value in eager.model.state_dict().items():
         torch.testing.assert_close(recorded.model.state_dict()[name], value, rtol=tolerance, atol=tolerance, msg=name)
     assert recorded.history[-1].accuracy == pytest.approx(eager.history[-1].accuracy, abs=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("epochs", "searches"), [(4, False), (1000, True)])
+def test_cudnn_searches_for_algorithms_in_long_trainings_only(start, epochs, searches):
+    start("eager", "cuda", epochs=epochs).run_epoch()
+    assert torch.backends.cudnn.benchmark is searches

@@ -11,6 +11,7 @@ from mgnas.search.data.dataset import DataSettings, load_dataset
 from mgnas.search.tuner.gpu_share import (
     CONTEXT_BYTES,
     MOST_TRIALS_PER_GPU,
+    MOST_TRIALS_WITH_MPS,
     Gpu,
     GpuNode,
     MemoryNeed,
@@ -30,8 +31,8 @@ GIB = 2**30
 H100, T4 = Gpu("NVIDIA H100", 80 * GIB), Gpu("Tesla T4", 15 * GIB)
 
 
-def machine(*gpus: Gpu, cpus: float = 64) -> GpuNode:
-    return GpuNode("here", cpus, gpus)
+def machine(*gpus: Gpu, cpus: float = 64, mps: bool = True) -> GpuNode:
+    return GpuNode("here", cpus, gpus, mps)
 
 
 def need(gibibytes: float) -> MemoryNeed:
@@ -45,7 +46,9 @@ def need(gibibytes: float) -> MemoryNeed:
 @pytest.mark.parametrize(
     ("nodes", "gibibytes", "resources", "n_trials", "expected"),
     [
-        pytest.param([machine(H100)], 1, {}, 100, MOST_TRIALS_PER_GPU, id="small networks"),
+        pytest.param([machine(H100)], 1, {}, 100, MOST_TRIALS_WITH_MPS, id="small networks"),
+        pytest.param([machine(H100, mps=False)], 1, {}, 100, MOST_TRIALS_PER_GPU, id="processes take turns"),
+        pytest.param([machine(H100), machine(H100, mps=False)], 1, {}, 100, MOST_TRIALS_PER_GPU, id="on one machine"),
         pytest.param([machine(H100)], 27, {}, 100, 2, id="memory"),
         pytest.param([machine(H100)], 40, {}, 100, 2, id="memory, exactly"),
         pytest.param([machine(H100)], 41, {}, 100, 1, id="memory of one"),

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from mgnas.search.tuner.gpus import list_gpus, settle_gpus
 
 GIB = 2**30
 NEED = MemoryNeed("MgNet [64]", 128, 20 * GIB)
-NODE = GpuNode("here", 64, (Gpu("NVIDIA H100", 80 * GIB), Gpu("NVIDIA H100", 80 * GIB)))
+NODE = GpuNode("here", 64, (Gpu("NVIDIA H100", 80 * GIB), Gpu("NVIDIA H100", 80 * GIB)), mps=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,15 @@ def test_trainings_share_the_gpus_by_their_memory(cluster, said):
     assert settle(cluster, "auto") == 0.3333
     assert cluster.fits() == 6
     assert said() == [("INFO", "2 GPUs (NVIDIA H100, 80 GiB): 3 trainings share one")]
+
+
+@two_gpus
+def test_a_line_says_what_mps_would_bring(cluster, said):
+    node = replace(NODE, mps=False)
+    assert settle(cluster, "auto", nodes=(node,)) == 0.5
+    assert settle(cluster, "auto", nodes=(node,), need=MemoryNeed("MgNet [64]", 128, 39 * GIB)) == 0.5
+    line = "2 GPUs (NVIDIA H100, 80 GiB): 2 trainings share one"
+    assert said() == [("INFO", f"{line}; with NVIDIA's MPS (nvidia-cuda-mps-control -d) 3 would"), ("INFO", line)]
 
 
 @two_gpus
