@@ -58,9 +58,9 @@ def run_search(
         stopping: `pareto` or `none`.
         seed: of the sampler and the trainings.
         cpus_per_trial: CPU cores of a trial.
-        gpus_per_trial: GPUs of a trial. `auto`: trials share the GPUs that there are, as many as fit into their memory;
-            without a GPU they train on CPUs. 0: CPUs only. 0.25: four trials share a GPU. Default: the config's, which
-            is `auto` unless the config says otherwise.
+        gpus_per_trial: GPUs of a trial. `auto`: trials share the GPUs that there are, two or with NVIDIA's MPS up to
+            eight if their memory suffices; without a GPU they train on CPUs. 0: CPUs only. 0.25: four trials share a
+            GPU. Default: the config's, which is `auto` unless the config says otherwise.
         time_limit: seconds that a trial may take.
         data: the images: an .npz file, a folder, or an archive.
         address: Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; default: Ray is started on this machine.

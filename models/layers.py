@@ -162,7 +162,8 @@ class Convolution(nn.Conv2d):
         if self.groups == self.in_channels:
             return _GPU_DEPTHWISE_CHANNELS
         pixels = features.numel() // features.shape[1]
-        return _GPU_CHANNELS if pixels >= _GPU_MANY_PIXELS else 0
+        is_narrow = self.in_channels // self.groups < _GPU_WIDE
+        return _GPU_CHANNELS if is_narrow and pixels >= _GPU_MANY_PIXELS else 0
 
 
 _VECTOR_BYTES = 16
@@ -170,11 +171,12 @@ _VECTOR_BYTES = 16
 
 _GPU_DEPTHWISE_CHANNELS = 64
 _GPU_CHANNELS = 32
+_GPU_WIDE = 16
 _GPU_MANY_PIXELS = 16_384
 """On a GPU depthwise convolutions are merged into groups of 64 channels, because cuDNN's kernels for them are slow.
 
-Other groups are merged into groups of 32 channels if all images of a batch have this number of pixels or more. With
-fewer pixels cuDNN's own kernels for groups are faster (benchmarks/results/gpu_h200.md).
+Other groups of fewer than 16 channels are merged into groups of 32 if all images of a batch have this number of pixels
+or more. For wider groups or fewer pixels cuDNN's own kernels are faster (benchmarks/results/gpu_h200.md).
 """
 
 

@@ -81,6 +81,7 @@ def test_under_autocast_features_count_as_bfloat16():
         ((16, 32), 16, 100, 1),
         ((64, 64), 8, 16_383, 8),  # other groups stay as they are for few pixels,
         ((64, 64), 8, 16_384, 2),  # and have 32 channels for many.
+        ((64, 64), 4, 16_384, 4),  # Groups of 16 channels are wide enough.
         ((64, 64), 2, 16_384, 2),
         ((48, 48), 6, 16_384, 2),  # 6 groups of 8 do not make groups of 32, but of 24.
         ((3, 8), 1, 16_384, 1),
