@@ -133,9 +133,9 @@ class Resources:
     cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU cores of a trial, and the number of its threads."""
     gpus_per_trial: Annotated[float | Literal["auto"], BeforeValidator(_gpus)] = "auto"
-    """GPUs of a trial: auto, or a number from 0 to 64. auto: trials share the GPUs of the machine or cluster, two or with
-    NVIDIA's MPS up to eight if their memory suffices; without a GPU they train on CPUs. The run keeps what auto became.
-    0: CPUs only. 0.25: four trials share a GPU. Above 1 it must be a whole number."""
+    """GPUs of a trial: auto, or a number from 0 to 64. auto: trials share the GPUs of the machine or cluster, two or
+    with MPS up to eight if their memory suffices; without a GPU they train on CPUs. The run keeps what auto became. 0:
+    CPUs only. 0.25: four trials share a GPU. Above 1 it must be a whole number."""
     custom_per_trial: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = field(default_factory=dict)
     """Other resources that a trial takes of a node, by the names that the cluster gives them: {A100: 0.5}."""
     time_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
