@@ -68,11 +68,11 @@ class BatchNorm(nn.BatchNorm2d):
 
     def _can_be_fused(self, features: Tensor) -> bool:
         return (
-            self.training
+            not torch.compiler.is_compiling()
+            and self.training
             and features.is_cuda
             and features.dtype in (torch.float32, torch.bfloat16, torch.float16)
             and features.is_contiguous(memory_format=torch.channels_last)
-            and not torch.compiler.is_compiling()
         )
 
     # Only this method, which torch documents for overriding, can ignore a key. Files of version 0.1.0 hold the count.

@@ -282,4 +282,5 @@ resources:
 
 final_training: # of the networks that you select, by `mgnas train` and `mgnas retrain`
   epochs: {final}
+  label_smoothing: 0.1 # a tenth of the target is shared by all classes
 {final_crops}"""

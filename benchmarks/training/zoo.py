@@ -179,18 +179,20 @@ def page(folders: Sequence[Path]) -> str:
         "Networks of [zoo/](../../zoo), trained on all 50,000 training images and measured once on the 10,000",
         "test images. Behind each mean is the standard deviation between seeds. The zoo has the network of",
         "seed 0. Hours are elapsed ones, beside other trainings and tests on the same cores. This page is",
-        "written by `python benchmarks/training/zoo.py`.",
+        "written by `python benchmarks/training/zoo.py`. Where the config's `final_training` has another label",
+        "smoothing today, the one below repeats a training.",
         "",
         *table([row(folder) for folder in folders]),
     ]
     for folder in folders:
-        notes, versions = read_json(folder / TRAINING), read_result(folder)["versions"]
-        named = ", ".join(f"{name} {version}" for name, version in versions.items())
+        notes, result = read_json(folder / TRAINING), read_result(folder)
+        named = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+        smoothing = f"`label_smoothing: {result['training']['label_smoothing']:g}`"
         machines: dict[str, list[str]] = {}
         for training in notes["trainings"]:
             words = f"seed {training['seed']} ({100 * training['accuracy']:.2f} %)"
             machines.setdefault(training["machine"], []).append(words)
-        lines += ["", f"## {folder.name}", "", f"Trained with {named}:", ""]
+        lines += ["", f"## {folder.name}", "", f"Trained with {named}, {smoothing}:", ""]
         lines += [f"- {', '.join(words)} on {machine}" for machine, words in machines.items()]
         lines += ["", "```", *notes["commands"], "```"]
     return "\n".join(lines) + "\n"
