@@ -53,7 +53,9 @@ def _sums(x, channel, present, begin, end, channels, row_tile: tl.constexpr, cha
 def _statistics(total, squares, first, rows, epsilon):
     """(mean, variance, 1 / standard deviation) from sums over all rows."""
     shift = total / rows
-    variance = tl.maximum(squares / rows - shift * shift, 0.0)
+    variance = squares / rows - shift * shift
+    # Not tl.maximum, which makes a number of what is none, and would hide that a training diverges.
+    variance = tl.where(variance < 0.0, 0.0, variance)
     return first + shift, variance, 1.0 / tl.sqrt(variance + epsilon)
 
 
@@ -83,7 +85,8 @@ def _transform(
         inside = (row < end)[:, None] & present[None, :]
         place = row.to(tl.int64)[:, None] * channels + channel[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        value = tl.maximum(value * scale[None, :] + offset[None, :], 0.0)
+        value = value * scale[None, :] + offset[None, :]
+        value = tl.where(value < 0.0, 0.0, value)
         tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
 
 

@@ -24,7 +24,7 @@ space:
 training: {epochs: 1, batch_size: 64}
 search: {trials: 6, sampler: random, loggers: []}
 """
-NODE = GpuNode("here", 8, (Gpu("NVIDIA H100", 80 * 2**30),) * 2)
+NODE = GpuNode("here", 8, (Gpu("NVIDIA H100", 80 * 2**30),) * 2, mps=True)
 ILLEGAL = "RuntimeError: CUDA error: an illegal memory access was encountered"
 BROKEN = {"curve": [], "loss": None, "seconds": 0.0, "finished": False, "failure": ILLEGAL, "broken": True}
 

@@ -1,5 +1,6 @@
 """Batch norm with ReLU by Triton's kernels, against PyTorch in float64: in Triton's interpreter, and on a GPU."""
 
+import math
 import os
 import subprocess
 import sys
@@ -48,12 +49,28 @@ def relative_errors(images, channels, size, mean, dtype, device, momentum=0.1, e
     return [float((one.double() - other).norm() / other.norm().clamp_min(1e-9)) for one, other in pairs]
 
 
+def output_of_a_channel_with(value, device) -> torch.Tensor:
+    """What the kernels make of 33 x 2 x 8 x 8 numbers, of which one in the first channel is this value."""
+    from mgnas.models.batch_norm_kernels import BatchNormReLU
+
+    x = torch.randn(33, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    x[20, 0, 3, 3] = value
+    vectors = [torch.full((2,), number, device=device) for number in (1.0, 0.0, 0.0, 1.0)]
+    return BatchNormReLU.apply(x.to(device, memory_format=torch.channels_last), *vectors, 0.1, 1e-5)
+
+
+def nothing_is_hidden(device) -> bool:
+    """Whether a channel with a value that is not finite has no number in it, and the other channel has."""
+    outputs = [output_of_a_channel_with(value, device) for value in (math.nan, math.inf, -math.inf)]
+    return all(bool(y[:, 0].isnan().all() and y[:, 1].isfinite().all()) for y in outputs)
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import torch
 from mgnas.models import batch_norm_kernels
-from test_batch_norm_kernels import SHAPES, relative_errors
+from test_batch_norm_kernels import SHAPES, nothing_is_hidden, relative_errors
 
 batch_norm_kernels._MORE_ROWS = 2500
 for name, shape in SHAPES.items():
@@ -62,6 +79,9 @@ for name, shape in SHAPES.items():
             continue
         errors = relative_errors(*shape, dtype, "cpu")
         assert max(errors) <= allowed, (name, dtype, errors)
+assert nothing_is_hidden("cpu")
+batch_norm_kernels.FEW_ROWS = 10_000
+assert nothing_is_hidden("cpu")
 print("all agree")
 """
 
@@ -83,6 +103,13 @@ def test_the_kernels_agree_on_a_gpu(shape, dtype, allowed):
         pytest.skip("half precision has lost these digits before")
     assert fused_batch_norm() is not None
     assert max(relative_errors(*shape, dtype, "cuda")) <= allowed
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("few_rows", [0, 10_000])
+def test_the_kernels_hide_no_divergence_on_a_gpu(few_rows, monkeypatch):
+    monkeypatch.setattr("mgnas.models.batch_norm_kernels.FEW_ROWS", few_rows)
+    assert nothing_is_hidden("cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
