@@ -1,4 +1,4 @@
-"""Batch norm followed by ReLU as two GPU kernels for each pass, written in Triton.
+"""Batch norm (Ioffe & Szegedy 2015) followed by ReLU, as one or two GPU kernels for each pass, written in Triton.
 
 PyTorch takes five kernels for the forward pass (statistics, their running averages, normalisation, ReLU, and a counter
 that is set to zero) and four for the backward pass. The networks spend a third of a step in them, because most
@@ -34,15 +34,21 @@ _PROGRAMS = 528
 
 
 @triton.jit
+def _tile(start, end, channel, present, channels, row_tile: tl.constexpr):
+    """(places of the values of a tile, which of them there are)."""
+    row = start + tl.arange(0, row_tile)
+    return row.to(tl.int64)[:, None] * channels + channel[None, :], (row < end)[:, None] & present[None, :]
+
+
+@triton.jit
 def _sums(x, channel, present, begin, end, channels, row_tile: tl.constexpr, channel_tile: tl.constexpr):
     """(sums of x - first row, sums of their squares, first row) over the rows from begin to end."""
     first = tl.load(x + channel, mask=present, other=0.0).to(tl.float32)
     total = tl.zeros([row_tile, channel_tile], tl.float32)
     squares = tl.zeros([row_tile, channel_tile], tl.float32)
     for start in range(begin, end, row_tile):
-        row = start + tl.arange(0, row_tile)
-        inside = (row < end)[:, None] & present[None, :]
-        value = tl.load(x + row.to(tl.int64)[:, None] * channels + channel[None, :], mask=inside, other=0.0)
+        place, inside = _tile(start, end, channel, present, channels, row_tile)
+        value = tl.load(x + place, mask=inside, other=0.0)
         difference = tl.where(inside, value.to(tl.float32) - first[None, :], 0.0)
         total += difference
         squares += difference * difference
@@ -73,17 +79,29 @@ def _keep_statistics(
 
 
 @triton.jit
+def _affine(weight, bias, mean, deviation, channel, present):
+    """(a, b) with weight (x - mean) deviation + bias = a x + b."""
+    scale = tl.load(weight + channel, mask=present) * deviation
+    return scale, tl.load(bias + channel, mask=present) - mean * scale
+
+
+@triton.jit
+def _before_relu(x, dy, place, inside, scale, offset):
+    """(x, g) of a tile, where g is the gradient before the ReLU."""
+    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    gradient = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
+    return value, tl.where(value * scale[None, :] + offset[None, :] > 0, gradient, 0.0)
+
+
+@triton.jit
 def _transform(
     x, y, weight, bias, mean, deviation, channel, present, begin, end, channels,
     row_tile: tl.constexpr,
 ):  # fmt: skip
     """y = relu(weight (x - mean) deviation + bias) for the rows from begin to end."""
-    scale = tl.load(weight + channel, mask=present) * deviation
-    offset = tl.load(bias + channel, mask=present) - mean * scale
+    scale, offset = _affine(weight, bias, mean, deviation, channel, present)
     for start in range(begin, end, row_tile):
-        row = start + tl.arange(0, row_tile)
-        inside = (row < end)[:, None] & present[None, :]
-        place = row.to(tl.int64)[:, None] * channels + channel[None, :]
+        place, inside = _tile(start, end, channel, present, channels, row_tile)
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         value = value * scale[None, :] + offset[None, :]
         value = tl.where(value < 0.0, 0.0, value)
@@ -96,18 +114,12 @@ def _gradient_sums(
     row_tile: tl.constexpr, channel_tile: tl.constexpr,
 ):  # fmt: skip
     """Sums over rows of g, the gradient before the ReLU, and of g x', where x' is x normalised."""
-    scale = tl.load(weight + channel, mask=present) * deviation
-    offset = tl.load(bias + channel, mask=present) - mean * scale
+    scale, offset = _affine(weight, bias, mean, deviation, channel, present)
     total = tl.zeros([row_tile, channel_tile], tl.float32)
     products = tl.zeros([row_tile, channel_tile], tl.float32)
     for start in range(begin, end, row_tile):
-        row = start + tl.arange(0, row_tile)
-        inside = (row < end)[:, None] & present[None, :]
-        place = row.to(tl.int64)[:, None] * channels + channel[None, :]
-        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        gradient = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        positive = value * scale[None, :] + offset[None, :] > 0
-        gradient = tl.where(positive & inside, gradient, 0.0)
+        place, inside = _tile(start, end, channel, present, channels, row_tile)
+        value, gradient = _before_relu(x, dy, place, inside, scale, offset)
         total += gradient
         products += gradient * (value - mean[None, :]) * deviation[None, :]
     return tl.sum(total, 0), tl.sum(products, 0)
@@ -119,16 +131,11 @@ def _input_gradient(
     row_tile: tl.constexpr,
 ):  # fmt: skip
     """dx = weight deviation (g - mean of g - x' mean of g x') for the rows from begin to end."""
-    scale = tl.load(weight + channel, mask=present) * deviation
-    offset = tl.load(bias + channel, mask=present) - mean * scale
+    scale, offset = _affine(weight, bias, mean, deviation, channel, present)
     constant, slope = total / rows, products / rows * deviation
     for start in range(begin, end, row_tile):
-        row = start + tl.arange(0, row_tile)
-        inside = (row < end)[:, None] & present[None, :]
-        place = row.to(tl.int64)[:, None] * channels + channel[None, :]
-        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        gradient = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        gradient = tl.where(value * scale[None, :] + offset[None, :] > 0, gradient, 0.0)
+        place, inside = _tile(start, end, channel, present, channels, row_tile)
+        value, gradient = _before_relu(x, dy, place, inside, scale, offset)
         result = scale[None, :] * (gradient - constant[None, :] - slope[None, :] * (value - mean[None, :]))
         tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside)
 

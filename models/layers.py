@@ -59,7 +59,7 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked = None
 
     def rectified(self, features: Tensor) -> Tensor:
-        """sigma(bn(x)). In training on a GPU two kernels compute it (batch_norm_kernels.py)."""
+        """sigma(bn(x)), of the shape of x. In training on a GPU, kernels of its own compute it (batch_norm_kernels.py)."""
         fused = fused_batch_norm() if self._can_be_fused(features) else None
         if fused is None:
             return rectified(self(features))
@@ -142,7 +142,11 @@ class Convolution(nn.Conv2d):
         return Kernel(weight, self.groups // merged)
 
     def groups_to_merge(self, features: Tensor) -> int:
-        """Number of groups that a training pass over such features computes as one, a divisor of `groups`."""
+        """Number of groups that a training pass over such features makes one, a divisor of `groups`.
+
+        Args:
+            features: N x in x h x w.
+        """
         if not self.training or self.groups == 1:
             return 1
         channels = self._cpu_channels(features) if trains_on_cpu(self, features) else self._gpu_channels(features)

@@ -61,7 +61,7 @@ _RECIPE = TrainingSettings(epochs=1, weight_decay=5e-4, label_smoothing=0.1, cro
 _GOAL = 0.956
 """Test accuracy of which the time is taken: the published one of ResNet18."""
 _FEW_STEPS = 12
-"""Steps of an epoch of what is slow."""
+"""Steps of an epoch that is executed operation by operation, which is slow."""
 _LONGEST = 20
 _MPS = "nvidia-cuda-mps-control"
 
@@ -70,7 +70,7 @@ def options_for(context: Context, execution: str | None = None, precision: str =
     """The options that the other benchmarks expect. By default steps are executed as mgnas does by default."""
     options = argparse.Namespace(device=context.device, execution=execution or "auto", precision=precision)
     options.steps, options.batch, options.epochs = (2, 8, 1) if context.tiny else (None, None, 2)
-    if execution in ("plain", "eager") and not context.tiny:
+    if execution == "eager" and not context.tiny:
         options.steps = _FEW_STEPS
     options.threads, options.repetitions = 1 if context.tiny else available_cores(), 1 if context.tiny else 3
     return options
@@ -138,8 +138,7 @@ def throughput(context: Context) -> Jobs:
 
 
 def _plain(context: Context, name: str) -> dict[str, Any]:
-    options = options_for(context, "plain")
-    options.execution = "eager"
+    options = options_for(context, "eager")
     case = case_for(name, options)
     train = random_images(case, case.settings.batch_size * steps_for(case, options))
     network = make_trainer(case, options).model

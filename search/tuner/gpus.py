@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from mgnas.errors import ConfigError
 
@@ -46,9 +47,9 @@ def list_gpus(cluster: Cluster) -> list[GpuNode]:
         gpus = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
         # The control program answers a question only if its daemon runs.
         try:
-            ask = {"input": "get_default_active_thread_percentage\n", "text": True, "timeout": 10}
-            answer = subprocess.run(["nvidia-cuda-mps-control"], capture_output=True, check=False, **ask)
-            mps = answer.returncode == 0
+            question = b"get_default_active_thread_percentage\n"
+            control = ["nvidia-cuda-mps-control"]
+            mps = subprocess.run(control, input=question, capture_output=True, timeout=10, check=False).returncode == 0
         except (OSError, subprocess.TimeoutExpired):
             mps = False
         return [(gpu.name, gpu.total_memory) for gpu in gpus], mps
@@ -88,6 +89,7 @@ def settle_gpus(
         UserError: no machine has room for a training, PyTorch cannot use the GPUs, or a search that was begun on GPUs
             would continue on CPUs.
     """
+    need = cache(need)  # The search for the largest candidate takes up to a second.
     resources, n_gpus = cluster.resources, round(cluster.count("GPU"))
     wanted = gpus = resources.gpus_per_trial
     if wanted == "auto" and trained_on_gpus is False:
@@ -95,9 +97,10 @@ def settle_gpus(
     nodes = lister(cluster) if n_gpus and wanted != 0 else []
     hint = ""
     if gpus == "auto":
-        sharing = trials_per_gpu(nodes, need(), resources, n_trials) if nodes else 0
-        gpus = share_of(sharing) if sharing else 0.0
-        hint = hint_at_mps(nodes, need, resources, n_trials, sharing)
+        gpus = 0.0
+        if nodes:
+            gpus = share_of(trials_per_gpu(nodes, need(), resources, n_trials))
+            hint = _hint_at_mps(nodes, need(), resources, n_trials)
         if trained_on_gpus and not nodes:
             problem = "this run's trials were trained on GPUs, and there is none here"
             remedy = "resume it where there is one, or force CPUs with --gpus-per-trial 0"
@@ -111,14 +114,11 @@ def settle_gpus(
     return settled
 
 
-def hint_at_mps(
-    nodes: Sequence[GpuNode], need: Callable[[], MemoryNeed], resources: Resources, n_trials: int, sharing: int
-) -> str:
+def _hint_at_mps(nodes: Sequence[GpuNode], need: MemoryNeed, resources: Resources, n_trials: int) -> str:
     """What NVIDIA's Multi-Process Service would change, in words; nothing if it runs or changes nothing."""
-    if not nodes:
-        return ""
-    with_mps = trials_per_gpu([replace(node, mps=True) for node in nodes], need(), resources, n_trials)
-    return f"; with NVIDIA's MPS (nvidia-cuda-mps-control -d) {with_mps} would" if with_mps > sharing else ""
+    without = trials_per_gpu(nodes, need, resources, n_trials)
+    with_mps = trials_per_gpu([replace(node, mps=True) for node in nodes], need, resources, n_trials)
+    return f"; with NVIDIA's MPS (nvidia-cuda-mps-control -d) {with_mps} would" if with_mps > without else ""
 
 
 def _announce(
