@@ -59,7 +59,7 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked = None
 
     def rectified(self, features: Tensor) -> Tensor:
-        """sigma(bn(x)), of the shape of x. In training on a GPU, kernels of its own compute it (batch_norm_kernels.py)."""
+        """sigma(bn(x)), of the shape of x. In training on a GPU special kernels compute it (batch_norm_kernels.py)."""
         fused = fused_batch_norm() if self._can_be_fused(features) else None
         if fused is None:
             return rectified(self(features))
