@@ -33,8 +33,7 @@ class MultigridNet(nn.Module):
             smoother(count, steps, level == 0, level == final)
             for level, (count, steps) in enumerate(zip(channels, config.steps, strict=True))
         ]
-        for level in levels:
-            scale_increments(level)
+        scale_increments(levels, channels)
         transfers = [
             ResolutionTransfer(fine, coarse, config.resolution_transfer, config.residual_activation)
             for fine, coarse in pairwise(channels)

@@ -16,7 +16,8 @@ The constant is 1, because the batch norm after p_d(A) undoes any scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,13 @@ _FEW_STEPS = 16
 """Number of increments on a level up to which INCREMENT_SCALE holds.
 
 With a higher limit training diverges; with a lower one networks learn less in few epochs.
+"""
+
+_LENGTH = 72 * 32
+"""M sqrt(c) up to which INCREMENT_SCALE holds, of M increments on all levels and c channels on the widest.
+
+Without this limit MGiaDs of 104 and 108 increments and 1,536 channels diverged (benchmarks/README.md, Stability). The
+limit is not on M alone, because narrow networks of many increments are stable and learn less with smaller ones.
 """
 
 
@@ -80,15 +88,24 @@ class SmoothingStep(nn.Module):
         return a(value, features, scale=scale)
 
 
-def scale_increments(level: nn.Module) -> None:
-    """Initialise the smoothing steps of a resolution level so that the sum of their increments stays small.
+def scale_increments(levels: Sequence[nn.Module], channels: Sequence[int]) -> None:
+    """Initialise the smoothing steps of all resolution levels so that the sums of their increments stay small.
 
-    Increments come out of a ReLU, so they are not negative and do not cancel: the sum of N of them grows as N. The
-    scale is therefore proportional to 1/N for N > `_FEW_STEPS`.
+    Increments come out of a ReLU, so they are not negative and do not cancel: the sum of N of them on a level grows
+    as N. Each level starts from the features of the one before, so the length of the features of c channels that the
+    head sees grows as M sqrt(c) in the number M of all increments. The scale is therefore proportional to 1/N for
+    N > `_FEW_STEPS`, and to 1/(M sqrt(c)) where that is above `_LENGTH`.
+
+    Args:
+        levels: the smoothers.
+        channels: of each level; c is the most of them.
     """
-    steps = [module for module in level.modules() if isinstance(module, SmoothingStep)]
-    for step in steps:
-        nn.init.constant_(step.bn2.weight, INCREMENT_SCALE * min(1, _FEW_STEPS / len(steps)))
+    steps = [[module for module in level.modules() if isinstance(module, SmoothingStep)] for level in levels]
+    length = sum(map(len, steps)) * math.sqrt(max(channels))
+    scale = INCREMENT_SCALE * min(1, _LENGTH / length)
+    for of_level in steps:
+        for step in of_level:
+            nn.init.constant_(step.bn2.weight, scale * min(1, _FEW_STEPS / len(of_level)))
 
 
 _FEW_VALUES = 2**19

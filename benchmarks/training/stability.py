@@ -6,7 +6,9 @@ warm-up that is shorter in proportion. The space is that of the config; --image-
 networks with too many levels for the smaller images are passed over.
 
     python benchmarks/training/stability.py configs/cifar10.yaml --candidates 200 [--data cifar10.npz] [--images 512]
-        [--image-size 16] [--epochs 2] [--seed 0] [--threads 1]
+        [--image-size 16] [--epochs 2] [--seed 0] [--threads 1] [--only 79 115]
+
+--only repeats some of the candidates, by the numbers that a run has printed.
 """
 
 from __future__ import annotations
@@ -96,9 +98,10 @@ def measure(options: argparse.Namespace) -> list[Outcome]:
     candidates = distinct_candidates(config.search_space(), options.candidates, options.seed, data.image_size)
     print(f"{len(data.train):,} images of {data.image_size} x {data.image_size} pixels, {options.epochs} epochs")
     outcomes = []
-    for number, candidate in enumerate(candidates):
-        outcomes.append(train(candidate, data, options.epochs, options.seed + number, options.device))
-        print(f"[{number + 1}/{len(candidates)}] {outcomes[-1]}", flush=True)
+    for number in options.only or range(1, len(candidates) + 1):
+        seed = options.seed + number - 1
+        outcomes.append(train(candidates[number - 1], data, options.epochs, seed, options.device))
+        print(f"[{number}/{len(candidates)}] {outcomes[-1]}", flush=True)
     return outcomes
 
 
@@ -113,11 +116,14 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the choice of candidates, and of the first training"
     )
+    parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER", help="of candidates, from 1; default: all")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if min(options.candidates, options.epochs, options.threads) < 1:
         parser.error("--candidates, --epochs and --threads count from 1")
+    if any(not 1 <= number <= options.candidates for number in options.only or ()):
+        parser.error(f"--only takes numbers from 1 to {options.candidates}, that of --candidates")
     return options
 
 

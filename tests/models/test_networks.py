@@ -171,6 +171,24 @@ def test_the_more_increments_add_up_on_a_level_the_smaller_they_begin(values, ex
         assert (step.bn1.weight == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("channels", "steps", "expected"),
+    [
+        ((4, 4, 4, 4), (40, 40, 40, 40), [0.2 * 16 / 40] * 4),
+        ((16, 1024), (8, 64), [0.2, 0.2 / 4]),  # 72 sqrt(1024)
+        ((16, 1024), (48, 96), [0.2 / 2 / 3, 0.2 / 2 / 6]),  # 144 sqrt(1024)
+    ],
+)
+def test_increments_of_many_channels_on_all_levels_begin_smaller(channels, steps, expected):
+    values = {"base_channels": channels, "smoothing_steps": steps, "smoother": "polynomial", "polynomial_degree": 0}
+    model = build_model(ArchitectureConfig(family="mgnet", **values))
+    for level, count, scale in zip(model.levels, steps, expected, strict=True):
+        weights = [module.bn2.weight for module in level.modules() if isinstance(module, SmoothingStep)]
+        assert len(weights) == count
+        for weight in weights:
+            torch.testing.assert_close(weight, torch.full_like(weight, scale))
+
+
 def test_corrections_and_increments_of_mgic_begin_small():
     model = build_model(ArchitectureConfig(family="mgic", base_channels=(16,), group_size=4))
     added = [module.weight for name, module in model.named_modules() if name.endswith((".bn", "bn2"))]
