@@ -141,17 +141,30 @@ def rank_correlation(first: Mapping[str, float], second: Mapping[str, float]) ->
     return float(np.corrcoef(rankdata(pairs, axis=0), rowvar=False)[0, 1])
 
 
-def regret(short: Mapping[str, float], final: Mapping[str, float]) -> tuple[float, float]:
-    """What is lost against the best final accuracy: (by choosing the best of `short`, by choosing at random).
+def regret(short: Mapping[str, float], final: Mapping[str, float], count: int | None = None) -> float:
+    """What is expected to be lost against the best final accuracy by choosing the best of `short`.
 
-    Only the networks of both count. If several are the best of `short`, the choice among them is random.
+    Only networks of both are known; nan if there are none. If several are the best, the choice among them is random.
+
+    Args:
+        short: accuracies to choose by.
+        final: accuracies that count.
+        count: choose among as many random networks only; None: among all of them.
     """
-    networks = short.keys() & final.keys()
-    if not networks:
-        return math.nan, math.nan
-    best, highest = max(final[name] for name in networks), max(short[name] for name in networks)
-    chosen = [final[name] for name in networks if short[name] == highest]
-    return best - statistics.fmean(chosen), best - statistics.fmean(final[name] for name in networks)
+    known = short.keys() & final.keys()
+    if not known:
+        return math.nan
+    ties: dict[float, list[float]] = defaultdict(list)
+    for name in known:
+        ties[short[name]].append(final[name])
+    count = min(count or len(known), len(known))
+    below, expected = 0, 0.0
+    for value in sorted(ties):
+        up_to = below + len(ties[value])
+        subsets = math.comb(up_to, count) - math.comb(below, count)
+        expected += subsets / math.comb(len(known), count) * statistics.fmean(ties[value])
+        below = up_to
+    return max(final[name] for name in known) - expected
 
 
 Curves = dict[int, dict[int, dict[str, dict[str, Any]]]]
@@ -192,27 +205,28 @@ def _band_figures(curves: Curves) -> dict[tuple[int, str], dict[str, float]]:
     ceiling = _mean(rank_correlation(*pair) for pair in itertools.combinations(finals, 2))
     figures = {}
     for epochs in shorter:
+        affordable = max(1, round(len(final) * shorter[0] / epochs))
         for title, signal in SIGNALS.items():
             shorts = [
                 {name: 0.0 if row["accuracy"] is None else signal(row) for name, row in networks.items()}
                 for networks in curves[epochs].values()
             ]
-            lost, at_random = zip(*(regret(short, final) for short in shorts), strict=True)
             figures[epochs, title] = {
                 "networks": len(set().union(*shorts) & final.keys()),
                 "rank correlation": _mean(rank_correlation(short, final) for short in shorts),
                 "between seeds": ceiling,
-                "regret": _mean(lost),
-                "at random": _mean(at_random),
+                "regret": _mean(regret(short, final) for short in shorts),
+                "at equal cost": _mean(regret(short, final, affordable) for short in shorts),
+                "at random": _mean(regret(short, final, 1) for short in shorts),
             }
     return figures
 
 
 def _line(config: str, band: str, epochs: int, signal: str, values: Mapping[str, float]) -> dict[str, Any]:
     shown = {name: "" if math.isnan(value) else f"{value:.2f}" for name, value in values.items()}
-    for name in ("regret", "at random"):
+    for name in ("regret", "at equal cost", "at random"):
         shown[name] = "" if math.isnan(values[name]) else f"{100 * values[name]:.2f}"
-    shown["networks"] = f"{values['networks']:g}"
+    shown["networks"] = f"{values['networks']:.3g}"
     return {"config": config, "band": band, "epochs": epochs, "judged by": signal, **shown}
 
 

@@ -1,7 +1,9 @@
 """benchmarks/training/fidelity.py: which networks, what is measured in a training, correlations and regret."""
 
+import itertools
 import json
 import math
+import statistics
 
 import fidelity
 import pytest
@@ -149,11 +151,23 @@ def test_too_few_or_equal_networks_have_no_rank_correlation():
 
 def test_regret_is_what_is_lost_against_the_best():
     final = {"a": 0.5, "b": 0.7, "c": 0.9, "not in short": 1.0}
-    assert regret({"a": 0.1, "b": 0.3, "c": 0.2}, final) == pytest.approx((0.2, 0.2))
-    assert regret({"a": 0.1, "b": 0.2, "c": 0.3}, final) == pytest.approx((0, 0.2))
+    assert regret({"a": 0.1, "b": 0.3, "c": 0.2}, final) == pytest.approx(0.2)
+    assert regret({"a": 0.1, "b": 0.2, "c": 0.3}, final) == pytest.approx(0)
     # Two are equal, so each is chosen half of the time.
-    assert regret({"a": 0.3, "b": 0.2, "c": 0.3}, final) == pytest.approx((0.2, 0.2))
-    assert all(map(math.isnan, regret({}, final)))
+    assert regret({"a": 0.3, "b": 0.2, "c": 0.3}, final) == pytest.approx(0.2)
+    assert math.isnan(regret({}, final))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=7), st.data())
+def test_regret_among_some_of_the_networks_is_the_mean_over_all_subsets(networks, data):
+    count = data.draw(st.integers(1, len(networks)))
+    short, final = ({str(i): pair[side] for i, pair in enumerate(networks)} for side in (0, 1))
+    chosen = []
+    for subset in itertools.combinations(networks, count):
+        highest = max(value for value, _ in subset)
+        chosen.append(statistics.fmean(accuracy for value, accuracy in subset if value == highest))
+    expected = max(final.values()) - statistics.fmean(chosen)
+    assert regret(short, final, count) == pytest.approx(expected, abs=1e-9)
 
 
 def line(network: str, epochs: int, seed: int, last: float | None, averaged: float = 0.5, band: str = "20k") -> dict:
@@ -176,8 +190,19 @@ def test_the_table_of_a_band():
     assert (last["rank correlation"], last["between seeds"]) == ("0.75", "0.50")
     # Seed 0 chooses c, seed 1 chooses b.
     assert (last["regret"], last["at random"]) == ("5.00", "10.00")
+    assert last["at equal cost"] == last["regret"]
     assert (mean["rank correlation"], mean["regret"]) == ("0.75", "5.00")
     assert (averaged["rank correlation"], averaged["regret"]) == ("-1.00", "20.00")
+
+
+def test_longer_trainings_at_equal_cost_choose_among_fewer_networks():
+    found = [line(network, 9, seed, accuracy) for network, seed, accuracy in FINALS]
+    for epochs in (2, 3):
+        found += [line("a", epochs, 0, 0.1), line("b", epochs, 0, 0.2), line("c", epochs, 0, 0.3)]
+    table = {row["epochs"]: row for row in summary(found) if row["judged by"] == "last epoch"}
+    # Two of three in place of three: c is among them in two thirds of the cases, and b is chosen in the others.
+    assert [table[epochs]["regret"] for epochs in (2, 3)] == ["0.00", "0.00"]
+    assert [table[epochs]["at equal cost"] for epochs in (2, 3)] == ["0.00", "3.33"]
 
 
 def test_a_diverged_training_counts_as_one_that_learned_nothing():
