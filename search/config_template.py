@@ -29,8 +29,12 @@ _SMALL = 16
 _FEW = 1_000
 """Below this number of images, wide networks only overfit."""
 
-_EPOCHS = ((200_000, 5), (20_000, 20), (500, 30), (100, 60))
-"""(minimum number of images, epochs of a candidate), by descending numbers."""
+_EPOCHS = ((200_000, 3, 15), (20_000, 10, 60), (500, 30, 90), (100, 60, 180), (0, 120, 360))
+"""(minimum number of images, epochs of a candidate, epochs of a final training), by descending numbers.
+
+About 1,000 steps tell good networks from bad ones of the same weights. Three times as many rank them better, but
+training three times as many networks gains more (benchmarks/README.md, Does a short training rank what matters?).
+"""
 
 
 def detect_dataset(source: str, image_size: int | None = None) -> DataSettings:
@@ -110,7 +114,7 @@ def render_config(name: str, data: DataSettings, dataset: Dataset) -> str:
     colour, few = dataset.in_channels == 3, images < _FEW and size >= _SMALL
     photos = colour and size >= _PHOTO
     channels, scalings = _channels(size), [0.5, 1] if few else [0.5, 1, 2]
-    epochs = _epochs(images)
+    epochs, final = next((short, long) for least, short, long in _EPOCHS if images >= least)
     compare = (
         f"{len(dataset.validation):,}{' of their own split' if dataset.own_validation else ''} to compare networks with"
     )
@@ -134,10 +138,10 @@ def render_config(name: str, data: DataSettings, dataset: Dataset) -> str:
         macs=_max_macs(size),
         epochs=epochs,
         batch=_batch_size(images, photos),
-        warmup=2 if epochs >= 30 else 1,
+        warmup=2 if epochs >= 30 else 1 if epochs >= 10 else 0.5,
         crops=_RESIZED_CROPS if photos else _SHIFTED_CROPS.format(padding=min(max(size // 8, 1), 64)),
         flip=str(colour).lower(),
-        final=3 * epochs,
+        final=final,
         final_crops=_FINAL_CROPS if photos else "",
     )
     return "\n".join(map(_aligned, text.split("\n")))
@@ -176,11 +180,6 @@ def _channels(size: int) -> Sequence[list[int]]:
 def _stem_strides(size: int) -> list[int]:
     """Strides of the stem that leave 24 to 112 pixels per side; the largest one if none does."""
     return [stride for stride in (1, 2, 4) if 24 <= size / stride <= 112] or [4]
-
-
-def _epochs(images: int) -> int:
-    """Epochs of a candidate: more for few images, which make few steps, and fewer for many."""
-    return next((epochs for least, epochs in _EPOCHS if images >= least), 120)
 
 
 def _batch_size(images: int, photos: bool) -> int:

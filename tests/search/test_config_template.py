@@ -139,10 +139,13 @@ def test_small_images_get_wide_kernels_and_depthwise_groups():
     assert not {"kernel_size", "smoother", "stem_stride"} & rendered(8, 10, 50_000, 3).space["parameters"].keys()
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(100, 120), (200, 60), (1_000, 30), (40_000, 20), (1_000_000, 5)])
-def test_few_images_are_trained_on_for_more_epochs(images, epochs):
+@pytest.mark.parametrize(
+    ("images", "epochs", "final"),
+    [(100, 120, 360), (200, 60, 180), (1_000, 30, 90), (40_000, 10, 60), (1_000_000, 3, 15)],
+)
+def test_few_images_are_trained_on_for_more_epochs(images, epochs, final):
     config = rendered(64, 10, images, 3)
-    assert (config.training.epochs, config.final_training.epochs) == (epochs, 3 * epochs)
+    assert (config.training.epochs, config.final_training.epochs) == (epochs, final)
 
 
 def test_few_images_get_smaller_networks():
