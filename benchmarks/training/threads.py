@@ -73,7 +73,7 @@ def measure(case: Case, repetitions: int, many: int) -> dict[str, str]:
         "values of an activation": f"{batch * architecture.channels[0] * size**2:,}",
         "type": precision_name(trainers[1]),
         "ms of a step, 1 thread": f"{1000 * statistics.median(seconds[1]) / steps_of(case):.1f}",
-        f"{many} threads are faster by": f"{middle:.2f} ({low:.2f} to {high:.2f})",
+        f"{many} threads are faster by": f"{middle:.3g} ({low:.3g} to {high:.3g})",
     }
 
 
