@@ -34,6 +34,7 @@ class Augmentation:
         self._pixels = torch.cat([shifts, shifts.flip(1)]).to(device)
         self._covered = cutout_table(size, settings.cutout).to(device)
         self._numbers = torch.arange(size, device=device)
+        self._places = torch.arange(settings.batch_size, device=device)
         self._operations = None
         if (policy := policy_of(settings, size)) is not None:
             # Importing torchvision takes seconds.
@@ -50,7 +51,7 @@ class Augmentation:
         """Crops of images, some of them mirrored: uint8 m x c x h x w -> uint8 n x c x h x w.
 
         Args:
-            images: all images, or the n images of the batch.
+            images: all images, or the n images of the batch, which are at most `settings.batch_size`.
             indices: n int64, which of all images to take; None: those of the batch.
             choices: of the n images.
         """
@@ -59,7 +60,7 @@ class Augmentation:
         if not self._moves:
             return images if indices is None else images[indices]
         if indices is None:
-            indices = torch.arange(len(images), device=images.device)
+            indices = self._places[: len(images)]
         rows, columns = self._pixels[choices[1]], self._pixels[choices[2]]
         return images[indices[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
