@@ -23,7 +23,14 @@ from .private_folder import private_folder
 
 # NOTE: ray_compat sets Ray up, so it stands before Ray.
 # isort: split
-from .ray_compat import client_session_folder, environment_kept, loopback_only, messages_logged
+from .ray_compat import (
+    TOKEN,
+    authentication_kept,
+    client_session_folder,
+    loopback_only,
+    messages_logged,
+    read_authentication,
+)
 
 # isort: split
 import ray
@@ -37,10 +44,7 @@ T = TypeVar("T")
 _OBJECT_STORE_BYTES = 150 * 2**20
 _PROBE_SECONDS = 120
 _LOOK_EVERY = 1.0
-_TOKEN = "RAY_AUTH_TOKEN"
-_AUTH_MODE = "RAY_AUTH_MODE"
-# One for all clusters that this process starts, because Ray reads it once.
-_OWN_TOKEN = secrets.token_hex(32)
+_TOKEN_BYTES = 32
 
 
 def check_address(address: str) -> None:
@@ -99,6 +103,7 @@ class Cluster:
             with held_interrupts():
                 self.folder = self._ray_settings.enter_context(private_folder())
                 self._ray_settings.enter_context(messages_logged())
+                self._ray_settings.enter_context(authentication_kept())
                 if self.address is None or self.address == "local":
                     self._start()
                 else:
@@ -213,8 +218,8 @@ class Cluster:
         """Start a cluster that can be reached from this machine alone, and only by processes that know its token."""
         check_cores(self.resources.cpus_per_trial)
         self._ray_settings.enter_context(loopback_only())
-        self._ray_settings.enter_context(environment_kept(_TOKEN, _AUTH_MODE))
-        os.environ.setdefault(_TOKEN, _OWN_TOKEN)
+        os.environ.setdefault(TOKEN, secrets.token_hex(_TOKEN_BYTES))
+        read_authentication()
         try:
             ray.init(
                 address="local",  # Without it Ray would look for a cluster that another program has started here.
@@ -238,6 +243,7 @@ class Cluster:
                 import grpc  # noqa: F401
             except ImportError:
                 raise UserError(f"--address {address}: needs grpcio; pip install 'mgnas[client]'") from None
+        read_authentication()
         try:
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except Exception as error:

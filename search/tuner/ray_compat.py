@@ -39,12 +39,18 @@ for _name, _value in _ENVIRONMENT.items():
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
+from ray._raylet import (  # noqa: E402
+    AuthenticationTokenLoader,  # pyright: ignore[reportAttributeAccessIssue] - a compiled module without types
+    Config,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from ray.air.execution._internal.actor_manager import RayActorManager  # noqa: E402
 from ray.exceptions import OutOfMemoryError, RayActorError  # noqa: E402
 from ray.train._internal import storage as train_storage  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
 
 RAYLET_DIED = "Ray's main process on this machine (raylet) has died, perhaps for lack of memory"
+TOKEN = "RAY_AUTH_TOKEN"
+_AUTH_MODE = "RAY_AUTH_MODE"
 _ALLOW_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SESSION_FOLDER = "_get_ray_train_session_dir"
 _PRINT = "print_to_stdstream"
@@ -80,6 +86,27 @@ def loopback_only() -> Iterator[None]:
             yield
         finally:
             ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def read_authentication() -> None:
+    """Let Ray ask for a token, and give one, as the environment says now. Its C++ part has read that once and early."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def authentication_kept() -> Iterator[None]:
+    """A context after which Ray asks for a token only if it did before.
+
+    Starting a cluster switches the tokens on for the whole process. If they stayed on, workers of another cluster could
+    not report to this process, and all of them would seem to die.
+    """
+    try:
+        with environment_kept(TOKEN, _AUTH_MODE):
+            yield
+    finally:
+        # The token stays until another one is read, because threads that are still ending may need it.
+        Config.initialize("")
 
 
 @contextmanager

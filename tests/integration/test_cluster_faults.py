@@ -16,8 +16,7 @@ import pytest
 import ray
 import ray.cloudpickle
 
-from mgnas.errors import UserError
-from mgnas.search.config import Resources, SearchConfig
+from mgnas.search.config import SearchConfig
 from mgnas.search.data.dataset import cache_entry_of, load_dataset
 from mgnas.search.storage.run_directory import RunDirectory
 from mgnas.search.training.trainer import Trainer
@@ -26,7 +25,6 @@ from mgnas.search.tuner import ray_tune as tuner
 from mgnas.search.tuner.node import installed_versions
 from mgnas.search.tuner.ray_tune import run_search
 from mgnas.search.tuner.worker import TrialWorker
-from mgnas.settings import build
 
 CONFIG = """
 data: {name: digits}
@@ -399,9 +397,6 @@ def test_nodes_with_other_versions_are_refused(cluster, new_run, refusal, monkey
     assert run.load() == []
 
 
-# ------------------------------------------------------------------------------------------------------- small and pure
-
-
 @pytest.mark.slow
 def test_a_search_from_outside_the_cluster(cluster, new_run, tmp_path):
     pytest.importorskip("grpc")
@@ -411,8 +406,12 @@ def test_a_search_from_outside_the_cluster(cluster, new_run, tmp_path):
     assert_as_undisturbed(run, 6)
 
 
-def test_a_share_of_a_gpu_above_one_is_refused():
-    with pytest.raises(UserError, match=r"1\.5 is neither at most 1 nor a whole number"):
-        build(Resources, {"gpus_per_trial": 1.5})
-    with pytest.raises(UserError, match="'GPU' cannot be the name of a custom resource; use gpus_per_trial"):
-        build(Resources, {"custom_per_trial": {"GPU": 1.0}})
+@pytest.mark.slow
+def test_a_cluster_without_tokens_is_used_after_a_search_on_this_machine(cluster, new_run, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray looks for a token there.
+    run_search(new_run(trials=1))
+    cluster.add()
+    run = new_run(trials=2)
+    run_search(run, address=cluster.address)
+    assert_as_undisturbed(run, 2)

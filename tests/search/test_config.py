@@ -260,6 +260,16 @@ def test_what_is_no_number_of_gpus_is_refused_with_what_is(refusal, small_search
     assert message.endswith("resources.gpus_per_trial: expected auto or a number from 0 to 64, got 'many'")
 
 
+def test_a_share_of_a_gpu_above_one_is_refused(refusal, small_search):
+    message = refusal(lambda: small_search(resources={"gpus_per_trial": 1.5}))
+    assert "1.5 is neither at most 1 nor a whole number" in message
+
+
+def test_a_gpu_is_no_custom_resource(refusal, small_search):
+    message = refusal(lambda: small_search(resources={"custom_per_trial": {"GPU": 1.0}}))
+    assert "'GPU' cannot be the name of a custom resource; use gpus_per_trial" in message
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../up", ".hidden", 7, ["a"]])
 def test_a_name_that_is_no_folder_is_refused(problem, name):
     assert problem({"name": name}).startswith("name: expected letters, digits")

@@ -8,18 +8,23 @@ from types import SimpleNamespace
 import pytest
 
 from mgnas.search.tuner.ray_compat import (
+    TOKEN,
     add_retry,
+    authentication_kept,
     client_session_folder,
     end_worker,
     environment_kept,
     loopback_only,
     memory_kills_as_lost_workers,
+    read_authentication,
     set_retries,
 )
 
 # isort: split
 import ray
 from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import enable_token_auth_by_default
+from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
@@ -53,6 +58,43 @@ def test_variables_have_their_values_again(monkeypatch):
         os.environ["MGNAS_KEPT"] = os.environ["MGNAS_NEW"] = "2"
     assert os.environ["MGNAS_KEPT"] == "1"
     assert "MGNAS_NEW" not in os.environ
+
+
+@pytest.fixture
+def no_tokens(monkeypatch, tmp_path):
+    """An environment without tokens, which Ray has read."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", TOKEN, "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    read_authentication()
+    yield
+    monkeypatch.undo()
+    read_authentication()
+
+
+def token() -> str:
+    return AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True)
+
+
+def test_tokens_are_asked_for_only_while_a_cluster_runs_that_was_started_here(no_tokens):
+    assert get_authentication_mode() == AuthenticationMode.DISABLED
+    with contextlib.suppress(KeyError), authentication_kept():
+        os.environ[TOKEN] = "a" * 64
+        read_authentication()
+        enable_token_auth_by_default()  # as ray.init does that starts a cluster
+        assert get_authentication_mode() == AuthenticationMode.TOKEN
+        assert token() == "a" * 64
+        raise KeyError
+    assert get_authentication_mode() == AuthenticationMode.DISABLED
+    assert "RAY_AUTH_MODE" not in os.environ
+    assert TOKEN not in os.environ
+
+
+def test_the_token_is_that_of_the_environment(no_tokens, monkeypatch):
+    for value in ("b" * 64, "c" * 64):
+        monkeypatch.setenv(TOKEN, value)
+        read_authentication()
+        assert token() == value
 
 
 def test_a_client_has_a_scratch_folder_that_goes_with_it():
