@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -92,7 +93,10 @@ class TensorBoardLogger(Callback):
         from tensorboardX.event_file_writer import EventsWriter
 
         folder = self._folder / f"{number:05d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        # Not the run directory: if it has been moved away, a new one would stand in its place when it comes back.
+        with contextlib.suppress(FileExistsError):
+            self._folder.mkdir()
+        folder.mkdir(exist_ok=True)
         return EventsWriter(str(folder / "events"))
 
 

@@ -54,6 +54,13 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path
     assert caplog.text.count("cannot be written (Not a directory); no more curves for TensorBoard") == 1
 
 
+def test_a_run_that_was_moved_away_is_not_made_again(tmp_path, caplog):
+    logger = TensorBoardLogger(tmp_path / "run")
+    logger.on_trial_result(1, [], trial(1), result(0.25))
+    assert "cannot be written (No such file or directory)" in caplog.text
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_logger_that_is_named_twice_is_made_once(tmp_path):
     (logger,) = make_loggers(["tensorboard", "tensorboard"], tmp_path, "small")
     assert isinstance(logger, TensorBoardLogger)
