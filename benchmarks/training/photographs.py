@@ -27,12 +27,12 @@ def write_photographs(images: ImageDataset, folder: Path, count: int) -> None:
     """Write the first `count` images as JPEG files CLASS/NUMBER.jpg.
 
     Raises:
-        UserError: the folder exists and is not empty, or there are fewer images.
+        UserError: there is something else at `folder` than an empty folder, or there are fewer images.
     """
     if not 1 <= count <= len(images):
         raise UserError(f"--images: must be from 1 to {len(images)}, not {count}")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; name a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is no empty folder; name a new one")
     rng = np.random.default_rng(0)
     for number in range(count):
         photograph = Image.fromarray(images.gather(np.array([number]))[0].transpose(1, 2, 0))

@@ -44,8 +44,10 @@ def test_the_same_images_are_written_again_and_a_search_can_use_them(images, tmp
 
 def test_files_of_others_stay_as_they_are(images, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="is not empty"):
-        write_photographs(images, tmp_path, 3)
+    for place in (tmp_path, tmp_path / "mine.txt"):
+        with pytest.raises(UserError, match="is no empty folder; name a new one"):
+            write_photographs(images, place, 3)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
