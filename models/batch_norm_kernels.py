@@ -2,7 +2,9 @@
 
 PyTorch takes five kernels for the forward pass (statistics, their running averages, normalisation, ReLU, and a counter
 that is set to zero) and four for the backward pass. The networks spend a third of a step in them, because most
-activations are small: a kernel then takes as long as its launch.
+activations are small: a kernel then takes as long as its launch. For the same reason these kernels do the additions
+around a batch norm: its input may be a sum, which may have a further use, its output may have two uses, and the
+gradients of uses are added up.
 
 An activation in the layout channels_last is a matrix, rows x channels, with a row for each pixel of each image. Few
 rows are one kernel: a program has some channels and reads its columns twice. With many rows, a first kernel leaves
@@ -41,15 +43,32 @@ def _tile(start, end, channel, present, channels, row_tile: tl.constexpr):
 
 
 @triton.jit
-def _sums(x, channel, present, begin, end, channels, row_tile: tl.constexpr, channel_tile: tl.constexpr):
-    """(sums of x - first row, sums of their squares, first row) over the rows from begin to end."""
-    first = tl.load(x + channel, mask=present, other=0.0).to(tl.float32)
+def _input(x, y, place, inside, is_sum: tl.constexpr):
+    """x or x + y, rounded to their type."""
+    value = tl.load(x + place, mask=inside, other=0.0)
+    if is_sum:
+        value = (value.to(tl.float32) + tl.load(y + place, mask=inside, other=0.0).to(tl.float32)).to(value.dtype)
+    return value.to(tl.float32)
+
+
+@triton.jit
+def _sums(
+    x, y, r, channel, present, begin, end, channels,
+    is_sum: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
+):  # fmt: skip
+    """(sums of r - first row, sums of their squares, first row) over the rows from begin to end.
+
+    r is x, or x + y, which is stored.
+    """
+    first = _input(x, y, channel, present, is_sum)
     total = tl.zeros([row_tile, channel_tile], tl.float32)
     squares = tl.zeros([row_tile, channel_tile], tl.float32)
     for start in range(begin, end, row_tile):
         place, inside = _tile(start, end, channel, present, channels, row_tile)
-        value = tl.load(x + place, mask=inside, other=0.0)
-        difference = tl.where(inside, value.to(tl.float32) - first[None, :], 0.0)
+        value = _input(x, y, place, inside, is_sum)
+        if is_sum:
+            tl.store(r + place, value.to(r.dtype.element_ty), mask=inside)
+        difference = tl.where(inside, value - first[None, :], 0.0)
         total += difference
         squares += difference * difference
     return tl.sum(total, 0), tl.sum(squares, 0), first
@@ -86,32 +105,33 @@ def _affine(weight, bias, mean, deviation, channel, present):
 
 
 @triton.jit
-def _before_relu(x, dy, place, inside, scale, offset):
-    """(x, g) of a tile, where g is the gradient before the ReLU."""
+def _before_relu(x, dy, more, place, inside, scale, offset, has_more: tl.constexpr):
+    """(x, g) of a tile, where g is the gradient before the ReLU. The gradient after it is dy, or dy + more."""
     value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
     gradient = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
+    if has_more:
+        gradient += tl.load(more + place, mask=inside, other=0.0).to(tl.float32)
     return value, tl.where(value * scale[None, :] + offset[None, :] > 0, gradient, 0.0)
 
 
 @triton.jit
 def _transform(
-    x, y, weight, bias, mean, deviation, channel, present, begin, end, channels,
-    row_tile: tl.constexpr,
+    x, y, z, weight, bias, mean, deviation, channel, present, begin, end, channels,
+    is_sum: tl.constexpr, row_tile: tl.constexpr,
 ):  # fmt: skip
-    """y = relu(weight (x - mean) deviation + bias) for the rows from begin to end."""
+    """z = relu(weight (r - mean) deviation + bias) for the rows from begin to end, where r is x or x + y."""
     scale, offset = _affine(weight, bias, mean, deviation, channel, present)
     for start in range(begin, end, row_tile):
         place, inside = _tile(start, end, channel, present, channels, row_tile)
-        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        value = value * scale[None, :] + offset[None, :]
+        value = _input(x, y, place, inside, is_sum) * scale[None, :] + offset[None, :]
         value = tl.where(value < 0.0, 0.0, value)
-        tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
+        tl.store(z + place, value.to(z.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _gradient_sums(
-    x, dy, weight, bias, mean, deviation, channel, present, begin, end, channels,
-    row_tile: tl.constexpr, channel_tile: tl.constexpr,
+    x, dy, more, weight, bias, mean, deviation, channel, present, begin, end, channels,
+    has_more: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
 ):  # fmt: skip
     """Sums over rows of g, the gradient before the ReLU, and of g x', where x' is x normalised."""
     scale, offset = _affine(weight, bias, mean, deviation, channel, present)
@@ -119,7 +139,7 @@ def _gradient_sums(
     products = tl.zeros([row_tile, channel_tile], tl.float32)
     for start in range(begin, end, row_tile):
         place, inside = _tile(start, end, channel, present, channels, row_tile)
-        value, gradient = _before_relu(x, dy, place, inside, scale, offset)
+        value, gradient = _before_relu(x, dy, more, place, inside, scale, offset, has_more)
         total += gradient
         products += gradient * (value - mean[None, :]) * deviation[None, :]
     return tl.sum(total, 0), tl.sum(products, 0)
@@ -127,64 +147,68 @@ def _gradient_sums(
 
 @triton.jit
 def _input_gradient(
-    x, dy, dx, weight, bias, mean, deviation, total, products, channel, present, begin, end, rows, channels,
-    row_tile: tl.constexpr,
+    x, dy, more, dr, dx, weight, bias, mean, deviation, total, products, channel, present, begin, end, rows, channels,
+    has_more: tl.constexpr, has_dr: tl.constexpr, row_tile: tl.constexpr,
 ):  # fmt: skip
-    """dx = weight deviation (g - mean of g - x' mean of g x') for the rows from begin to end."""
+    """dx = weight deviation (g - mean of g - x' mean of g x') + dr for the rows from begin to end."""
     scale, offset = _affine(weight, bias, mean, deviation, channel, present)
     constant, slope = total / rows, products / rows * deviation
     for start in range(begin, end, row_tile):
         place, inside = _tile(start, end, channel, present, channels, row_tile)
-        value, gradient = _before_relu(x, dy, place, inside, scale, offset)
+        value, gradient = _before_relu(x, dy, more, place, inside, scale, offset, has_more)
         result = scale[None, :] * (gradient - constant[None, :] - slope[None, :] * (value - mean[None, :]))
+        if has_dr:
+            result += tl.load(dr + place, mask=inside, other=0.0).to(tl.float32)
         tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _forward_few_rows(
-    x, y, weight, bias, running_mean, running_variance, means, deviations, rows, channels, momentum, epsilon,
-    row_tile: tl.constexpr, channel_tile: tl.constexpr,
+    x, y, r, z, weight, bias, running_mean, running_variance, means, deviations, rows, channels, momentum, epsilon,
+    is_sum: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(0) * channel_tile + tl.arange(0, channel_tile)
     present = channel < channels
-    total, squares, first = _sums(x, channel, present, 0, rows, channels, row_tile, channel_tile)
+    total, squares, first = _sums(x, y, r, channel, present, 0, rows, channels, is_sum, row_tile, channel_tile)
     mean, variance, deviation = _statistics(total, squares, first, rows, epsilon)
     _keep_statistics(
         mean, variance, deviation, means, deviations, running_mean, running_variance, channel, present, rows, momentum
     )
-    _transform(x, y, weight, bias, mean, deviation, channel, present, 0, rows, channels, row_tile)
+    # Adds up again, because what one thread has stored another could read too early.
+    _transform(x, y, z, weight, bias, mean, deviation, channel, present, 0, rows, channels, is_sum, row_tile)
 
 
 @triton.jit
 def _backward_few_rows(
-    x, dy, dx, weight, bias, means, deviations, dweight, dbias, rows, channels,
-    row_tile: tl.constexpr, channel_tile: tl.constexpr,
+    x, dy, more, dr, dx, weight, bias, means, deviations, dweight, dbias, rows, channels,
+    has_more: tl.constexpr, has_dr: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(0) * channel_tile + tl.arange(0, channel_tile)
     present = channel < channels
     mean = tl.load(means + channel, mask=present, other=0.0)
     deviation = tl.load(deviations + channel, mask=present, other=0.0)
     total, products = _gradient_sums(
-        x, dy, weight, bias, mean, deviation, channel, present, 0, rows, channels, row_tile, channel_tile
-    )
+        x, dy, more, weight, bias, mean, deviation, channel, present, 0, rows, channels, has_more, row_tile,
+        channel_tile,
+    )  # fmt: skip
     tl.store(dbias + channel, total, mask=present)
     tl.store(dweight + channel, products, mask=present)
     _input_gradient(
-        x, dy, dx, weight, bias, mean, deviation, total, products, channel, present, 0, rows, rows, channels, row_tile
-    )
+        x, dy, more, dr, dx, weight, bias, mean, deviation, total, products, channel, present, 0, rows, rows, channels,
+        has_more, has_dr, row_tile,
+    )  # fmt: skip
 
 
 @triton.jit
 def _forward_sums(
-    x, parts, rows, part, channels,
-    row_tile: tl.constexpr, channel_tile: tl.constexpr,
+    x, y, r, parts, rows, part, channels,
+    is_sum: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(0) * channel_tile + tl.arange(0, channel_tile)
     present = channel < channels
     begin = tl.program_id(1) * part
-    total, squares, _ = _sums(
-        x, channel, present, begin, tl.minimum(begin + part, rows), channels, row_tile, channel_tile
-    )
+    end = tl.minimum(begin + part, rows)
+    total, squares, _ = _sums(x, y, r, channel, present, begin, end, channels, is_sum, row_tile, channel_tile)
     place = parts + tl.program_id(1) * 2 * channels + channel
     tl.store(place, total, mask=present)
     tl.store(place + channels, squares, mask=present)
@@ -201,14 +225,14 @@ def _added_up(parts, channel, present, channels, part_count: tl.constexpr):
 
 @triton.jit
 def _forward_many_rows(
-    x, y, parts, weight, bias, running_mean, running_variance, means, deviations, rows, part, channels, momentum,
+    r, z, parts, weight, bias, running_mean, running_variance, means, deviations, rows, part, channels, momentum,
     epsilon,
     row_tile: tl.constexpr, channel_tile: tl.constexpr, part_count: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(0) * channel_tile + tl.arange(0, channel_tile)
     present = channel < channels
     total, squares = _added_up(parts, channel, present, channels, part_count)
-    first = tl.load(x + channel, mask=present, other=0.0).to(tl.float32)
+    first = tl.load(r + channel, mask=present, other=0.0).to(tl.float32)
     mean, variance, deviation = _statistics(total, squares, first, rows, epsilon)
     if tl.program_id(1) == 0:
         _keep_statistics(
@@ -217,13 +241,14 @@ def _forward_many_rows(
         )  # fmt: skip
     begin = tl.program_id(1) * part
     end = tl.minimum(begin + part, rows)
-    _transform(x, y, weight, bias, mean, deviation, channel, present, begin, end, channels, row_tile)
+    no_sum: tl.constexpr = False  # pyright: ignore[reportAssignmentType] - Triton's compiler makes it one
+    _transform(r, r, z, weight, bias, mean, deviation, channel, present, begin, end, channels, no_sum, row_tile)
 
 
 @triton.jit
 def _backward_sums(
-    x, dy, parts, weight, bias, means, deviations, rows, part, channels,
-    row_tile: tl.constexpr, channel_tile: tl.constexpr,
+    x, dy, more, parts, weight, bias, means, deviations, rows, part, channels,
+    has_more: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(0) * channel_tile + tl.arange(0, channel_tile)
     present = channel < channels
@@ -232,8 +257,9 @@ def _backward_sums(
     begin = tl.program_id(1) * part
     end = tl.minimum(begin + part, rows)
     total, products = _gradient_sums(
-        x, dy, weight, bias, mean, deviation, channel, present, begin, end, channels, row_tile, channel_tile
-    )
+        x, dy, more, weight, bias, mean, deviation, channel, present, begin, end, channels, has_more, row_tile,
+        channel_tile,
+    )  # fmt: skip
     place = parts + tl.program_id(1) * 2 * channels + channel
     tl.store(place, total, mask=present)
     tl.store(place + channels, products, mask=present)
@@ -241,8 +267,9 @@ def _backward_sums(
 
 @triton.jit
 def _backward_many_rows(
-    x, dy, dx, parts, weight, bias, means, deviations, dweight, dbias, rows, part, channels,
-    row_tile: tl.constexpr, channel_tile: tl.constexpr, part_count: tl.constexpr,
+    x, dy, more, dr, dx, parts, weight, bias, means, deviations, dweight, dbias, rows, part, channels,
+    has_more: tl.constexpr, has_dr: tl.constexpr, row_tile: tl.constexpr, channel_tile: tl.constexpr,
+    part_count: tl.constexpr,
 ):  # fmt: skip
     channel = tl.program_id(0) * channel_tile + tl.arange(0, channel_tile)
     present = channel < channels
@@ -255,75 +282,86 @@ def _backward_many_rows(
     begin = tl.program_id(1) * part
     end = tl.minimum(begin + part, rows)
     _input_gradient(
-        x,
-        dy,
-        dx,
-        weight,
-        bias,
-        mean,
-        deviation,
-        total,
-        products,
-        channel,
-        present,
-        begin,
-        end,
-        rows,
-        channels,
-        row_tile,
-    )
+        x, dy, more, dr, dx, weight, bias, mean, deviation, total, products, channel, present, begin, end, rows,
+        channels, has_more, has_dr, row_tile,
+    )  # fmt: skip
 
 
 class BatchNormReLU(torch.autograd.Function):
-    """sigma(bn(x)) in training: `apply(x, weight, bias, running_mean, running_var, momentum, eps)`.
+    """Batch norm and ReLU in training: `apply(x, y, weight, bias, running_mean, running_var, momentum, eps)`.
 
-    x is N x c x h x w in the layout channels_last, in float32 or half precision; all vectors are float32. The running
-    statistics are updated in place. As in PyTorch, x must not be changed before the backward pass.
+    Returns (z, z', r) with r = x + y and z = sigma(bn(r)). z' is z once more, for a second use. y may be None; then
+    z = sigma(bn(x)), and r is None.
+
+    x and y are N x c x h x w in the layout channels_last, in float32 or half precision; all vectors are float32. The
+    running statistics are updated in place. As in PyTorch, x or r must not be changed before the backward pass.
     """
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares it with *args
         ctx: Any,
         x: Tensor,
+        y: Tensor | None,
         weight: Tensor,
         bias: Tensor,
         running_mean: Tensor,
         running_variance: Tensor,
         momentum: float,
         epsilon: float,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         rows, channels = x.numel() // x.shape[1], x.shape[1]
-        y = torch.empty_like(x)
+        z = torch.empty_like(x)
+        r = x if y is None else torch.empty_like(x)
+        # Where there is no tensor, kernels get another one, which they do not use.
+        inputs = (x, x if y is None else y.to(x.dtype).contiguous(memory_format=torch.channels_last), r)
         means, deviations = torch.empty(2, channels, dtype=torch.float32, device=x.device).unbind()
         vectors = (weight, bias, running_mean, running_variance, means, deviations)
+        is_sum = y is not None
         if rows <= FEW_ROWS:
             grid, tile = _few_rows(channels)
-            _launch(_forward_few_rows, grid, x, y, *vectors, rows, channels, momentum, epsilon, *tile)
+            _launch(_forward_few_rows, grid, *inputs, z, *vectors, rows, channels, momentum, epsilon, is_sum, *tile)
         else:
             split = _many_rows(x)
-            _launch(_forward_sums, split.sums, x, split.parts, rows, split.summed, channels, *split.tile)
-            numbers = (rows, split.changed, channels, momentum, epsilon, *split.tile, len(split.parts))
-            _launch(_forward_many_rows, split.changes, x, y, split.parts, *vectors, *numbers)
-        ctx.save_for_backward(x, weight, bias, means, deviations)
-        return y
+            numbers = (rows, split.summed, channels)
+            _launch(_forward_sums, split.sums, *inputs, split.parts, *numbers, is_sum, *split.tile)
+            numbers = (rows, split.changed, channels, momentum, epsilon)
+            _launch(
+                _forward_many_rows, split.changes, r, z, split.parts, *vectors, *numbers, *split.tile, len(split.parts)
+            )
+        ctx.save_for_backward(r, weight, bias, means, deviations)
+        ctx.set_materialize_grads(False)
+        return z, z.detach(), r if is_sum else None
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, weight, bias, means, deviations = ctx.saved_tensors
-        rows, channels = x.numel() // x.shape[1], x.shape[1]
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = torch.empty_like(x)
-        dweight, dbias = torch.empty(2, channels, dtype=torch.float32, device=x.device).unbind()
-        vectors, gradients = (weight, bias, means, deviations), (dweight, dbias)
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, dz: Tensor | None, more: Tensor | None, dr: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        r, weight, bias, means, deviations = ctx.saved_tensors
+        rows, channels = r.numel() // r.shape[1], r.shape[1]
+        if dz is None:
+            dz, more = more, None
+        if dz is None:
+            return dr, dr, None, None, None, None, None, None
+        has_more, has_dr = more is not None, dr is not None
+        dz = dz.contiguous(memory_format=torch.channels_last)
+        more = dz if more is None else more.contiguous(memory_format=torch.channels_last)
+        dr = dz if dr is None else dr.contiguous(memory_format=torch.channels_last)
+        dx = torch.empty_like(r)
+        dweight, dbias = torch.empty(2, channels, dtype=torch.float32, device=r.device).unbind()
+        vectors, results = (weight, bias, means, deviations), (dweight, dbias)
         if rows <= FEW_ROWS:
             grid, tile = _few_rows(channels)
-            _launch(_backward_few_rows, grid, x, dy, dx, *vectors, *gradients, rows, channels, *tile)
+            tensors = (r, dz, more, dr, dx, *vectors, *results)
+            _launch(_backward_few_rows, grid, *tensors, rows, channels, has_more, has_dr, *tile)
         else:
-            split = _many_rows(x)
-            _launch(_backward_sums, split.sums, x, dy, split.parts, *vectors, rows, split.summed, channels, *split.tile)
-            numbers = (rows, split.changed, channels, *split.tile, len(split.parts))
-            _launch(_backward_many_rows, split.changes, x, dy, dx, split.parts, *vectors, *gradients, *numbers)
-        return dx, dweight, dbias, None, None, None, None
+            split = _many_rows(r)
+            numbers = (rows, split.summed, channels)
+            _launch(_backward_sums, split.sums, r, dz, more, split.parts, *vectors, *numbers, has_more, *split.tile)
+            tensors = (r, dz, more, dr, dx, split.parts, *vectors, *results)
+            numbers = (rows, split.changed, channels, has_more, has_dr)
+            _launch(_backward_many_rows, split.changes, *tensors, *numbers, *split.tile, len(split.parts))
+        wanted = ctx.needs_input_grad[1]
+        return dx, dx if wanted else None, dweight, dbias, None, None, None, None
 
 
 def _launch(kernel: Any, grid: tuple[int, ...], *arguments: Any) -> None:

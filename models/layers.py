@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mgnas.errors import first_line
 
 from .config import ArchitectureConfig
+from .gathered_gradients import GatheredGradient
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def fused_batch_norm() -> Callable[..., Tensor] | None:
         from .batch_norm_kernels import BatchNormReLU
 
         image, one, zero = torch.ones(1, 1, 1, 1, device="cuda"), *torch.eye(2, 1, device="cuda").unbind()
-        BatchNormReLU.apply(image, one, zero, zero.clone(), one.clone(), 0.1, 1e-5)
+        BatchNormReLU.apply(image, None, one, zero, zero.clone(), one.clone(), 0.1, 1e-5)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
@@ -60,11 +61,32 @@ class BatchNorm(nn.BatchNorm2d):
 
     def rectified(self, features: Tensor) -> Tensor:
         """sigma(bn(x)), of the shape of x. In training on a GPU special kernels compute it (batch_norm_kernels.py)."""
+        return self.rectified_twice(features)[0]
+
+    def rectified_twice(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma(bn(x)) for two uses, whose gradients the special kernels add up."""
+        fused = self._fused(features)
+        if fused is None:
+            value = rectified(self(features))
+            return value, value
+        return fused(features, None)[:2]
+
+    def rectified_sum(self, residual: Tensor, change: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(r', sigma(bn(r'))) with r' = r + change, or r' = r. The memory of `change` may be that of r' afterwards."""
+        fused = None if change is None else self._fused(change)
+        if change is None or fused is None:
+            residual = changed(residual, change)
+            return residual, self.rectified(residual)
+        value, _, residual = fused(change, residual)
+        return residual, value
+
+    def _fused(self, features: Tensor) -> Callable[..., Any] | None:
+        """batch_norm_kernels.BatchNormReLU of (x, y), or None if it cannot be used."""
         fused = fused_batch_norm() if self._can_be_fused(features) else None
         if fused is None:
-            return rectified(self(features))
-        statistics = self.running_mean, self.running_var, self.momentum, self.eps
-        return fused(features, self.weight, self.bias, *statistics)
+            return None
+        parameters = self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps
+        return lambda x, y: fused(x, y, *parameters)
 
     def _can_be_fused(self, features: Tensor) -> bool:
         return (
@@ -89,10 +111,12 @@ class Kernel(NamedTuple):
     Args:
         weight: in the type that the pass computes in.
         groups: number of groups that the weight is for.
+        gathered: computes the weight's gradient for all of its uses at once; None: autograd does for each.
     """
 
     weight: Tensor
     groups: int
+    gathered: GatheredGradient | None = None
 
 
 class Convolution(nn.Conv2d):
@@ -112,7 +136,9 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor, kernel: Kernel | None = None) -> Tensor:  # noqa: A002 - nn.Conv2d's name
         """N x in x h x w -> N x out x h/stride x w/stride. `kernel`: weights that this pass has prepared."""
-        weight, groups = kernel or self.kernel(input)
+        weight, groups, gathered = kernel or self.kernel(input)
+        if gathered is not None:
+            return gathered.convolution(input, weight)
         return F.conv2d(input, weight, self.bias, self.stride, self.padding, 1, groups)
 
     def repeatedly(self, features: Tensor, uses: Uses | None) -> Callable[..., Tensor]:
@@ -141,15 +167,19 @@ class Convolution(nn.Conv2d):
             weight = grouped_together(weight, self.groups, merged)
         return Kernel(weight, self.groups // merged)
 
-    def groups_to_merge(self, features: Tensor) -> int:
+    def groups_to_merge(self, features: Tensor, pixels: int | None = None) -> int:
         """Number of groups that a training pass over such features makes one, a divisor of `groups`.
 
         Args:
             features: N x in x h x w.
+            pixels: N h w, if the features are those of another layer of the pass.
         """
         if not self.training or self.groups == 1:
             return 1
-        channels = self._cpu_channels(features) if trains_on_cpu(self, features) else self._gpu_channels(features)
+        if trains_on_cpu(self, features):
+            channels = self._cpu_channels(features)
+        else:
+            channels = self._gpu_channels(pixels or features[:, 0].numel())
         limit = channels * self.groups // self.in_channels
         return max((count for count in range(1, min(limit, self.groups) + 1) if self.groups % count == 0), default=1)
 
@@ -161,11 +191,10 @@ class Convolution(nn.Conv2d):
             return 0
         return _VECTOR_BYTES // (2 if half else 4)
 
-    def _gpu_channels(self, features: Tensor) -> int:
+    def _gpu_channels(self, pixels: int) -> int:
         """Channels of a merged group on a GPU."""
         if self.groups == self.in_channels:
             return _GPU_DEPTHWISE_CHANNELS
-        pixels = features.numel() // features.shape[1]
         is_narrow = self.in_channels // self.groups < _GPU_WIDE
         return _GPU_CHANNELS if is_narrow and pixels >= _GPU_MANY_PIXELS else 0
 
@@ -232,6 +261,11 @@ def rectified(fresh: Tensor) -> Tensor:
     return F.relu_(fresh)
 
 
+def changed(residual: Tensor, change: Tensor | None) -> Tensor:
+    """r + change, in the memory of `change`."""
+    return residual if change is None else change.add_(residual)
+
+
 class ResidualOperator(Convolution):
     """The operator A: computes r - A d or r + A d, in the memory of the convolution's output.
 
@@ -248,7 +282,7 @@ class ResidualOperator(Convolution):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         features: Tensor,
-        residual: Tensor,
+        residual: Tensor | None = None,
         add: bool = False,
         kernel: Kernel | None = None,
         scale: Tensor | None = None,
@@ -257,27 +291,28 @@ class ResidualOperator(Convolution):
 
         Args:
             features: d, N x c x h x w.
-            residual: r, of the same shape.
+            residual: r, of the same shape; None: 0.
             add: add A d.
             kernel: -A, or A with `add`, if this pass has prepared it.
             scale: a number that multiplies A.
         """
         if kernel is None:
             kernel = self.kernel(features) if add else self.negated(features)
-        if scale is None:
-            return super().forward(features, kernel).add_(residual)
-        if self.training:
+        if scale is not None and self.training:
             # Scaled weights cost no pass over the activations, and the backward pass needs no further activation.
-            return super().forward(features, Kernel(kernel.weight * scale, kernel.groups)).add_(residual)
-        # Evaluation scales the output, because an exported network would hold a copy of A for every scale.
-        return super().forward(features, kernel).mul_(scale).add_(residual)
+            kernel, scale = Kernel(kernel.weight * scale, kernel.groups), None
+        change = super().forward(features, kernel)
+        if scale is not None:
+            # Evaluation scales the output, because an exported network would hold a copy of A for every scale.
+            change = change.mul_(scale)
+        return change if residual is None else changed(residual, change)
 
     def _shared_kernel(self, features: Tensor) -> Kernel:
         return self.negated(features)
 
     def negated(self, features: Tensor) -> Kernel:
         """-A. Negating the weights is cheaper than a pass over the output."""
-        weight, groups = self.kernel(features)
+        weight, groups, _ = self.kernel(features)
         return Kernel(-weight, groups)
 
 
@@ -339,4 +374,7 @@ class Head(nn.Module):
         self.linear = nn.Linear(channels, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.training and not trains_on_cpu(self, features):
+            # The same mean, but its gradient has the layout channels_last, which GPU kernels need.
+            return self.linear(features.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1))
         return self.linear(torch.mean(features, dim=(2, 3)))

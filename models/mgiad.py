@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import ArchitectureConfig
-from .layers import Convolution, ResidualOperator, Uses, trains_on_cpu
+from .layers import Convolution, ResidualOperator, Uses, changed, trains_on_cpu
 from .mgnet import MultigridNet
 from .smoothers import SharedSmoother, Smoother, SmoothingStep, Sum
 
@@ -139,20 +139,21 @@ class ChannelCycle(Smoother):
         total = Sum(features, self)
         a = self.a.repeatedly(residual, uses)
         b = None if self.b is None else self.b.repeatedly(residual, uses)
+        change = None
         for step in self.pre:
-            increment = step(residual, b, a)
+            increment, same, residual = step(residual, change, b, a)
             total.add(increment)
-            residual = a(increment, residual)
+            change = a(same)
+        residual = changed(residual, change)
         correction, _ = self.coarse(None, self.transfer.restrict(residual), uses)
         correction = self.transfer.prolong(correction)
         total.add(correction)
-        residual = a(correction, residual)
+        change = a(correction)
         for index, step in enumerate(self.post):
-            increment = step(residual, b, a)
+            increment, same, residual = step(residual, change, b, a)
             total.add(increment)
-            if index + 1 < len(self.post) or not self.last:
-                residual = a(increment, residual)
-        return total.value, residual
+            change = a(same) if index + 1 < len(self.post) or not self.last else None
+        return total.value, changed(residual, change)
 
 
 def channel_smoother(hierarchy: tuple[int, ...], steps: int, config: ArchitectureConfig, last: bool) -> Smoother:

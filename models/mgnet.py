@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .config import ArchitectureConfig
 from .layers import Head, ResolutionTransfer, Stem
-from .shared_weights import prepare
+from .shared_weights import Shared, prepare
 from .smoothers import SharedSmoother, Smoother, UnsharedSmoother, scale_increments
 
 
@@ -39,14 +39,15 @@ class MultigridNet(nn.Module):
             for fine, coarse in pairwise(channels)
         ]
         self.levels, self.transfers = nn.ModuleList(levels), nn.ModuleList(transfers)
-        self._uses = [use for level in levels for use in level.uses()]
-        self._uses += [(operator, 1) for transfer in transfers for operator in (transfer.pi, transfer.r)]
+        self._shared = [Shared(*use, index) for index, level in enumerate(levels) for use in level.uses()]
+        for index, transfer in enumerate(transfers):
+            self._shared += [Shared(operator, 1, index) for operator in (transfer.pi, transfer.r)]
         self.head = Head(channels[-1], config.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """N x in_channels x h x w images -> N x num_classes logits."""
         features, residual = None, self.stem(images)
-        uses = prepare(self._uses, residual)
+        uses = prepare(self._shared, residual)
         for level, smoother in enumerate(self.levels):
             features, residual = smoother(features, residual, uses)
             if level < len(self.transfers):

@@ -1,20 +1,25 @@
 """Preparing the weights that a network uses repeatedly, for all of its operators at once.
 
 Training a small network on a GPU is bound by the number of kernels. Weights that smoothing steps share are converted,
-merged into wider groups and negated once per forward pass instead of once per use. Each use has an alias of its own of
-the result. So the gradients of the uses arrive one by one and are added up for all operators together.
+merged into wider groups and negated once per forward pass instead of once per use.
+
+If activations are small, the gradients of all uses of a weight are computed as one (gathered_gradients.py). Otherwise
+each use has an alias of its own of the result. So the gradients of the uses arrive one by one and are added up for all
+operators together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .foreach import add_all, copy_all, negate_all
+from .gathered_gradients import GatheredGradient
 from .layers import (
     Convolution,
     Kernel,
@@ -25,13 +30,34 @@ from .layers import (
     trains_on_cpu,
 )
 
+GATHERED_VALUES = 2**21
+"""Values of an input up to which gradients are gathered.
 
-def prepare(shared: Sequence[tuple[Convolution, int]], features: Tensor) -> Uses | None:
+Stacking copies the inputs and the gradients. In half precision a copy of this many values takes a large GPU 2
+microseconds, and a convolution 7 or more until it is at work (benchmarks/results/gpu_h200.md).
+"""
+
+
+class Shared(NamedTuple):
+    """An operator that a pass uses several times, or whose weights are prepared together with those of such operators.
+
+    Args:
+        operator: a convolution.
+        times: how often the pass uses it.
+        level: the resolution level that it reads; on level 0 images have the size of the features of `prepare`.
+    """
+
+    operator: Convolution
+    times: int
+    level: int
+
+
+def prepare(shared: Sequence[Shared], features: Tensor) -> Uses | None:
     """The weights for each use of these operators in a training pass over such features.
 
     Args:
-        shared: operators, and how often the pass uses each.
-        features: of the pass.
+        shared: operators, and how the pass uses each.
+        features: of the finest level, N x c x h x w.
 
     Returns:
         None if the operators should prepare their weights themselves: in evaluation; on a CPU, which trains fastest
@@ -39,20 +65,22 @@ def prepare(shared: Sequence[tuple[Convolution, int]], features: Tensor) -> Uses
     """
     if not shared or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return None
-    operators = [operator for operator, _ in shared]
-    if not operators[0].training or trains_on_cpu(operators[0], features):
+    first = shared[0].operator
+    if not first.training or trains_on_cpu(first, features):
         return None
     device, dtype = features.device.type, features.dtype
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-    counts = [count for _, count in shared]
-    negated = [isinstance(operator, ResidualOperator) for operator in operators]
-    shapes = [Merged(operator.groups, operator.groups_to_merge(features)) for operator in operators]
-    aliases = iter(_Aliases.apply(dtype, counts, negated, shapes, *(operator.weight for operator in operators)))
-    return {
-        operator: [Kernel(next(aliases), shape.groups // shape.merged) for _ in range(count)]
-        for (operator, count), shape in zip(shared, shapes, strict=True)
-    }
+    plans = [_plan(use, features) for use in shared]
+    aliases = iter(_Aliases.apply(dtype, plans, *(use.operator.weight for use in shared)))
+    uses = {}
+    for (operator, times, _), plan in zip(shared, plans, strict=True):
+        if plan.gradient is None:
+            uses[operator] = [Kernel(next(aliases), plan.shape.remaining) for _ in range(times)]
+        else:
+            weight = plan.gradient.shared(next(aliases))
+            uses[operator] = [Kernel(weight, plan.shape.remaining, plan.gradient)] * times
+    return uses
 
 
 class Merged(NamedTuple):
@@ -66,6 +94,11 @@ class Merged(NamedTuple):
     groups: int
     merged: int
 
+    @property
+    def remaining(self) -> int:
+        """Number of groups after merging."""
+        return self.groups // self.merged
+
     def own(self, weight: Tensor) -> Tensor:
         """A view of merged weights: those of the groups, without the zeros between them."""
         return weight if self.merged == 1 else diagonal_blocks(weight, self.groups, self.merged)
@@ -75,6 +108,34 @@ class Merged(NamedTuple):
         return weight if self.merged == 1 else separate_blocks(weight, self.groups, self.merged)
 
 
+class _Plan(NamedTuple):
+    """How the weights of one operator are prepared.
+
+    Args:
+        shape: how its groups are computed.
+        aliases: their number.
+        negated: the pass uses -A.
+        gradient: computes the gradient of all uses of the only alias; None: each use has its alias.
+    """
+
+    shape: Merged
+    aliases: int
+    negated: bool
+    gradient: GatheredGradient | None
+
+
+def _plan(use: Shared, features: Tensor) -> _Plan:
+    operator = use.operator
+    images, _, *size = features.shape
+    pixels = images * prod(-(-length // 2**use.level) for length in size)
+    shape = Merged(operator.groups, operator.groups_to_merge(features, pixels))
+    negated = isinstance(operator, ResidualOperator)
+    if use.times == 1 or pixels * operator.in_channels > GATHERED_VALUES:
+        return _Plan(shape, use.times, negated, None)
+    assert isinstance(operator.padding, tuple)  # nn.Conv2d takes words, too
+    return _Plan(shape, 1, negated, GatheredGradient(operator.stride, operator.padding, shape.remaining))
+
+
 class _Aliases(torch.autograd.Function):
     """For each of some weights as many aliases as it has uses, in another type, merged, and negated if asked for."""
 
@@ -82,12 +143,12 @@ class _Aliases(torch.autograd.Function):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares it with *args
         ctx: Any,
         dtype: torch.dtype,
-        counts: list[int],
-        negated: list[bool],
-        shapes: list[Merged],
+        plans: list[_Plan],
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.counts, ctx.negated, ctx.shapes = counts, negated, shapes
+        shapes, counts = [plan.shape for plan in plans], [plan.aliases for plan in plans]
+        negated = [plan.negated for plan in plans]
+        ctx.shapes, ctx.counts, ctx.negated = shapes, counts, negated
         ctx.types, ctx.sizes = [weight.dtype for weight in weights], [weight.shape for weight in weights]
         ctx.set_materialize_grads(False)
         prepared = _room(weights, shapes, dtype)
@@ -115,7 +176,7 @@ class _Aliases(torch.autograd.Function):
             [ctx.shapes[index].own(sums[index]) for index in used],
         )
         negate_all([results[index] for index in used if ctx.negated[index]])
-        return None, None, None, None, *(results.get(index) for index in range(len(uses)))
+        return None, None, *(results.get(index) for index in range(len(uses)))
 
 
 def _room(weights: Sequence[Tensor], shapes: Sequence[Merged], dtype: torch.dtype) -> list[Tensor]:

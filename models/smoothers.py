@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .layers import INCREMENT_SCALE, BatchNorm, Convolution, ResidualOperator, Uses, trains_on_cpu
+from .layers import INCREMENT_SCALE, BatchNorm, Convolution, ResidualOperator, Uses, changed, trains_on_cpu
 
 COEFFICIENT_START = 0.0
 """Initial value of the coefficients of p_d(A): every polynomial starts as the identity.
@@ -46,6 +47,20 @@ limit is not on M alone, because narrow networks of many increments are stable a
 """
 
 
+class Smoothed(NamedTuple):
+    """What a smoothing step makes.
+
+    Args:
+        increment: d.
+        same: d for a second use, so that a GPU adds up the gradients of both uses where it computes with them.
+        residual: r that the step has read.
+    """
+
+    increment: Tensor
+    same: Tensor
+    residual: Tensor
+
+
 class SmoothingStep(nn.Module):
     """The increment d = sigma(bn2(B sigma(bn1(r)))) of one smoothing step; both batch norms belong to the step.
 
@@ -62,17 +77,23 @@ class SmoothingStep(nn.Module):
         self.coefficients = nn.Parameter(torch.full((degree,), COEFFICIENT_START)) if degree else None
 
     def forward(
-        self, residual: Tensor, b: Callable[[Tensor], Tensor] | None, a: Callable[..., Tensor] | None = None
-    ) -> Tensor:
-        """N x c x h x w -> the same shape.
+        self,
+        residual: Tensor,
+        change: Tensor | None,
+        b: Callable[[Tensor], Tensor] | None,
+        a: Callable[..., Tensor] | None = None,
+    ) -> Smoothed:
+        """Smooth; all tensors are N x c x h x w.
 
         Args:
-            residual: r.
+            residual: r before the change.
+            change: what is to be added to it, in memory that nothing else needs; None: nothing.
             b: B; None: p_d(A).
             a: computes y - s A x of (x, y, scale=s); needed for d > 0.
         """
-        activated = self.bn1.rectified(residual)
-        return self.bn2.rectified(b(activated) if b else self._polynomial(activated, a))
+        residual, activated = self.bn1.rectified_sum(residual, change)
+        increment, same = self.bn2.rectified_twice(b(activated) if b else self._polynomial(activated, a))
+        return Smoothed(increment, same, residual)
 
     def _polynomial(self, features: Tensor, a: Callable[..., Tensor] | None) -> Tensor:
         """p_d(A) x by Horner's rule: v_d = c_d x, v_j = c_j x + A v_{j+1}, and v_0 = p_d(A) x with c_0 = 1.
@@ -198,12 +219,12 @@ class SharedSmoother(Smoother):
         total = Sum(features, self)
         a = None if self.a is None else self.a.repeatedly(residual, uses)
         b = [operator.repeatedly(residual, uses) for operator in self.b if isinstance(operator, Convolution)]
+        change = None
         for index, step in enumerate(self.steps):
-            increment = step(residual, b[index % len(b)] if b else None, a)
+            increment, same, residual = step(residual, change, b[index % len(b)] if b else None, a)
             total.add(increment)
-            if a is not None and (index + 1 < len(self.steps) or not self.last):
-                residual = a(increment, residual)
-        return total.value, residual
+            change = a(same) if a is not None and (index + 1 < len(self.steps) or not self.last) else None
+        return total.value, changed(residual, change)
 
 
 class UnsharedSmoother(Smoother):
@@ -231,9 +252,10 @@ class UnsharedSmoother(Smoother):
     def forward(self, features: Tensor | None, residual: Tensor, uses: Uses | None = None) -> tuple[Tensor, Tensor]:
         data = residual if features is None or not self.a else self.a[0](features, residual, add=True)
         for index, step in enumerate(self.steps):
+            change = None
             if index > 0:
-                residual = self.a[index - self.skipped](features, data)
-            increment = step(residual, self.b[index])
+                residual, change = data, self.a[index - self.skipped](features)
+            increment, _, residual = step(residual, change, self.b[index])
             features = increment if features is None else features + increment
         if not self.last:
             residual = self.a[-1](features, data)

@@ -33,7 +33,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from trials_per_hour import measure_trials
 
 import mgnas
-from mgnas.models import layers
+from mgnas.models import count_macs, layers, shared_weights
 from mgnas.search.training import trainer as trainer_module
 from mgnas.search.training.execution import Execution
 from mgnas.search.training.trainer import Trainer
@@ -41,10 +41,13 @@ from mgnas.space.candidate import TrainingSettings
 from mgnas.space.published import preset
 
 _CASES = ("resnet18", "mgnet", "digits-mgiad", "mgiad-g8")
+_SHARING = ("mgnet", "digits-mgiad", "mgiad-g8")
 _EXECUTIONS = tuple(name for name in get_args(Execution) if name != "auto")
 _COMPILED = tuple(name for name in _EXECUTIONS if "compile" in name)
 _VARIANTS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractContextManager]]] = {
     "PyTorch's batch norm": (_CASES, partial(patch.object, layers, "fused_batch_norm", lambda: None)),
+    "gradients of each use alone": (_SHARING, partial(patch.object, shared_weights, "GATHERED_VALUES", 0)),
+    "gradients gathered up to 8M values": (_SHARING, partial(patch.object, shared_weights, "GATHERED_VALUES", 2**23)),
     "groups not merged": (
         ("mgnet", "mgiad-g8", "digits-mgiad"),
         partial(patch.multiple, layers, _GPU_CHANNELS=0, _GPU_DEPTHWISE_CHANNELS=0),
@@ -167,7 +170,9 @@ def _ours(
         row = _speed(trainer, case.settings.batch_size * steps_for(case, options), options)
     plain = context.rows.get(f"{name}, plain", {}).get("images/s")
     ratio = {} if plain is None else {"of plain": round(row["images/s"] / plain, 2)}
-    return {**row, **ratio, "computes in": precision_name(trainer)}
+    # As in roofline.py, 6 operations for each multiply-accumulate.
+    arithmetic = 6 * count_macs(case.architecture, case.size) * row["images/s"]
+    return {**row, **ratio, "TFLOP/s": float(f"{arithmetic / 1e12:.3g}"), "computes in": precision_name(trainer)}
 
 
 def _speed(trainer: Trainer | PlainTrainer, images: int, options: argparse.Namespace) -> dict[str, Any]:

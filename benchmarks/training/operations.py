@@ -2,11 +2,14 @@
 
     python benchmarks/training/operations.py [--cases mgiad-g8] [--device cuda] [--execution cuda-graphs]
 
-Small networks on a GPU wait for these launches. The operations are those below autograd (ATen's), in both passes, the
-augmentation and the optimizer. Views, allocations and the profiler's marks are not counted, because they launch
-nothing. A step is the difference between an epoch of 3 steps and one of 1, divided by 2. What remains of the epoch of 1
-step is done once an epoch. Small increments are added at once and large ones one by one, so with a smaller `--batch`
-the limit between them is lowered, too.
+Small networks on a GPU wait for these launches. The operations are those below autograd (ATen's) and mgnas's own
+kernels, in both passes, the augmentation and the optimizer. Views, allocations and the profiler's marks are not
+counted, because they launch nothing. The bytes of a step are those of all operands and results, as if there were no
+cache. A step is the difference between an epoch of 3 steps and one of 1, divided by 2. What remains of the epoch of 1
+step is done once an epoch.
+
+Small increments are added at once and large ones one by one, and so are the gradients of shared weights. With a smaller
+`--batch` the limits between small and large ones are lowered, too. The bytes are those of fewer images then.
 
 On a CPU the networks are computed in the form that they have on a GPU, and a copy to the device is a tensor's `to` with
 a device. So `--device cpu` tells what a GPU would be asked for, except that there the images are gathered on the GPU,
@@ -16,23 +19,25 @@ by indices that are a further copy.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from cases import CASES, Case, case_for, make_parser, measure_all, precision_name, random_images
+from roofline import kernel_bytes, tensor_bytes
 from torch.overrides import TorchFunctionMode
 
 # NOTE: A private module, because torch has no public way to see every operation below autograd.
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mgnas.models import smoothers
+from mgnas.models import layers, shared_weights, smoothers
 from mgnas.search.training.trainer import Trainer
 
 TABLE = ("mgiad-g8", "mgiad-g64", "mgnet", "resnet18", "digits-mgiad")
@@ -40,11 +45,12 @@ _STEPS = 3
 
 
 class Operations(TorchDispatchMode):
-    """A context that counts ATen's operations, by name, and copies from the host to a device."""
+    """A context that counts ATen's operations, by name, their bytes, and copies from the host to a device."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.bytes = 0
         self.copies = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
@@ -53,6 +59,7 @@ class Operations(TorchDispatchMode):
         if not operation.is_view and name.startswith("aten.") and not name.startswith("aten.empty"):
             self.counts[name] += 1
             self.copies += _goes_to_a_device(name, args, result)
+            self.bytes += tensor_bytes((args, kwargs, result))
         return result
 
 
@@ -92,52 +99,97 @@ def networks_as_on_a_gpu() -> Iterator[None]:
     modules = [module for module in modules if hasattr(module, "trains_on_cpu")]
     if not modules:
         raise LookupError("mgnas.models has no trains_on_cpu any more; name here what chooses the form for CPUs")
-    patches = [patch.object(module, "trains_on_cpu", lambda *_: False) for module in modules]
-    for change in patches:
-        change.start()
-    try:
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(patch.object(module, "trains_on_cpu", lambda *_: False))
         yield
-    finally:
-        for change in patches:
-            change.stop()
 
 
-def operations_of_epoch(case: Case, steps: int, options: argparse.Namespace) -> tuple[Counter[str], int, str]:
-    """(operations by name, copies to the device, precision) of the second epoch of a training; the first records."""
+@contextmanager
+def batch_norm_as_on_a_gpu(part: float, operations: Operations) -> Iterator[None]:
+    """A context in which batch norms ask for mgnas's own kernels, whose results are 0 here.
+
+    Args:
+        part: how many of the usual images a batch has, between 0 and 1.
+        operations: counts the kernels, too.
+    """
+    from mgnas.models import batch_norm_kernels as kernels
+
+    def launch(kernel: Any, _grid: tuple[int, ...], *arguments: Any) -> None:
+        operations.counts[f"triton.{kernel.__name__}"] += 1
+        operations.bytes += kernel_bytes(arguments)
+        for name, argument in zip(kernel.arg_names, arguments, strict=True):
+            if name in _RESULTS:
+                storage = argument.untyped_storage()
+                ctypes.memset(storage.data_ptr(), 0, storage.nbytes())  # torch's zeros would be counted
+
+    with (
+        patch.object(kernels, "FEW_ROWS", kernels.FEW_ROWS * part),
+        patch.object(kernels, "_launch", launch),
+        patch.object(layers, "fused_batch_norm", lambda: kernels.BatchNormReLU.apply),
+        patch.object(layers.BatchNorm, "_can_be_fused", lambda layer, _: layer.training),
+    ):
+        yield
+
+
+_RESULTS = ("r", "z", "means", "deviations", "parts", "dx", "dweight", "dbias")
+"""Arguments of the kernels that they write to."""
+
+
+def operations_of_epoch(case: Case, steps: int, part: float, options: argparse.Namespace) -> tuple[Operations, str]:
+    """(what is counted, precision) in the second epoch of a training; the first records."""
     train = random_images(case, case.settings.batch_size * steps)
     how = (0, options.device, options.precision, options.execution)
-    trainer = Trainer(case.architecture, case.settings, train, None, *how)
-    trainer.run_epoch()
-    with Moves() as moves, Operations() as operations:
+    unused, operations = Operations(), Operations()
+    pretends = options.device == "cpu" and not options.pytorch_batch_norm
+    with batch_norm_as_on_a_gpu(part, unused) if pretends else nullcontext():
+        trainer = Trainer(case.architecture, case.settings, train, None, *how)
         trainer.run_epoch()
-    copies = moves.count if options.device == "cpu" else operations.copies
-    return operations.counts, copies, precision_name(trainer)
+    with batch_norm_as_on_a_gpu(part, operations) if pretends else nullcontext(), Moves() as moves, operations:
+        trainer.run_epoch()
+    if options.device == "cpu":
+        operations.copies = moves.count
+    return operations, precision_name(trainer)
 
 
 def count_operations(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Operations and copies to the device of a step, and the most frequent operations."""
     case = case_for(name, options)
-    limit = smoothers._FEW_VALUES * case.settings.batch_size / CASES[name].settings.batch_size
-    with patch.object(smoothers, "_FEW_VALUES", limit):
-        few, few_copies, _ = operations_of_epoch(case, 1, options)
-        many, copies, precision = operations_of_epoch(case, _STEPS, options)
-    step = {operation: (count - few[operation]) / (_STEPS - 1) for operation, count in many.items()}
+    part = case.settings.batch_size / CASES[name].settings.batch_size
+    with (
+        patch.object(smoothers, "_FEW_VALUES", smoothers._FEW_VALUES * part),
+        patch.object(shared_weights, "GATHERED_VALUES", shared_weights.GATHERED_VALUES * part),
+        patch.object(layers, "_GPU_MANY_PIXELS", layers._GPU_MANY_PIXELS * part),
+    ):
+        few, precision = operations_of_epoch(case, 1, part, options)
+        many, _ = operations_of_epoch(case, _STEPS, part, options)
+    more = _STEPS - 1
+    step = {operation: (count - few.counts[operation]) / more for operation, count in many.counts.items()}
     total = sum(step.values())
     frequent = sorted(step.items(), key=lambda pair: -pair[1])[:5]
     return {
         "case": name,
         "mgnas computes in": precision,
         "operations a step": round(total, 1),
-        "copies to the device a step": round((copies - few_copies) / (_STEPS - 1), 1),
-        "operations once an epoch": round(sum(few.values()) - total, 1),
+        "of them batch norm and ReLU": round(sum(count for key, count in step.items() if key.startswith("triton.")), 1),
+        "GB a step": round((many.bytes - few.bytes) / more / 1e9, 2),
+        "copies to the device a step": round((many.copies - few.copies) / more, 1),
+        "operations once an epoch": round(few.counts.total() - total, 1),
         "most frequent": ", ".join(f"{count:.0f} {key.split('.')[1]}" for key, count in frequent),
     }
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The options of `make_parser`, and of the batch norm."""
     options = make_parser(__doc__)
     options.set_defaults(cases=list(TABLE), precision="bfloat16", batch=2)
-    options = options.parse_args()
+    text = "on a CPU, count PyTorch's batch norm and ReLU, as on a GPU without Triton"
+    options.add_argument("--pytorch-batch-norm", action="store_true", help=text)
+    return options
+
+
+def main() -> int:
+    options = parser().parse_args()
     jobs = {name: partial(count_operations, name, options) for name in options.cases}
     if options.device == "cuda":
         return measure_all(jobs, options)

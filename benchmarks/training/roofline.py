@@ -15,8 +15,11 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import lru_cache, partial
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from cases import case_for, make_parser, make_trainer, measure_all, precision_name, steps_for
@@ -26,7 +29,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mgnas.models import count_macs
+from mgnas.models import count_macs, layers
 from mgnas.search.training.trainer import Trainer
 
 # Kind of operation -> parts of the names of PyTorch's operators and of GPU kernels, in small letters. A name belongs to
@@ -42,18 +45,52 @@ _OPERATIONS = {
 
 
 class Traffic(TorchDispatchMode):
-    """A context that counts the bytes of all operands and results of both passes. Views count nothing."""
+    """A context that counts the bytes of all operands and results of both passes. Views count nothing.
+
+    It does not see operations that are replayed from a recorded step.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0
+        self._kernels = ExitStack()
+
+    def __enter__(self):
+        if layers.fused_batch_norm() is not None:
+            self._kernels.enter_context(patch.object(*self._counting_launch()))
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self._kernels.close()
+        return super().__exit__(*error)
+
+    def _counting_launch(self) -> tuple[ModuleType, str, Callable[..., None]]:
+        from mgnas.models import batch_norm_kernels as kernels
+
+        launch = kernels._launch
+
+        def counting(kernel: Any, grid: tuple[int, ...], *arguments: Any) -> None:
+            self.bytes += kernel_bytes(arguments)
+            launch(kernel, grid, *arguments)
+
+        return kernels, "_launch", counting
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
         if not operation.is_view:
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
-            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self.bytes += tensor_bytes((args, kwargs, result))
         return result
+
+
+def tensor_bytes(tree: Any) -> int:
+    """Bytes of all tensors in nested containers."""
+    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def kernel_bytes(arguments: Iterable[Any]) -> int:
+    """Bytes of the tensors that a kernel of mgnas's reads and writes. One that stands for another counts once."""
+    return tensor_bytes(list({id(argument): argument for argument in arguments}.values()))
 
 
 def measure_limits(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -62,7 +99,7 @@ def measure_limits(name: str, options: argparse.Namespace) -> dict[str, Any]:
     trainer = make_trainer(case, options)
     trainer.run_epoch()
     with Traffic() as traffic:
-        trainer.run_epoch()
+        make_trainer(case, argparse.Namespace(**vars(options) | {"execution": "eager"})).run_epoch()
     seconds = fastest(trainer.run_epoch, options.device, options.repetitions)
     images = case.settings.batch_size * steps_for(case, options)
     arithmetic = 6 * count_macs(case.architecture, case.size) * images / seconds

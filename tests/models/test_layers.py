@@ -1,4 +1,4 @@
-"""Grouped convolutions in the forms that a CPU and a GPU train fastest."""
+"""Layers in the forms that a CPU and a GPU train fastest."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mgnas.models.layers import Convolution, ResidualOperator, grouped_together
+from mgnas.models.layers import Convolution, Head, ResidualOperator, grouped_together
 
 
 def image(channels, dtype=torch.float64):
@@ -107,3 +107,15 @@ def test_the_residual_operator_merges_its_groups_too():
     product = F.conv2d(features, operator.weight, padding=1, groups=4)
     torch.testing.assert_close(operator(features, residual.clone()), residual - product)
     torch.testing.assert_close(operator(features, residual.clone(), add=True), residual + product)
+
+
+def test_the_gradient_of_the_head_has_the_layout_of_the_features_on_a_gpu(gpu_form):
+    head, features = Head(6, 3), image(6, torch.float32)
+    seen = []
+    outputs = head(features)
+    features.register_hook(seen.append)
+    outputs.sum().backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(outputs, head.eval()(features))
+    expected = torch.autograd.grad(head(features).sum(), features)[0]
+    torch.testing.assert_close(seen[0], expected)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mgnas.models import ArchitectureConfig, build_model, layers
-from mgnas.models.shared_weights import prepare
+from mgnas.models import ArchitectureConfig, build_model, layers, shared_weights
+from mgnas.models.shared_weights import Shared, prepare
 
 NETWORKS = {
     "mgnet AB": {"family": "mgnet", "base_channels": (4, 8), "smoothing_steps": 3},
@@ -44,6 +44,14 @@ NETWORKS = {
 }
 
 
+@pytest.fixture(params=[True, False], ids=["gathered", "one by one"])
+def gathers(request, monkeypatch) -> bool:
+    """Whether the gradients of a weight's uses are computed as one."""
+    if not request.param:
+        monkeypatch.setattr(shared_weights, "GATHERED_VALUES", 0)
+    return request.param
+
+
 @pytest.fixture(params=NETWORKS)
 def model(request) -> nn.Module:
     with torch.random.fork_rng():
@@ -59,7 +67,7 @@ def gradients(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str,
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def test_gradients_are_those_of_weights_prepared_at_each_use(model, gpu_form, monkeypatch):
+def test_gradients_are_those_of_weights_prepared_at_each_use(model, gpu_form, gathers, monkeypatch):
     model = model.double()
     together = gradients(model)
     monkeypatch.setattr("mgnas.models.mgnet.prepare", lambda *_: None)
@@ -69,7 +77,7 @@ def test_gradients_are_those_of_weights_prepared_at_each_use(model, gpu_form, mo
 
 
 @pytest.mark.parametrize("channels", [8, 64])
-def test_gradients_do_not_depend_on_how_groups_are_merged(model, gpu_form, monkeypatch, channels):
+def test_gradients_do_not_depend_on_how_groups_are_merged(model, gpu_form, gathers, monkeypatch, channels):
     model = model.double().to(memory_format=torch.channels_last)
     images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -89,7 +97,7 @@ def test_gradients_do_not_depend_on_how_groups_are_merged(model, gpu_form, monke
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-def test_gradients_in_half_precision_point_where_those_of_float32_do(model, gpu_form):
+def test_gradients_in_half_precision_point_where_those_of_float32_do(model, gpu_form, gathers):
     exact = gradients(model)
     half = gradients(model, torch.bfloat16)
     assert all(gradient.dtype is torch.float32 for gradient in half.values())
@@ -99,7 +107,7 @@ def test_gradients_in_half_precision_point_where_those_of_float32_do(model, gpu_
         assert cosine > 0.95, name
 
 
-def test_each_use_takes_its_own_alias_and_none_is_left(model, gpu_form, monkeypatch):
+def test_each_use_takes_its_own_kernel_and_none_is_left(model, gpu_form, gathers, monkeypatch):
     taken = []
 
     class Counting(list):
@@ -114,15 +122,16 @@ def test_each_use_takes_its_own_alias_and_none_is_left(model, gpu_form, monkeypa
 
     monkeypatch.setattr("mgnas.models.mgnet.prepare", counting)
     model(torch.randn(2, 1, 8, 8))
-    assert len(taken) == sum(count for _, count in model._uses)
-    assert len({id(alias) for alias in taken}) == len(taken)
+    assert len(taken) == sum(use.times for use in model._shared)
+    different = len(model._shared) if gathers else len(taken)
+    assert len({id(kernel.weight) for kernel in taken}) == different
 
 
-def test_all_weights_are_prepared_in_one_operation_each(model, gpu_form):
+def test_all_weights_are_prepared_in_one_operation_each(model, gpu_form, gathers):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         gradients(model, torch.bfloat16)
     counts = {event.key: event.count for event in profile.key_averages()}
-    most_uses = max(count for _, count in model._uses)
+    most_uses = 1 if gathers else max(use.times for use in model._shared)
     assert counts["aten::_foreach_copy_"] == 2  # there and back
     assert counts.get("aten::_foreach_add", 0) == most_uses - 1
     assert counts.get("aten::_foreach_neg_", 0) in (0, 2)
@@ -130,18 +139,38 @@ def test_all_weights_are_prepared_in_one_operation_each(model, gpu_form):
 
 def test_operators_prepare_their_weights_themselves_outside_of_a_gpus_training(model, gpu_form, monkeypatch):
     features = torch.randn(2, 4, 8, 8)
-    assert prepare(model._uses, features) is not None
+    assert prepare(model._shared, features) is not None
     with torch.no_grad():
-        assert prepare(model._uses, features) is None
-    assert prepare(model.eval()._uses, features) is None
+        assert prepare(model._shared, features) is None
+    assert prepare(model.eval()._shared, features) is None
     monkeypatch.undo()
-    assert prepare(model.train()._uses, features) is None
+    assert prepare(model.train()._shared, features) is None
 
 
-def test_an_unused_alias_has_no_gradient_and_the_others_count(gpu_form):
+def test_an_unused_alias_has_no_gradient_and_the_others_count(gpu_form, gathers):
     operator, other = layers.ResidualOperator(2), layers.Convolution(2, 2)
     features = torch.randn(1, 2, 4, 4)
-    uses = prepare([(operator, 3), (other, 2)], features)
+    uses = prepare([Shared(operator, 3, 0), Shared(other, 2, 0)], features)
     (uses[operator][0].weight.sum() + 2 * uses[operator][2].weight.sum()).backward()
     assert torch.equal(operator.weight.grad, torch.full_like(operator.weight, -3.0))
     assert other.weight.grad is None
+
+
+def test_each_operator_is_prepared_for_the_pixels_of_its_level(gpu_form, monkeypatch):
+    """Odd sizes are rounded up: 7 x 5 pixels become 4 x 3, and 2 x 2."""
+    features = torch.randn(3, 8, 7, 5)
+    convolutions = [layers.Convolution(8, 8, groups=2) for _ in range(3)]
+    shared = [Shared(convolution, 2, level) for level, convolution in enumerate(convolutions)]
+
+    def prepared(name, value, what) -> list:
+        monkeypatch.setattr(*name, value)
+        uses = prepare(shared, features)
+        return [what(uses[convolution][0]) for convolution in convolutions]
+
+    for pixels, expected in ((105, [1, 2, 2]), (106, [2, 2, 2]), (36, [1, 1, 2]), (37, [1, 2, 2]), (12, [1, 1, 1])):
+        assert prepared((layers, "_GPU_MANY_PIXELS"), pixels, lambda kernel: kernel.groups) == expected
+    for level, pixels in enumerate((105, 36, 12)):
+        for more in (0, 1):
+            values = 8 * pixels - more
+            found = prepared((shared_weights, "GATHERED_VALUES"), values, lambda kernel: kernel.gathered is not None)
+            assert found == [index >= level + more for index in range(3)]
