@@ -38,8 +38,8 @@ def test_batch_norms_ask_for_kernels_and_not_for_pytorchs_operations():
             for options in ([], ["--pytorch-batch-norm"])
         )
     assert theirs["of them batch norm and ReLU"] == 0
-    # In each pass, batch norms of 64 images of 8 x 8 pixels, after the stem and in two steps, are two kernels, and those
-    # of 4 x 4 pixels, in two steps, are one.
+    # In each pass, batch norms of 64 images of 8 x 8 pixels, after the stem and in two steps, are two kernels. Those of
+    # 4 x 4 pixels, in two steps, are one.
     assert ours["of them batch norm and ReLU"] == 2 * (2 * 5 + 4)
     # PyTorch has two operations for each of the 9 in each pass. It also adds up the residual of the second step on each
     # level, the gradients of the two uses of three increments, and those of one residual.
