@@ -21,6 +21,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 FEW_ROWS = 2048
 """Rows up to which one kernel does the whole pass."""
@@ -333,6 +334,7 @@ class BatchNormReLU(torch.autograd.Function):
         return z, z.detach(), r if is_sum else None
 
     @staticmethod
+    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, dz: Tensor | None, more: Tensor | None, dr: Tensor | None
     ) -> tuple[Tensor | None, ...]:

@@ -32,7 +32,7 @@ def trains_on_cpu(module: nn.Module, features: Tensor) -> bool:
 
 
 @lru_cache(maxsize=1)
-def fused_batch_norm() -> Callable[..., Tensor] | None:
+def fused_batch_norm() -> Callable[..., Any] | None:
     """batch_norm_kernels.BatchNormReLU.apply, or None if kernels cannot be compiled for this machine's GPU.
 
     Triton is part of PyTorch's builds for NVIDIA GPUs. It needs a C compiler when a kernel is first used.
@@ -151,6 +151,9 @@ class Convolution(nn.Conv2d):
         prepared = uses.get(self) if uses else None
         if prepared is None:
             return partial(self, kernel=self._shared_kernel(features))
+        kernel = prepared[0]
+        if kernel.gathered is not None:
+            return partial(self, kernel=kernel._replace(weight=kernel.gathered.shared(kernel.weight)))
         kernels = iter(prepared)
         return lambda *inputs, **more: self(*inputs, kernel=next(kernels), **more)
 
@@ -248,7 +251,10 @@ def separate_blocks(weight: Tensor, groups: int, merged: int) -> Tensor:
 
 
 Uses = Mapping[Convolution, Sequence[Kernel]]
-"""Weights for each use of a convolution in one forward pass: -A or B of the type in which the pass computes."""
+"""Weights for the uses of a convolution in one forward pass: -A or B of the type in which the pass computes.
+
+There is one for each use, or a single one for all if their gradients are gathered.
+"""
 
 
 # Training on a CPU is bound by memory: every new tensor costs a pass over it, and its pages. The three operations below

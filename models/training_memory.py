@@ -27,7 +27,8 @@ _RESERVE = 1.25
 """What PyTorch's allocator takes of the memory, for each byte in a tensor. Assumed, not measured yet."""
 
 _WORKSPACES = 512 * 2**20
-"""Bytes of the workspaces of cuDNN and cuBLAS. Assumed, not measured yet."""
+"""Bytes of the workspaces of cuDNN and cuBLAS, and of the stacks of gathered gradients, which take up to 32 MiB in half
+precision (gathered_gradients.LEFT_VALUES). Assumed, not measured yet."""
 
 
 def training_bytes(

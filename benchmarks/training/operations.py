@@ -37,7 +37,7 @@ from torch.overrides import TorchFunctionMode
 # NOTE: A private module, because torch has no public way to see every operation below autograd.
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mgnas.models import layers, shared_weights, smoothers
+from mgnas.models import gathered_gradients, layers, shared_weights, smoothers
 from mgnas.search.training.trainer import Trainer
 
 TABLE = ("mgiad-g8", "mgiad-g64", "mgnet", "resnet18", "digits-mgiad")
@@ -133,7 +133,7 @@ def batch_norm_as_on_a_gpu(part: float, operations: Operations) -> Iterator[None
 
 
 _RESULTS = ("r", "z", "means", "deviations", "parts", "dx", "dweight", "dbias")
-"""Arguments of the kernels that they write to."""
+"""Arguments of the kernels that hold results; r is an input where nothing is added to it."""
 
 
 def operations_of_epoch(case: Case, steps: int, part: float, options: argparse.Namespace) -> tuple[Operations, str]:
@@ -159,6 +159,7 @@ def count_operations(name: str, options: argparse.Namespace) -> dict[str, Any]:
     with (
         patch.object(smoothers, "_FEW_VALUES", smoothers._FEW_VALUES * part),
         patch.object(shared_weights, "GATHERED_VALUES", shared_weights.GATHERED_VALUES * part),
+        patch.object(gathered_gradients, "LEFT_VALUES", gathered_gradients.LEFT_VALUES * part),
         patch.object(layers, "_GPU_MANY_PIXELS", layers._GPU_MANY_PIXELS * part),
     ):
         few, precision = operations_of_epoch(case, 1, part, options)

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from mgnas.models import gathered_gradients
 from mgnas.models.gathered_gradients import GatheredGradient
 
 
@@ -21,6 +22,13 @@ def images(count, channels, size=5, seed=0):
 def weights(out_channels, in_channels, groups, seed=1):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(out_channels, in_channels // groups, 3, 3, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture(params=[10**9, 250, 0], ids=["all at once", "in parts", "one by one"], autouse=True)
+def limit(request, monkeypatch):
+    """How many values wait until gradients are computed."""
+    monkeypatch.setattr(gathered_gradients, "LEFT_VALUES", request.param)
+    return request.param
 
 
 def gathered_gradient(stride=1, groups=1):
@@ -38,6 +46,7 @@ def without_a_search_for_cycles():
         gc.enable()
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     uses=st.lists(st.integers(1, 3), min_size=1, max_size=4),
     groups=st.sampled_from([1, 2, 4]),
@@ -93,6 +102,26 @@ def test_a_second_backward_pass_begins_anew():
     assert torch.equal(first, second)
 
 
+def test_a_backward_pass_that_was_not_for_the_weight_is_forgotten():
+    x, weight = images(2, 4), weights(4, 4, 1).requires_grad_()
+    gathered = gathered_gradient()
+    shared = gathered.shared(weight)
+    loss = gathered.convolution(gathered.convolution(x, shared).relu(), shared).sum()
+    (expected,) = torch.autograd.grad(loss, weight, retain_graph=True)
+    torch.autograd.grad(loss, x, retain_graph=True)
+    assert torch.equal(torch.autograd.grad(loss, weight)[0], expected)
+
+
+@pytest.mark.parametrize(("by", "message"), [("x", "once_differentiable"), ("weight", "does not require grad")])
+def test_second_derivatives_are_refused(by, message):
+    x, weight = images(2, 4), weights(4, 4, 1).requires_grad_()
+    gathered = gathered_gradient()
+    loss = gathered.convolution(x, gathered.shared(weight)).square().sum()
+    (gradient,) = torch.autograd.grad(loss, {"x": x, "weight": weight}[by], create_graph=True)
+    with pytest.raises(RuntimeError, match=message):
+        gradient.sum().backward()
+
+
 def test_a_weight_that_is_not_trained_leaves_nothing():
     x, gathered = images(2, 4), gathered_gradient()
     weight = weights(4, 4, 1)
@@ -108,7 +137,7 @@ def test_an_image_needs_no_gradient():
     torch.testing.assert_close(weight.grad, torch.autograd.grad(F.conv2d(x, weight, padding=1).sum(), weight)[0])
 
 
-def test_the_weights_gradient_is_one_convolution_of_all_uses():
+def test_the_weights_gradient_is_one_convolution_of_all_uses_or_of_as_many_as_may_wait(limit):
     x, weight = images(2, 4), weights(4, 4, 1).requires_grad_()
     gathered = gathered_gradient()
     shared = gathered.shared(weight)
@@ -116,9 +145,9 @@ def test_the_weights_gradient_is_one_convolution_of_all_uses():
     with torch.profiler.profile(record_shapes=True) as profile:
         loss.backward()
     calls = [event for event in profile.events() if event.name == "aten::convolution_backward"]
-    stacked = [event for event in calls if event.input_shapes[0][0] == 10]
-    assert len(stacked) == 1
-    assert len(calls) == 6
+    # Each use has 200 values.
+    stacks = {10**9: [10], 250: [4, 4, 2], 0: [2] * 5}[limit]
+    assert sorted(event.input_shapes[0][0] for event in calls) == sorted([*stacks, *[2] * 5])
 
 
 class Fails(torch.autograd.Function):

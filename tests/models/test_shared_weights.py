@@ -3,11 +3,14 @@
 The networks take the form that a GPU trains, which a CPU can compute, too.
 """
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
 
 from mgnas.models import ArchitectureConfig, build_model, layers, shared_weights
+from mgnas.models.gathered_gradients import GatheredGradient
 from mgnas.models.shared_weights import Shared, prepare
 
 NETWORKS = {
@@ -107,24 +110,61 @@ def test_gradients_in_half_precision_point_where_those_of_float32_do(model, gpu_
         assert cosine > 0.95, name
 
 
-def test_each_use_takes_its_own_kernel_and_none_is_left(model, gpu_form, gathers, monkeypatch):
-    taken = []
+def test_each_use_takes_its_own_alias_and_none_is_left(model, gpu_form, gathers, monkeypatch):
+    """Or all uses the only one, if gradients are gathered."""
+    made, used = {}, Counter()
+    repeatedly = layers.Convolution.repeatedly
 
-    class Counting(list):
-        def __iter__(self):
-            for alias in list.__iter__(self):
-                taken.append(alias)
-                yield alias
+    def noting(shared, features):
+        made.update(prepare(shared, features))
+        return made
 
-    def counting(shared, features):
-        uses = prepare(shared, features)
-        return {operator: Counting(aliases) for operator, aliases in uses.items()}
+    def counting(operator, *arguments):
+        convolution = repeatedly(operator, *arguments)
 
-    monkeypatch.setattr("mgnas.models.mgnet.prepare", counting)
+        def counted(*inputs, **more):
+            used[operator] += 1
+            return convolution(*inputs, **more)
+
+        return counted
+
+    monkeypatch.setattr("mgnas.models.mgnet.prepare", noting)
+    monkeypatch.setattr(layers.Convolution, "repeatedly", counting)
     model(torch.randn(2, 1, 8, 8))
-    assert len(taken) == sum(use.times for use in model._shared)
-    different = len(model._shared) if gathers else len(taken)
-    assert len({id(kernel.weight) for kernel in taken}) == different
+    assert {use.operator: used[use.operator] for use in model._shared} == {
+        use.operator: use.times for use in model._shared
+    }
+    assert {operator: len(kernels) for operator, kernels in made.items()} == {
+        use.operator: 1 if gathers else use.times for use in model._shared
+    }
+    kernels = [kernel for kernels in made.values() for kernel in kernels]
+    assert len({id(kernel.weight) for kernel in kernels}) == len(kernels)
+
+
+def test_a_levels_gradients_are_computed_before_those_of_the_level_before(gpu_form, monkeypatch):
+    """So that what is gathered is in memory for one level only."""
+    model = build_model(ArchitectureConfig(in_channels=1, **NETWORKS["mgiad"])).train()
+    leave, weight_gradient = GatheredGradient.leave, GatheredGradient.weight_gradient
+    waiting, sizes = set(), []
+
+    def leaving(gathered, use, features, gradient, weight):
+        waiting.add(gathered)
+        sizes.append(features.shape[-1])
+        if sizes[-1] == 8:
+            assert not any(size < 8 for size in sizes[sizes.index(8) :])
+            assert all(other.size == 8 for other in waiting if hasattr(other, "size"))
+        gathered.size = sizes[-1]
+        leave(gathered, use, features, gradient, weight)
+
+    def computing(gathered, weight):
+        waiting.discard(gathered)
+        return weight_gradient(gathered, weight)
+
+    monkeypatch.setattr(GatheredGradient, "leave", leaving)
+    monkeypatch.setattr(GatheredGradient, "weight_gradient", computing)
+    model(torch.randn(2, 1, 8, 8)).sum().backward()
+    assert set(sizes) == {4, 8}
+    assert not waiting
 
 
 def test_all_weights_are_prepared_in_one_operation_each(model, gpu_form, gathers):
@@ -147,7 +187,8 @@ def test_operators_prepare_their_weights_themselves_outside_of_a_gpus_training(m
     assert prepare(model.train()._shared, features) is None
 
 
-def test_an_unused_alias_has_no_gradient_and_the_others_count(gpu_form, gathers):
+def test_an_unused_alias_has_no_gradient_and_the_others_count(gpu_form, monkeypatch):
+    monkeypatch.setattr(shared_weights, "GATHERED_VALUES", 0)
     operator, other = layers.ResidualOperator(2), layers.Convolution(2, 2)
     features = torch.randn(1, 2, 4, 4)
     uses = prepare([Shared(operator, 3, 0), Shared(other, 2, 0)], features)
