@@ -80,7 +80,10 @@ class GatheredGradient:
         return result
 
     def _add_up(self, weight: Tensor) -> None:
-        features, gradients = (torch.cat(tensors) for tensors in zip(*self._left.values(), strict=True))
+        alone = len(self._left) == 1
+        features, gradients = (
+            tensors[0] if alone else torch.cat(tensors) for tensors in zip(*self._left.values(), strict=True)
+        )
         self._left.clear()
         gradient = self._backward(features, weight, gradients, (False, True, False))[1]
         self._sum = gradient if self._sum is None else self._sum + gradient

@@ -33,7 +33,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from trials_per_hour import measure_trials
 
 import mgnas
-from mgnas.models import count_macs, layers, shared_weights
+from mgnas.models import layers, shared_weights
 from mgnas.search.training import trainer as trainer_module
 from mgnas.search.training.execution import Execution
 from mgnas.search.training.trainer import Trainer
@@ -47,7 +47,7 @@ _COMPILED = tuple(name for name in _EXECUTIONS if "compile" in name)
 _VARIANTS: dict[str, tuple[tuple[str, ...], Callable[[], AbstractContextManager]]] = {
     "PyTorch's batch norm": (_CASES, partial(patch.object, layers, "fused_batch_norm", lambda: None)),
     "gradients of each use alone": (_SHARING, partial(patch.object, shared_weights, "GATHERED_VALUES", 0)),
-    "gradients gathered up to 8M values": (_SHARING, partial(patch.object, shared_weights, "GATHERED_VALUES", 2**23)),
+    "gradients gathered up to 4M values": (_SHARING, partial(patch.object, shared_weights, "GATHERED_VALUES", 2**22)),
     "groups not merged": (
         ("mgnet", "mgiad-g8", "digits-mgiad"),
         partial(patch.multiple, layers, _GPU_CHANNELS=0, _GPU_DEPTHWISE_CHANNELS=0),
@@ -170,8 +170,7 @@ def _ours(
         row = _speed(trainer, case.settings.batch_size * steps_for(case, options), options)
     plain = context.rows.get(f"{name}, plain", {}).get("images/s")
     ratio = {} if plain is None else {"of plain": round(row["images/s"] / plain, 2)}
-    # As in roofline.py, 6 operations for each multiply-accumulate.
-    arithmetic = 6 * count_macs(case.architecture, case.size) * row["images/s"]
+    arithmetic = roofline.operations_an_image(case) * row["images/s"]
     return {**row, **ratio, "TFLOP/s": float(f"{arithmetic / 1e12:.3g}"), "computes in": precision_name(trainer)}
 
 

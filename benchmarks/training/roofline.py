@@ -22,7 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from cases import case_for, make_parser, make_trainer, measure_all, precision_name, steps_for
+from cases import Case, case_for, make_parser, make_trainer, measure_all, precision_name, steps_for
 from torch.autograd.profiler_util import FunctionEvent
 
 # NOTE: Private modules, because torch has no public way to see every operation with its operands.
@@ -102,7 +102,7 @@ def measure_limits(name: str, options: argparse.Namespace) -> dict[str, Any]:
         make_trainer(case, argparse.Namespace(**vars(options) | {"execution": "eager"})).run_epoch()
     seconds = fastest(trainer.run_epoch, options.device, options.repetitions)
     images = case.settings.batch_size * steps_for(case, options)
-    arithmetic = 6 * count_macs(case.architecture, case.size) * images / seconds
+    arithmetic = operations_an_image(case) * images / seconds
     flops = product_peak(options.device, trainer.precision or torch.float32, options.repetitions)
     bandwidth = copy_peak(options.device, options.repetitions)
     return {
@@ -115,6 +115,11 @@ def measure_limits(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "% of copy": round(100 * traffic.bytes / seconds / bandwidth, 1),
         **shares(trainer, options.device),
     }
+
+
+def operations_an_image(case: Case) -> int:
+    """Additions and multiplications of both passes, by the closed form."""
+    return 6 * count_macs(case.architecture, case.size)
 
 
 def shares(trainer: Trainer, device: str) -> dict[str, float]:

@@ -145,25 +145,23 @@ def test_a_levels_gradients_are_computed_before_those_of_the_level_before(gpu_fo
     """So that what is gathered is in memory for one level only."""
     model = build_model(ArchitectureConfig(in_channels=1, **NETWORKS["mgiad"])).train()
     leave, weight_gradient = GatheredGradient.leave, GatheredGradient.weight_gradient
-    waiting, sizes = set(), []
+    waiting, sizes = {}, set()
 
-    def leaving(gathered, use, features, gradient, weight):
-        waiting.add(gathered)
-        sizes.append(features.shape[-1])
-        if sizes[-1] == 8:
-            assert not any(size < 8 for size in sizes[sizes.index(8) :])
-            assert all(other.size == 8 for other in waiting if hasattr(other, "size"))
-        gathered.size = sizes[-1]
-        leave(gathered, use, features, gradient, weight)
+    def leaving(gathered, use, features, *more):
+        size = features.shape[-1]
+        assert set(waiting.values()) <= {size}
+        waiting[gathered] = size
+        sizes.add(size)
+        leave(gathered, use, features, *more)
 
     def computing(gathered, weight):
-        waiting.discard(gathered)
+        waiting.pop(gathered, None)
         return weight_gradient(gathered, weight)
 
     monkeypatch.setattr(GatheredGradient, "leave", leaving)
     monkeypatch.setattr(GatheredGradient, "weight_gradient", computing)
     model(torch.randn(2, 1, 8, 8)).sum().backward()
-    assert set(sizes) == {4, 8}
+    assert sizes == {4, 8}
     assert not waiting
 
 
